@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* critiprefill, tier 2: block-sparse attention on your own Q, K and V.
+ *
+ * For engines that have their own model code.  Per layer: a crit_kv holds packed keys and values with per-block
+ * statistics; a crit_plan decides which KV blocks each (query head, query tile) reads, and carries the layer's running
+ * calibration from chunk to chunk; crit_attention_run computes exactly what the plan says.
+ *
+ *     crit_kv_append(K, V of the chunk) -> crit_plan_build(Q of the chunk) -> crit_attention_run -> next chunk
+ *
+ * Layouts, row-major, strides given in elements: Q and out [n_tok][n_head][d_head] f32, K and V
+ * [n_tok][n_kv_head][d_head] f32, all after RoPE.  Query head h reads KV head h / (n_head / n_kv_head).
+ * Handles are used by one thread at a time; the engine handle's pool does the work in parallel. */
+#ifndef CRITIPREFILL_ATTENTION_H
+#define CRITIPREFILL_ATTENTION_H
+
+#include "critiprefill/critiprefill.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct crit_engine crit_engine; /* thread pool + kernels */
+typedef struct crit_kv crit_kv;
+typedef struct crit_plan crit_plan;
+
+/* cpu as in crit_model_params (NULL = auto), n_threads 0 = all cores.  Errors: CRIT_E_CPU, CRIT_E_ARG, CRIT_E_NOMEM. */
+CRIT_API crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_threads, crit_error *err);
+CRIT_API void crit_engine_close(crit_engine **engine); /* after the kv and plan handles; accepts NULL */
+
+/* KV store of one layer for up to n_tok_cap tokens.  d_head: multiple of 8, 8..256.  K and V are kept as f16. */
+CRIT_API crit_status crit_kv_open(crit_kv **out, crit_engine *engine, uint32_t n_kv_head, uint32_t d_head,
+                                  uint32_t n_tok_cap, crit_error *err);
+CRIT_API void crit_kv_close(crit_kv **kv);
+/* Appends n_tok tokens.  k, v [n_tok][n_kv_head][d_head] f32, row strides in elements (>= n_kv_head * d_head).
+ * CRIT_E_CONTEXT when the capacity is exceeded; nothing is appended then. */
+CRIT_API crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const float *v, size_t v_stride,
+                                    uint32_t n_tok, crit_error *err);
+CRIT_API uint32_t crit_kv_len(const crit_kv *kv);
+CRIT_API size_t crit_kv_bytes(const crit_kv *kv); /* allocated */
+CRIT_API crit_status crit_kv_truncate(crit_kv *kv, uint32_t n_tok, crit_error *err);
+
+/* One plan object per layer.  n_head: multiple of the store's n_kv_head.  params NULL = defaults (criti); of mode paper
+ * the fusion across layers needs prev in crit_plan_build. */
+CRIT_API crit_status crit_plan_open(crit_plan **out, crit_engine *engine, uint32_t n_head, uint32_t n_kv_head,
+                                    uint32_t d_head, const crit_attn_params *params, crit_error *err);
+CRIT_API void crit_plan_close(crit_plan **plan);
+/* Estimate and select for the n_tok queries at positions [pos0, pos0 + n_tok), whose keys must be in kv already
+ * (kv holds exactly pos0 + n_tok tokens).  q [n_tok][n_head][d_head] f32, row stride q_stride elements.
+ * n_rest: prompt tokens that follow this chunk (0 in the last one): decides where dense_last begins.
+ * scale: soft-max scale, usually 1/sqrt(d_head).  prev: the plan of the previous layer for the same queries, or NULL.
+ * pos0 must be a multiple of the tile (128; paper: seg_len) unless the chunk starts a new turn. */
+CRIT_API crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
+                                     uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err);
+/* Forgets calibration: a new prompt from position 0. */
+CRIT_API void crit_plan_reset(crit_plan *plan);
+
+CRIT_API uint32_t crit_plan_n_tile(const crit_plan *plan);
+/* Sorted block ids (32 keys each) of one query head and tile; tile t covers the queries between the multiples of 128
+ * of the positions.  Returns the count, *ids is valid until the next build. */
+CRIT_API size_t crit_plan_row(const crit_plan *plan, uint32_t head, uint32_t tile, const uint32_t **ids);
+/* (query, key) pairs planned / causal pairs. */
+CRIT_API double crit_plan_density(const crit_plan *plan);
+/* Multiply-adds crit_attention_run will do with it. */
+CRIT_API double crit_plan_cost(const crit_plan *plan);
+
+/* out[t][h] = softmax-weighted values over the planned keys at positions <= pos0 + t.  q as given to crit_plan_build. */
+CRIT_API crit_status crit_attention_run(const crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride,
+                                        float *out, size_t out_stride, crit_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* critiprefill, tier 1: give it tokens, it gives logits; long prompts are read with block-sparse attention.
+ *
+ * A crit_model is a loaded GGUF file: immutable, shared by any number of threads and sessions.  A crit_session is
+ * one mutable timeline on it: it owns the KV store, a thread pool and the logits of the last position.  A session
+ * is used by one thread at a time.  Nothing here prints, exits, reads the environment, or installs handlers.
+ *
+ *     crit_model_open -> crit_tokenize -> crit_session_open -> crit_prefill -> { crit_sample -> crit_decode } ...
+ *
+ * Every params struct has an init call that sets struct_size and the defaults; pass NULL for all defaults.
+ * Engines that have their own Q, K and V want attention.h instead.  Source of the method: arXiv 2409.12490 and
+ * doc/ALGORITHM.md. */
+#ifndef CRITIPREFILL_H
+#define CRITIPREFILL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "critiprefill/status.h"
+#include "critiprefill/version.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct crit_model crit_model;
+typedef struct crit_session crit_session;
+typedef struct crit_sampler crit_sampler;
+
+/* Version of the library that is linked ("0.1.0"), which may differ from CRIT_VERSION_STRING of the headers. */
+CRIT_API const char *crit_version(void);
+/* Best CPU level of this machine ("avx2", "avx512+vnni+bf16", "c"); static string. */
+CRIT_API const char *crit_cpu_name(void);
+
+/* ------------------------------------------------------------------------------------------------ model */
+
+typedef struct crit_model_params {
+    size_t struct_size;
+    const char *cpu; /* "auto" (default), "c", "avx2", "avx512", "amx": best level to use; CRIT_E_CPU if absent here */
+} crit_model_params;
+CRIT_API void crit_model_params_init(crit_model_params *p);
+
+/* Maps path and checks all of it that can be checked without reading the weights' pages.  The file must not be
+ * changed while it is open.  Errors: CRIT_E_IO, _FORMAT, _UNSUPPORTED, _SHAPE, _VALUE, _CPU, _NOMEM. */
+CRIT_API crit_status crit_model_open(crit_model **out, const char *path, const crit_model_params *params, crit_error *err);
+CRIT_API void crit_model_close(crit_model **model); /* accepts NULL; no session may be left */
+
+typedef struct crit_model_info {
+    size_t struct_size;
+    const char *arch, *name;  /* "llama"; general.name or ""; valid as long as the model */
+    const char *cpu;          /* CPU level in use */
+    const char *tokenizer;    /* "gpt2/qwen2", "llama", or "" when the file has none we can use */
+    const char *chat;         /* chat family ("chatml") or "" */
+    const char *rope;         /* "norm" or "neox", with the scaling: "neox yarn x4" */
+    uint32_t n_layer, n_head, n_kv_head, n_group, d_head, n_embd, n_ff, n_vocab;
+    uint32_t n_ctx_train;     /* tokens the model was trained for; 0 = not declared */
+    uint32_t n_swa;           /* sliding window, tokens; 0 = none */
+    float rope_base, rms_eps;
+    uint64_t n_params;        /* elements of all tensors */
+    size_t weights_bytes, file_bytes;
+    size_t n_tensor;
+} crit_model_info;
+/* info->struct_size must be set by the caller (sizeof). */
+CRIT_API crit_status crit_model_get_info(const crit_model *model, crit_model_info *info);
+/* Tensor i of the file, for listings: name (not NUL-terminated: *name_len bytes), type name, dims [4].  false past the end. */
+CRIT_API bool crit_model_tensor(const crit_model *model, size_t i, const char **name, size_t *name_len, const char **type,
+                                uint64_t dims[4], size_t *bytes);
+
+/* ------------------------------------------------------------------------------------------------ text */
+
+enum {
+    CRIT_TOK_BOS_EOS = 1u << 0,       /* add BOS/EOS when the file says so */
+    CRIT_TOK_PARSE_SPECIAL = 1u << 1, /* text such as <|im_end|> becomes the special token */
+};
+/* Tokens of text[0..len), any bytes.  Writes at most cap ids and always sets *n to the full count; CRIT_E_SPACE when
+ * cap is too small (call with cap 0 to size).  ids [cap] out. */
+CRIT_API crit_status crit_tokenize(const crit_model *model, const char *text, size_t len, unsigned flags, int32_t *ids,
+                                   size_t cap, size_t *n, crit_error *err);
+/* Bytes of one token (may be part of a UTF-8 sequence; "" for control tokens unless special).  Returns the length,
+ * writes at most cap bytes, no NUL.  Unknown ids give 0. */
+CRIT_API size_t crit_token_bytes(const crit_model *model, int32_t id, bool special, char *buf, size_t cap);
+/* true when id ends a generation (EOS, end of turn, ...). */
+CRIT_API bool crit_token_ends(const crit_model *model, int32_t id);
+
+typedef struct crit_message {
+    const char *role, *content; /* "system" | "user" | "assistant"; NUL-terminated UTF-8 */
+} crit_message;
+/* Renders messages with the model's chat template (family recognised from the file), ready for crit_tokenize with
+ * CRIT_TOK_PARSE_SPECIAL.  *n: bytes needed without a NUL; CRIT_E_SPACE when cap < *n + 1; CRIT_E_CHAT when the
+ * template is missing or unknown.  add_reply: append the header of the assistant's turn. */
+CRIT_API crit_status crit_chat_render(const crit_model *model, const crit_message *msg, size_t n_msg, bool add_reply,
+                                      char *buf, size_t cap, size_t *n, crit_error *err);
+
+/* ------------------------------------------------------------------------------------------------ session */
+
+typedef enum crit_attn {
+    CRIT_ATTN_CRITI = 0, /* our calibrated rule, doc/ALGORITHM.md (default) */
+    CRIT_ATTN_DENSE = 1, /* every key: the yardstick */
+    CRIT_ATTN_PAPER = 2  /* CritiPrefill as published */
+} crit_attn;
+
+/* Knobs of the attention rules; ranges are checked by crit_session_open. */
+typedef struct crit_attn_params {
+    size_t struct_size;
+    crit_attn mode;       /* default CRIT_ATTN_CRITI */
+    /* criti */
+    float theta;          /* keep a block when sigma * share > theta * 1/(blocks up to the tile); 0 keeps all; [0, 100] */
+    uint32_t min_tok;     /* floor: at least this many tokens of far blocks a tile, best first; default 0 */
+    uint32_t max_tok;     /* cap, same unit; default 0 = none */
+    uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
+    uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
+    /* paper */
+    uint32_t budget_tok;  /* K; default 2048 */
+    uint32_t seg_len;     /* S; default 512, multiple of 128, up to 4096 */
+    uint32_t threshold;   /* T: segments starting before are dense; default 4096 */
+    float alpha;          /* share of the previous layer in the fused score; default 0.25, [0, 1] */
+    uint32_t layer_skip;  /* first layers that are dense; default 1 */
+} crit_attn_params;
+CRIT_API void crit_attn_params_init(crit_attn_params *p);
+
+typedef struct crit_session_params {
+    size_t struct_size;
+    uint32_t n_ctx;     /* tokens the KV store can hold; 0 = n_ctx_train of the model (8192 if not declared) */
+    uint32_t n_batch;   /* tokens per chunk, rounded up to the tile (128; paper: seg_len); default 512; [1, 65536] */
+    uint32_t n_threads; /* 0 = all cores of the process */
+    bool force;         /* skip the check of the memory estimate against the memory available */
+    crit_attn_params attn;
+} crit_session_params;
+CRIT_API void crit_session_params_init(crit_session_params *p);
+
+/* Errors: CRIT_E_ARG, CRIT_E_CONTEXT (n_ctx beyond a sliding window that cannot be honoured), CRIT_E_NOMEM. */
+CRIT_API crit_status crit_session_open(crit_session **out, const crit_model *model, const crit_session_params *params,
+                                       crit_error *err);
+CRIT_API void crit_session_close(crit_session **session); /* accepts NULL */
+
+/* Bytes, before anything is allocated. */
+typedef struct crit_memory {
+    size_t struct_size;
+    size_t weights_bytes;    /* the mapped file, all of which a prefill touches */
+    size_t kv_bytes;         /* K, V and block statistics at n_ctx */
+    size_t activation_bytes; /* one chunk */
+    size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */
+    size_t total_bytes;      /* predicted peak RSS with a full context */
+    size_t available_bytes;  /* what the machine (and its cgroup) has free now; 0 = unknown */
+} crit_memory;
+CRIT_API crit_status crit_memory_estimate(const crit_model *model, const crit_session_params *params, crit_memory *out,
+                                          crit_error *err);
+
+/* ------------------------------------------------------------------------------------------------ prefill, decode */
+
+/* Called by crit_prefill on the calling thread after every layer of every chunk (often enough to cancel within a
+ * second); done and total in tokens of this call, done may be fractional.  Non-zero cancels. */
+typedef int (*crit_progress_fn)(void *user, double done_tok, uint32_t total_tok);
+/* Called once per position in ascending order with the full row of logits [n_vocab]; non-zero cancels. */
+typedef int (*crit_logits_fn)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);
+
+typedef struct crit_prefill_params {
+    size_t struct_size;
+    bool more;                 /* the prompt goes on in the next call: its last dense_last positions are not in this
+                                  one.  Up to n_batch + dense_last tokens are held back until the last call */
+    crit_progress_fn progress; /* NULL = none */
+    void *progress_user;
+    crit_logits_fn on_logits;  /* NULL = only the last position's logits are computed */
+    void *logits_user;
+    uint32_t logits_from;      /* on_logits only for positions >= this; default 0 */
+} crit_prefill_params;
+CRIT_API void crit_prefill_params_init(crit_prefill_params *p);
+
+/* Appends tokens[0..n_tok) to the timeline and reads them with the session's attention; afterwards crit_logits is
+ * the last position's row (not with more).  On any failure or cancel the session is as before the call (with
+ * more: as before the first of the calls that belong together) and usable.
+ * Errors: CRIT_E_ARG (a token id outside the vocabulary, n_tok 0), CRIT_E_CONTEXT, CRIT_E_CANCELLED, CRIT_E_NOMEM. */
+CRIT_API crit_status crit_prefill(crit_session *session, const int32_t *tokens, size_t n_tok,
+                                  const crit_prefill_params *params, crit_error *err);
+/* Appends one token with full attention; sets the logits.  Errors as crit_prefill. */
+CRIT_API crit_status crit_decode(crit_session *session, int32_t token, crit_error *err);
+/* Logits of the last position [n_vocab] f32, valid until the next call on the session; NULL before any prefill. */
+CRIT_API const float *crit_logits(const crit_session *session);
+/* Tokens on the timeline. */
+CRIT_API uint32_t crit_session_n_past(const crit_session *session);
+/* Forgets everything behind position n_past (<= current); logits become unavailable.  A cut through a KV block
+ * recomputes that block's statistics. */
+CRIT_API crit_status crit_session_rewind(crit_session *session, uint32_t n_past, crit_error *err);
+
+/* Of the last complete prompt (crit_prefill calls up to one without more).  Times are wall clock. */
+typedef struct crit_stats {
+    size_t struct_size;
+    uint32_t n_tok;
+    double prefill_ms;   /* sum of the phases below and the rest */
+    double estimate_ms;  /* represent, score, calibrate, select */
+    double attend_ms;    /* attention over the plan */
+    double gemm_ms;      /* matrix products with their packing */
+    double density;      /* (query, key) pairs computed / causal pairs, mean over layers and heads */
+    double mass_measured, peak_recall_measured; /* [alg:check]; NaN while not measured */
+    size_t kv_bytes;     /* KV store in use */
+} crit_stats;
+CRIT_API crit_status crit_session_stats(const crit_session *session, crit_stats *out);
+
+/* ------------------------------------------------------------------------------------------------ sampling */
+
+typedef struct crit_sampler_params {
+    size_t struct_size;
+    float temp;           /* <= 0: greedy (default), ties to the lower id */
+    uint32_t top_k;       /* 0 = off; default 40 (used when temp > 0) */
+    float top_p;          /* 1 = off; default 0.95 */
+    float min_p;          /* 0 = off; default 0.05 */
+    float repeat_penalty; /* 1 = off (default) */
+    uint32_t repeat_last_n; /* tokens looked back at; default 64 */
+    uint64_t seed;        /* default 0; same seed, same tokens */
+} crit_sampler_params;
+CRIT_API void crit_sampler_params_init(crit_sampler_params *p);
+CRIT_API crit_status crit_sampler_open(crit_sampler **out, const crit_model *model, const crit_sampler_params *params,
+                                       crit_error *err);
+CRIT_API void crit_sampler_close(crit_sampler **sampler); /* accepts NULL */
+/* Next token from logits [n_vocab] (not modified); remembers it for the repeat penalty. */
+CRIT_API int32_t crit_sample(crit_sampler *sampler, const float *logits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* What every room of the house may use: errors, aligned memory, the thread pool, CPU levels, clocks.
+ *
+ * Nothing here knows what a tensor means.  No function prints, exits, reads the environment or keeps global state. */
+#ifndef CRIT_CORE_H
+#define CRIT_CORE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "critiprefill/status.h"
+
+/* ---- errors ---- */
+
+/* Fills err (when not NULL) with a formatted one-line message and returns code, so that a failure is
+ * `return crit_fail(err, CRIT_E_IO, "...", ...)`.  Control characters in the text become '?'. */
+crit_status crit_fail(crit_error *err, crit_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- memory ---- */
+
+#define CRIT_ALIGN 64 /* one cache line, one zmm register */
+
+/* 64-byte aligned; NULL when n * size overflows or memory is out.  n or size 0 gives a valid pointer.
+ * calloc zeroes; large requests come from fresh pages, so untouched parts cost no memory. */
+void *crit_malloc(size_t n, size_t size);
+void *crit_calloc(size_t n, size_t size);
+void crit_free(void *p); /* accepts NULL */
+
+/* Page-backed, zeroed on first touch, 2 MB aligned with huge pages advised when bytes >= 4 MB. */
+void *crit_map(size_t bytes);
+void crit_unmap(void *p, size_t bytes);
+
+/* false on overflow, *out then untouched */
+bool crit_mul_size(size_t a, size_t b, size_t *out);
+bool crit_add_size(size_t a, size_t b, size_t *out);
+
+/* ---- thread pool ---- */
+
+/* n_thread workers (the calling thread is worker 0).  Items are handed out one at a time in ascending order, so
+ * which worker runs an item is not fixed: an item's result must depend on the item only.  Workers sleep between
+ * calls (a bounded spin of tens of microseconds, then a condition variable). */
+typedef struct crit_pool crit_pool;
+typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
+
+crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err); /* 0 = all cores available to the process */
+void crit_pool_close(crit_pool **p);
+unsigned crit_pool_size(const crit_pool *p);
+/* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done.  Not re-entrant. */
+void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg);
+
+/* ---- CPU ---- */
+
+enum {
+    CRIT_CPU_AVX2 = 1u << 0,       /* AVX2 + FMA + F16C + BMI2 */
+    CRIT_CPU_AVX512 = 1u << 1,     /* F + BW + DQ + VL */
+    CRIT_CPU_AVX512_VNNI = 1u << 2,
+    CRIT_CPU_AVX512_BF16 = 1u << 3,
+    CRIT_CPU_AMX = 1u << 4,        /* TILE + BF16 + INT8, and the OS grants the state */
+    CRIT_CPU_NEON = 1u << 5,
+    CRIT_CPU_ALL = 0x3f
+};
+
+unsigned crit_cpu_detect(void);                       /* CPUID and XCR0 of this machine */
+/* "auto", "c", "avx2", "avx512", "amx", "neon" -> mask of everything up to that level that the machine has.
+ * CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
+crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err);
+const char *crit_cpu_level_name(unsigned mask);       /* "avx512+vnni+bf16", "avx2", "c", ... */
+const char *crit_cpu_brand(char *buf, size_t cap);    /* "AMD EPYC 7763 ..." or "unknown" */
+
+/* ---- clock ---- */
+uint64_t crit_now_ns(void); /* monotonic */
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* CPU levels: what CPUID reports, restricted to what the operating system saves on a context switch (XCR0). */
+#include <string.h>
+
+#include "core/core.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static uint64_t xcr0(void) {
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return ((uint64_t)hi << 32) | lo;
+}
+
+unsigned crit_cpu_detect(void) {
+    unsigned a, b, c, d, mask = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    bool osxsave = (c >> 27) & 1, fma = (c >> 12) & 1, f16c = (c >> 29) & 1, avx = (c >> 28) & 1;
+    if (!osxsave || !avx || !fma || !f16c) return 0;
+    uint64_t os = xcr0();
+    if ((os & 0x6) != 0x6) return 0; /* XMM, YMM */
+    unsigned b7, c7, d7;
+    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return 0;
+    bool avx2 = (b7 >> 5) & 1, bmi2 = (b7 >> 8) & 1;
+    if (!avx2 || !bmi2) return 0;
+    mask |= CRIT_CPU_AVX2;
+    if ((os & 0xe0) != 0xe0) return mask; /* opmask, upper ZMM */
+    bool f = (b7 >> 16) & 1, dq = (b7 >> 17) & 1, bw = (b7 >> 30) & 1, vl = (b7 >> 31) & 1;
+    if (!(f && dq && bw && vl)) return mask;
+    mask |= CRIT_CPU_AVX512;
+    if ((c7 >> 11) & 1) mask |= CRIT_CPU_AVX512_VNNI;
+    unsigned a71 = 0, b71, c71, d71;
+    if (__get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && ((a71 >> 5) & 1)) mask |= CRIT_CPU_AVX512_BF16;
+    return mask; /* AMX joins when its kernels do: it needs a permission request as well */
+}
+
+const char *crit_cpu_brand(char *buf, size_t cap) {
+    unsigned r[12], max = 0, b, c, d;
+    if (!cap) return "unknown";
+    if (__get_cpuid(0x80000000u, &max, &b, &c, &d) && max >= 0x80000004u) {
+        for (unsigned i = 0; i < 3; i++) __get_cpuid(0x80000002u + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3]);
+        char text[49];
+        memcpy(text, r, 48);
+        text[48] = 0;
+        const char *p = text;
+        while (*p == ' ') p++;
+        size_t n = strlen(p);
+        while (n && p[n - 1] == ' ') n--;
+        if (n >= cap) n = cap - 1;
+        memcpy(buf, p, n);
+        buf[n] = 0;
+        return buf;
+    }
+    buf[0] = 0;
+    return "unknown";
+}
+#else
+unsigned crit_cpu_detect(void) { return 0; }
+const char *crit_cpu_brand(char *buf, size_t cap) {
+    if (cap) buf[0] = 0;
+    return "unknown";
+}
+#endif
+
+crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err) {
+    static const struct {
+        const char *name;
+        unsigned need, keep; /* bits that must be there; bits used when they are */
+    } levels[] = {
+        {"auto", 0, CRIT_CPU_ALL},
+        {"c", 0, 0},
+        {"avx2", CRIT_CPU_AVX2, CRIT_CPU_AVX2},
+        {"avx512", CRIT_CPU_AVX512, CRIT_CPU_ALL & ~(unsigned)CRIT_CPU_AMX},
+        {"amx", CRIT_CPU_AMX, CRIT_CPU_ALL},
+        {"neon", CRIT_CPU_NEON, CRIT_CPU_NEON},
+    };
+    unsigned have = crit_cpu_detect();
+    if (!level) level = "auto";
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (strcmp(level, levels[i].name) != 0) continue;
+        if ((have & levels[i].need) != levels[i].need)
+            return crit_fail(err, CRIT_E_CPU, "CPU level '%s' is not available on this machine (it has %s)", level,
+                             crit_cpu_level_name(have));
+        *mask = have & levels[i].keep;
+        return CRIT_OK;
+    }
+    return crit_fail(err, CRIT_E_ARG, "unknown CPU level '%s' (auto, c, avx2, avx512, amx)", level);
+}
+
+const char *crit_cpu_level_name(unsigned mask) {
+    if (mask & CRIT_CPU_AMX) return "amx";
+    if (mask & CRIT_CPU_AVX512) {
+        bool vnni = mask & CRIT_CPU_AVX512_VNNI, bf16 = mask & CRIT_CPU_AVX512_BF16;
+        return vnni && bf16 ? "avx512+vnni+bf16" : vnni ? "avx512+vnni" : bf16 ? "avx512+bf16" : "avx512";
+    }
+    if (mask & CRIT_CPU_AVX2) return "avx2";
+    if (mask & CRIT_CPU_NEON) return "neon";
+    return "c";
+}

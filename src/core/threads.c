@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* A small thread pool: one job at a time, items handed out by an atomic counter.
+ *
+ * Between the phases of a layer a worker spins for some tens of microseconds, since the next phase follows at once;
+ * after that it sleeps on a condition variable, so an idle pool uses no CPU.  Which worker runs an item is not fixed;
+ * determinism is the caller's: results depend on the item only. */
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "core/core.h"
+
+enum { MAX_THREADS = 1024 };
+#define SPIN_NS 50000u
+
+typedef struct worker {
+    struct crit_pool *pool;
+    pthread_t thread;
+    unsigned id;
+} worker;
+
+struct crit_pool {
+    unsigned n_thread;
+    unsigned n_started; /* worker threads running, besides the caller */
+    worker *workers;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, idle;
+    bool stop; /* under lock */
+
+    crit_task task; /* the job: written before generation moves, read after */
+    void *arg;
+    size_t n_item;
+    _Alignas(64) atomic_uint generation;
+    _Alignas(64) atomic_size_t next;
+    _Alignas(64) atomic_uint busy; /* workers that have not finished the current job */
+    atomic_uint sleepers, caller_sleeps;
+};
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    sched_yield();
+#endif
+}
+
+static void work(crit_pool *p, unsigned id) {
+    for (;;) {
+        size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (i >= p->n_item) return;
+        p->task(p->arg, i, id);
+    }
+}
+
+/* The generation after `seen`, or `seen` when the pool stops. */
+static unsigned wait_job(crit_pool *p, unsigned seen) {
+    uint64_t t0 = crit_now_ns();
+    for (unsigned n = 0;; n++) {
+        unsigned g = atomic_load_explicit(&p->generation, memory_order_acquire);
+        if (g != seen) return g;
+        relax();
+        if ((n & 63) == 63 && crit_now_ns() - t0 > SPIN_NS) break;
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    unsigned g;
+    while ((g = atomic_load(&p->generation)) == seen && !p->stop) pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
+    return g;
+}
+
+static void *worker_main(void *arg) {
+    worker *w = arg;
+    crit_pool *p = w->pool;
+    unsigned seen = 0;
+    for (;;) {
+        unsigned g = wait_job(p, seen);
+        if (g == seen) return NULL;
+        seen = g;
+        work(p, w->id);
+        if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) == 1 && atomic_load(&p->caller_sleeps)) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->idle);
+            pthread_mutex_unlock(&p->lock);
+        }
+    }
+}
+
+void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
+    if (n_item == 0) return;
+    if (p->n_started == 0 || n_item == 1) {
+        for (size_t i = 0; i < n_item; i++) task(arg, i, 0);
+        return;
+    }
+    p->task = task;
+    p->arg = arg;
+    p->n_item = n_item;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->busy, p->n_started, memory_order_relaxed);
+    atomic_fetch_add(&p->generation, 1); /* seq_cst: ordered against sleepers below */
+    if (atomic_load(&p->sleepers)) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
+    work(p, 0);
+
+    uint64_t t0 = crit_now_ns();
+    for (unsigned n = 0; atomic_load_explicit(&p->busy, memory_order_acquire); n++) {
+        relax();
+        if ((n & 63) != 63 || crit_now_ns() - t0 <= SPIN_NS) continue;
+        pthread_mutex_lock(&p->lock);
+        atomic_store(&p->caller_sleeps, 1);
+        while (atomic_load(&p->busy)) pthread_cond_wait(&p->idle, &p->lock);
+        atomic_store(&p->caller_sleeps, 0);
+        pthread_mutex_unlock(&p->lock);
+        break;
+    }
+}
+
+static unsigned n_cpu(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (unsigned)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err) {
+    *out = NULL;
+    if (n_thread == 0) n_thread = n_cpu();
+    if (n_thread > MAX_THREADS) return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, MAX_THREADS);
+    crit_pool *p = crit_calloc(1, sizeof *p);
+    if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for the thread pool");
+    p->workers = crit_calloc(n_thread, sizeof *p->workers);
+    if (!p->workers) {
+        crit_free(p);
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory for the thread pool");
+    }
+    p->n_thread = n_thread;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->idle, NULL);
+
+    /* Signals belong to the application's own threads. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    unsigned i = 1;
+    for (; i < n_thread; i++) {
+        p->workers[i] = (worker){.pool = p, .id = i};
+        if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) break;
+        p->n_started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (i < n_thread) {
+        crit_pool_close(&p);
+        return crit_fail(err, CRIT_E_NOMEM, "cannot start %u threads", n_thread);
+    }
+    *out = p;
+    return CRIT_OK;
+}
+
+void crit_pool_close(crit_pool **pp) {
+    if (!pp || !*pp) return;
+    crit_pool *p = *pp;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 1; i <= p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_cond_destroy(&p->idle);
+    pthread_mutex_destroy(&p->lock);
+    crit_free(p->workers);
+    crit_free(p);
+    *pp = NULL;
+}
+
+unsigned crit_pool_size(const crit_pool *p) { return p->n_thread; }

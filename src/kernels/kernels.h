@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* THE contract of every kernel: what it computes, shapes, bounds.  It stands here and nowhere else.
+ *
+ * A crit_kernels is a plain table of function pointers, filled from kernels.inc for a CPU mask: the C reference
+ * first, each better level overwrites.  The table belongs to the model; two models may run different levels.
+ *
+ * Rules for all: strides in elements unless a name ends in _bytes; pointers need no alignment unless said; no
+ * read or write outside the shapes given; in and out must not overlap unless said; a size of 0 is a no-op;
+ * outputs are written fully (prior contents, even NaN, are ignored) unless they are said to accumulate.
+ * Results depend on the arguments only: never on alignment, thread or how the caller cut the work, where a cut
+ * is offered (rows, outputs, tiles).  Element (i) of a result has the same bits whatever its neighbours are. */
+#ifndef CRIT_KERNELS_H
+#define CRIT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/qtype.h"
+
+#define CRIT_BLK_LEN 32    /* B: keys in one KV block, the unit of selection and of the packed store */
+#define CRIT_TILE_LEN 128  /* T: query positions of one head that share one list of blocks */
+#define CRIT_REP_LEN 16    /* consecutive queries behind one representative (8 representatives a tile) */
+#define CRIT_REP_MAX 8     /* representatives a scoring call takes */
+#define CRIT_GEMM_NR 16    /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
+#define CRIT_D_HEAD_MAX 256
+
+/* f32 below is IEEE binary32 float; f16 is binary16 in a uint16_t. */
+
+/* ================================================================ attention over a plan          [alg:attend] */
+
+/* Exact soft-max attention of up to CRIT_TILE_LEN query rows of one head over a list of KV blocks.
+ *
+ *   out[r] = sum_j softmax_j( scale * q[r].k[j] ) v[j]       over keys j of the listed blocks that row r may see
+ *
+ *   q    [n_row][q_stride >= d]  f32  in
+ *   k, v [.][CRIT_BLK_LEN][d]    f16  in   packed blocks of one KV head: key j of block b is k + (b*32 + j)*d
+ *   blk  [n_blk]                 u32  in   block ids, strictly ascending
+ *   out  [n_row][out_stride >= d] f32 out
+ *   lse  [n_row]                 f32  out  log(sum exp(scale*q.k)) (natural log), NULL when not wanted
+ *
+ * Visibility: with causal != 0, row r stands at position pos0 + r and sees keys at positions <= pos0 + r; with
+ * causal == 0 every row sees all n_key keys.  Keys at positions >= n_key are never read as valid (the bytes of the
+ * ragged last block behind them exist and may hold anything, even NaN).  A row that sees no key gives out 0, lse -inf.
+ * d is a multiple of 8, 8..CRIT_D_HEAD_MAX; 1 <= n_row <= CRIT_TILE_LEN.
+ * Row r's bits depend on its own q, its visible keys and the list up to its last visible block only: neither on n_row,
+ * nor on its place in the tile, nor on later list entries, nor on where the list came from.  The sum over keys runs in
+ * list order in groups of CRIT_ATTEND_GROUP list entries counted from the first.
+ * |err| <= (d + 16) 2^-24 sum|q||k| scale in the exponent, f32 accumulation in the product; K and V exactly their f16.
+ * scratch: crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread. */
+#define CRIT_ATTEND_GROUP 2
+typedef struct crit_attend_args {
+    const float *q;
+    size_t q_stride;
+    const uint16_t *k, *v;
+    const uint32_t *blk;
+    size_t n_blk;
+    float *out;
+    size_t out_stride;
+    float *lse;
+    size_t pos0, n_key;
+    float scale;
+    uint32_t n_row, d;
+    int causal;
+} crit_attend_args;
+typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
+size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
+
+/* Per-block log-sum-exp of a few exact query rows.                                    [alg:calibrate] [alg:check]
+ *
+ *   lse[b][r] = log( sum_{j in block b, j < n_key} exp(scale * q[r].k[j]) )      b = 0 .. ceil(n_key/32)-1
+ *
+ *   q [n_row <= 8][q_stride] f32 in; k as above f16 in; lse [ceil(n_key/32)][8] f32 out (columns >= n_row are 0).
+ * Same d rule and scratch as attend. */
+typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
+                                  uint32_t d, float scale, float *lse, void *scratch);
+
+/* ================================================================ KV store                                     */
+
+/* f32 -> f16, round to nearest even; overflow gives infinity; and back, exact. */
+typedef void (*crit_f32_to_f16_fn)(const float *x, uint16_t *y, size_t n);
+typedef void (*crit_f16_to_f32_fn)(const uint16_t *x, float *y, size_t n);
+
+/* Statistics of one key block, updated as n_new keys arrive.                                     [alg:represent]
+ *
+ *   kmax[i] = max(kmax[i], k[t][i])   kmin likewise   ksum[i] += k[t][i], t ascending, one addition a key
+ *
+ *   k [n_new][d] f16 in: what attention will read; kmax kmin ksum [d] f32 in/out.
+ * n_old == 0: the statistics are initialised, prior contents ignored.  One call of n keys and n calls of one key give
+ * the same bits. */
+typedef void (*crit_block_stats_fn)(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
+                                    float *ksum);
+
+/* ================================================================ estimation and selection                     */
+
+/* Mean of CRIT_REP_LEN consecutive query rows.                                                   [alg:represent]
+ *   rep[i] = (q[0][i] + ... + q[n-1][i]) / n         q [n_row][q_stride] f32 in, rep [d] f32 out; n_row >= 1 */
+typedef void (*crit_mean_rows_fn)(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep);
+
+/* Representatives against block vectors.                                                             [alg:score]
+ *   z[b][r] = scale * rep[r].kvec[b]     rep [n_rep <= 8][d] f32 in; kvec [n_blk][d] f32 in;
+ *   z [n_blk][8] f32 out, columns >= n_rep are 0.  |err| <= (d + 2) 2^-24 scale sum|rep||kvec|. */
+typedef void (*crit_score_fn)(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
+                              float *z);
+
+/* Column soft-max over blocks, then the mean over representatives.                                   [alg:score]
+ *   share[b] = (1/n_rep) sum_{r < n_rep} softmax_b( z[b][r] )     z [n_blk][8] f32 in (overwritten: scratch);
+ *   share [n_blk] f32 out, sums to 1.  A column that is all -inf contributes 0. */
+typedef void (*crit_share_fn)(float *z, size_t n_blk, uint32_t n_rep, float *share);
+
+/* The published score of a group of heads.                                                     [alg:score] paper
+ *   a[b] = qmid.kmid[b] + qabs.khalf[b],  kmid = (kmax+kmin)/2, khalf = (kmax-kmin)/2
+ * where for one query head per call:  qmid = (qmax+qmin)/2 and the second term is |qmid.khalf|:
+ *   a[b] (+)= w * ( qmid.kmid[b] + |qmid.khalf[b]| )         accumulate != 0 adds to a
+ *   qmid [d] f32 in; kmax kmin [n_blk][d] f32 in; a [n_blk] f32 in/out. */
+typedef void (*crit_minmax_score_fn)(const float *qmid, const float *kmax, const float *kmin, size_t n_blk, uint32_t d,
+                                     float w, int accumulate, float *a);
+
+/* Ids of the blocks whose share passes a threshold.                                                 [alg:select]
+ *   writes b0 + b for every b with share[b] > thresh, ascending; returns how many.  share [n_blk] f32 in,
+ *   out [>= n_blk] u32.  NaN is never selected. */
+typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float thresh, uint32_t b0, uint32_t *out);
+
+/* ================================================================ matrix products on quantised weights         */
+
+/* Weights stay as the file has them: output n's row is w + n * w_row_bytes.  Activations are packed once per use
+ * into the form the weight type wants at this level, by row, in an opaque buffer:
+ *   CRIT_ACT_I8   int8 per group of 32 with an f32 scale (weights up to 6 bits, maddubs / VNNI)
+ *   CRIT_ACT_I16  int16 holding 12 bits per group of 32 (8-bit weights on AVX2)
+ *   CRIT_ACT_F32  plain copy (float weights; the C reference for everything)                                    */
+typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_KINDS } crit_act_kind;
+
+/* Bytes of the packed form of one row of n_in values; rows follow one another (row r at dst + r * that). 64-byte multiple. */
+size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in);
+/* Packs one row.  x [n_in] f32 in, dst out.  A row of zeros packs to zeros; NaN or infinity in x gives NaN products.
+ * Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4 (doc/KERNELS.md). */
+typedef void (*crit_act_pack_fn)(const float *x, size_t n_in, void *dst);
+
+/*   out[r][n] = sum_i w[n][i] x[r][i] (+ bias[n]) (+ out[r][n] when accumulate)      n in [n0, n1)
+ *
+ *   act [n_row] packed rows in, of the kind act_kind[type]; out [n_row][out_stride] f32 out; bias [n_out] f32 or NULL.
+ * n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it is n_out: cuts do not
+ * change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per thread. */
+typedef struct crit_gemm_args {
+    const void *w;
+    size_t w_row_bytes;
+    size_t n_out, n_in;
+    const void *act;
+    size_t n_row;
+    float *out;
+    size_t out_stride;
+    const float *bias;
+    crit_type type;
+    int accumulate;
+} crit_gemm_args;
+typedef void (*crit_gemm_fn)(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch);
+size_t crit_gemm_scratch_bytes(void);
+
+/* One row: the same product for n_row == 1, bound by memory, any cut [n0, n1).  Its bits may differ from gemm's. */
+typedef void (*crit_gemv_fn)(const crit_gemm_args *a, size_t n0, size_t n1);
+
+/* Exact decode of whole rows: n values (a multiple of the type's block) of src to f32. */
+typedef void (*crit_dequant_fn)(const void *src, float *dst, size_t n);
+
+/* ================================================================ the rest of a layer                          */
+
+/* y = x / sqrt(mean(x^2) + eps) * w.   x y [n] f32, y may be x; w [n] f32. */
+typedef void (*crit_rmsnorm_fn)(const float *x, const float *w, float *y, size_t n, float eps);
+/* Rotates the first n_rot values of each head in place; cos sin [n_rot/2] f32.
+ *   norm: pairs (2i, 2i+1);   neox: pairs (i, i + n_rot/2).    x [n_head][d] f32, n_rot even, <= d */
+typedef void (*crit_rope_fn)(float *x, size_t n_head, uint32_t d, uint32_t n_rot, const float *cosv, const float *sinv);
+/* y[i] = g[i] / (1 + exp(-g[i])) * u[i];  y may be g or u. */
+typedef void (*crit_silu_mul_fn)(const float *g, const float *u, float *y, size_t n);
+/* y += x */
+typedef void (*crit_add_fn)(const float *x, float *y, size_t n);
+
+typedef struct crit_kernels {
+    unsigned cpu; /* the mask it was built for */
+
+    crit_attend_fn attend;
+    crit_block_lse_fn block_lse;
+
+    crit_f32_to_f16_fn f32_to_f16;
+    crit_f16_to_f32_fn f16_to_f32;
+    crit_block_stats_fn block_stats;
+
+    crit_mean_rows_fn mean_rows;
+    crit_score_fn score;
+    crit_share_fn share;
+    crit_minmax_score_fn minmax_score;
+    crit_select_above_fn select_above;
+
+    crit_act_pack_fn act_pack[CRIT_ACT_KINDS];
+    unsigned char act_kind[CRIT_T_COUNT]; /* crit_act_kind that gemm and gemv want for this type at this level */
+    crit_gemm_fn gemm[CRIT_T_COUNT];
+    crit_gemv_fn gemv[CRIT_T_COUNT];
+    crit_dequant_fn dequant[CRIT_T_COUNT];
+
+    crit_rmsnorm_fn rmsnorm;
+    crit_rope_fn rope_norm, rope_neox;
+    crit_silu_mul_fn silu_mul;
+    crit_add_fn add;
+} crit_kernels;
+
+/* Fills *t with the best kernel of each kind for the CPU mask (bits of core.h); mask 0 is the C reference. */
+void crit_kernels_init(crit_kernels *t, unsigned cpu_mask);
+
+#endif
