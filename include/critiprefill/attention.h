@@ -64,7 +64,7 @@ CRIT_API double crit_plan_density(const crit_plan *plan);
 CRIT_API double crit_plan_cost(const crit_plan *plan);
 
 /* out[t][h] = softmax-weighted values over the planned keys at positions <= pos0 + t.  q as given to crit_plan_build. */
-CRIT_API crit_status crit_attention_run(const crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride,
+CRIT_API crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride,
                                         float *out, size_t out_stride, crit_error *err);
 
 #ifdef __cplusplus

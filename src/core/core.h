@@ -36,6 +36,9 @@ void crit_unmap(void *p, size_t bytes);
 bool crit_mul_size(size_t a, size_t b, size_t *out);
 bool crit_add_size(size_t a, size_t b, size_t *out);
 
+/* Bytes this process may still use: what the system has available, or less when its control group says so.  0 = unknown. */
+size_t crit_memory_available(void);
+
 /* ---- thread pool ---- */
 
 /* n_thread workers (the calling thread is worker 0).  Items are handed out one at a time in ascending order, so
@@ -46,6 +49,7 @@ typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
 
 crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err); /* 0 = all cores available to the process */
 void crit_pool_close(crit_pool **p);
+unsigned crit_cpu_count(void); /* cores this process may run on */
 unsigned crit_pool_size(const crit_pool *p);
 /* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done.  Not re-entrant. */
 void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg);

@@ -81,7 +81,7 @@ static void *worker_main(void *arg) {
         if (g == seen) return NULL;
         seen = g;
         work(p, w->id);
-        if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) == 1 && atomic_load(&p->caller_sleeps)) {
+        if (atomic_fetch_sub(&p->busy, 1) == 1 && atomic_load(&p->caller_sleeps)) {
             pthread_mutex_lock(&p->lock);
             pthread_cond_signal(&p->idle);
             pthread_mutex_unlock(&p->lock);
@@ -121,7 +121,7 @@ void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
     }
 }
 
-static unsigned n_cpu(void) {
+unsigned crit_cpu_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (unsigned)CPU_COUNT(&set);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -130,7 +130,7 @@ static unsigned n_cpu(void) {
 
 crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err) {
     *out = NULL;
-    if (n_thread == 0) n_thread = n_cpu();
+    if (n_thread == 0) n_thread = crit_cpu_count();
     if (n_thread > MAX_THREADS) return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, MAX_THREADS);
     crit_pool *p = crit_calloc(1, sizeof *p);
     if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for the thread pool");

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* See files.h.  CRIT_TEXT_DIR and CRIT_TEXT_INSTALLED_DIR are set by the build. */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "term.h"
+
+enum { PIECE = 1 << 16 };
+
+int file_read(const char *path, buf *out) {
+    bool is_stdin = !strcmp(path, "-");
+    const char *name = is_stdin ? "stdin" : path;
+    int fd = is_stdin ? 0 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail("%s: %s", name, strerror(errno));
+    int rc = EXIT_OK;
+    for (;;) {
+        if (term_interrupted()) rc = EXIT_INTERRUPTED;
+        else if (!buf_room(out, PIECE)) rc = fail("%s: out of memory", name);
+        if (rc) break;
+        ssize_t n = read(fd, out->s + out->n, PIECE);
+        if (n == 0) break;
+        if (n > 0) out->n += (size_t)n;
+        else if (errno != EINTR) rc = fail("%s: %s", name, strerror(errno));
+        if (rc) break;
+    }
+    if (out->s) out->s[out->n] = 0;
+    if (!is_stdin) close(fd);
+    return rc;
+}
+
+int text_read(const options *o, buf *out) {
+    for (size_t i = 0; i < o->files.n; i++) {
+        int rc = file_read(o->files.v[i], out);
+        if (rc) return rc;
+    }
+    if (o->prompt) {
+        if (out->n && out->s[out->n - 1] != '\n') buf_str(out, "\n");
+        buf_str(out, o->prompt);
+    }
+    return out->oom ? fail_memory() : EXIT_OK;
+}
+
+/* Appends the files under dir that match the patterns, in their order and by name. */
+static int read_tree(const char *dir, buf *out) {
+    static const char *const patterns[] = {"README.md", "CONTRIBUTING.md", "SPEED.md",  "doc/*.md",
+                                           "src/*/*.c", "src/*/*.h",       "include/critiprefill/*.h"};
+    int rc = EXIT_OK;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns && !rc; i++) {
+        buf p = {0};
+        glob_t g;
+        buf_fmt(&p, "%s/%s", dir, patterns[i]);
+        if (!p.oom && glob(p.s, 0, NULL, &g) == 0) {
+            for (size_t k = 0; k < g.gl_pathc && !rc; k++) rc = file_read(g.gl_pathv[k], out);
+            globfree(&g);
+        }
+        buf_free(&p);
+    }
+    return rc;
+}
+
+int text_own(buf *out) {
+    int rc = read_tree(CRIT_TEXT_DIR, out);
+    if (!rc && !out->n) rc = read_tree(CRIT_TEXT_INSTALLED_DIR, out);
+    if (!rc && !out->n)
+        rc = fail("no text to read: neither %s nor %s is there; name one with -f", CRIT_TEXT_DIR, CRIT_TEXT_INSTALLED_DIR);
+    return rc;
+}
+
+int file_write(const char *path, const buf *s) {
+    if (s->oom) return fail_memory();
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return fail("%s: %s", path, strerror(errno));
+    size_t done = 0;
+    bool ok = true;
+    while (ok && done < s->n) {
+        ssize_t w = write(fd, s->s + done, s->n - done);
+        if (w > 0) done += (size_t)w;
+        else ok = w < 0 && errno == EINTR;
+    }
+    int why = errno;
+    if (close(fd) < 0 && ok) {
+        ok = false;
+        why = errno;
+    }
+    if (ok) return EXIT_OK;
+    unlink(path);
+    return fail("%s: %s", path, strerror(why));
+}

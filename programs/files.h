@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Whole files and the text a command reads. */
+#ifndef PROG_FILES_H
+#define PROG_FILES_H
+
+#include "buf.h"
+#include "options.h"
+
+/* Appends a file ("-": stdin).  EXIT_OK, or the exit code after a line on stderr. */
+int file_read(const char *path, buf *out);
+/* The files in order as they are, then the prompt; a file that ends within a line is ended before the prompt. */
+int text_read(const options *o, buf *out);
+/* critiprefill's own documents and sources, from the source tree or the installed copy. */
+int text_own(buf *out);
+/* Writes s to path; on failure what was written is removed. */
+int file_write(const char *path, const buf *s);
+
+#endif

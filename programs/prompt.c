@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* See prompt.h. */
+#include "prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "term.h"
+
+int model_open(const options *o, crit_model **model, crit_model_info *info, double *load_ms) {
+    double t = now_ms();
+    crit_error err = {0};
+    crit_model_params mp;
+    crit_model_params_init(&mp);
+    mp.cpu = cpu_names[o->cpu];
+    if (crit_model_open(model, o->model, &mp, &err)) return fail_with(&err);
+    *info = (crit_model_info){.struct_size = sizeof *info};
+    crit_model_get_info(*model, info);
+    *load_ms = now_ms() - t;
+    return EXIT_OK;
+}
+
+void prompt_free(prompt *p) {
+    free(p->ids);
+    *p = (prompt){0};
+}
+
+int prompt_tokenize(prompt *p, const crit_model *model, const char *text, size_t n, unsigned flags) {
+    crit_error err = {0};
+    if (!text) text = "";
+    /* A guess that nearly always holds, so that the text is gone through once. */
+    size_t cap = n / 2 + 16, got = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        if (term_interrupted()) return EXIT_INTERRUPTED;
+        int32_t *ids = cap > SIZE_MAX / sizeof *ids - p->n ? NULL : realloc(p->ids, (p->n + cap) * sizeof *ids);
+        if (!ids) return fail_memory();
+        p->ids = ids;
+        crit_status st = crit_tokenize(model, text, n, flags, ids + p->n, cap, &got, &err);
+        if (st == CRIT_OK) {
+            p->n += got;
+            return EXIT_OK;
+        }
+        if (st != CRIT_E_SPACE) break;
+        cap = got;
+    }
+    return fail_with(&err);
+}
+
+/* The template with content in it, NUL-terminated. */
+static int render(const crit_model *model, const char *system, const char *content, buf *out) {
+    crit_error err = {0};
+    crit_message msg[2];
+    size_t n_msg = 0, n = 0;
+    if (system) msg[n_msg++] = (crit_message){"system", system};
+    msg[n_msg++] = (crit_message){"user", content};
+    crit_status st = crit_chat_render(model, msg, n_msg, true, NULL, 0, &n, &err);
+    if (st == CRIT_E_SPACE) {
+        if (!buf_room(out, n)) return fail_memory();
+        st = crit_chat_render(model, msg, n_msg, true, out->s, n + 1, &n, &err);
+    }
+    if (st) return fail_with(&err);
+    if (!buf_room(out, 0)) return fail_memory();
+    out->n = n;
+    out->s[n] = 0;
+    return EXIT_OK;
+}
+
+/* true when reading special tokens changes nothing: the text holds none (and no NUL, which a message cannot hold). */
+static int is_plain(const crit_model *model, const char *text, size_t n, bool *plain) {
+    prompt a = {0}, b = {0};
+    *plain = false;
+    if (memchr(text, 0, n)) return EXIT_OK;
+    int rc = prompt_tokenize(&a, model, text, n, 0);
+    if (!rc) rc = prompt_tokenize(&b, model, text, n, CRIT_TOK_PARSE_SPECIAL);
+    *plain = !rc && a.n == b.n && !memcmp(a.ids, b.ids, a.n * sizeof *a.ids);
+    prompt_free(&a);
+    prompt_free(&b);
+    return rc;
+}
+
+/* Template before and behind the message with its special tokens, the message between without.  The seams are token
+ * borders then, which the template alone would not force: so only where the message needs it. */
+static int chat_in_parts(prompt *p, const crit_model *model, const char *system, const char *text, size_t n) {
+    static const char marker[] = "critiprefill-message-goes-here";
+    buf frame = {0};
+    int rc = render(model, system, marker, &frame);
+    if (!rc) {
+        char *at = NULL;
+        for (char *s = frame.s; (s = strstr(s, marker)); s++) at = s; /* the last: system text may say it too */
+        if (!at) rc = fail("the chat template changes the message");
+        const char *tail = at ? at + strlen(marker) : NULL;
+        if (!rc) rc = prompt_tokenize(p, model, frame.s, (size_t)(at - frame.s), CRIT_TOK_PARSE_SPECIAL);
+        if (!rc) rc = prompt_tokenize(p, model, text, n, 0);
+        if (!rc) rc = prompt_tokenize(p, model, tail, strlen(tail), CRIT_TOK_PARSE_SPECIAL);
+    }
+    buf_free(&frame);
+    return rc;
+}
+
+int prompt_chat(prompt *p, const crit_model *model, const char *system, const char *text, size_t n) {
+    bool plain;
+    int rc = is_plain(model, text, n, &plain);
+    if (rc) return rc;
+    if (!plain) return chat_in_parts(p, model, system, text, n);
+    buf whole = {0};
+    rc = render(model, system, text, &whole);
+    if (!rc) rc = prompt_tokenize(p, model, whole.s, whole.n, CRIT_TOK_PARSE_SPECIAL);
+    buf_free(&whole);
+    return rc;
+}
+
+/* Keeps the first and last halves of keep tokens: the frame of a chat message stands at both ends. */
+static void drop_middle(prompt *p, size_t keep) {
+    size_t head = keep / 2, tail = keep - head, dropped = p->n - keep;
+    memmove(p->ids + head, p->ids + p->n - tail, tail * sizeof *p->ids);
+    p->n = keep;
+    note("prompt shortened: %zu tokens dropped from its middle, %zu kept", dropped, keep);
+}
+
+int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
+    size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
+    size_t limit = o->n_ctx ? o->n_ctx : info->n_ctx_train;
+    if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
+    if (info->n_ctx_train && limit > info->n_ctx_train)
+        note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
+
+    if (o->truncate == TRUNCATE_MIDDLE) {
+        size_t answer = o->n_predict < 0 ? limit / 4 : want < limit / 2 ? want : limit / 2;
+        if (p->n > limit - answer) drop_middle(p, limit - answer);
+    }
+    if (p->n > limit) {
+        return fail("%s: the prompt has %zu tokens, the context %zu; give a larger one with -c %zu%s, or --truncate middle",
+                    o->files.n ? strcmp(o->files.v[0], "-") ? o->files.v[0] : "stdin" : "-p", p->n, limit, p->n + want,
+                    o->n_ctx ? "" : " (beyond what the model was trained for)");
+    }
+    size_t room = limit - p->n;
+    if (o->n_predict < 0) want = room;
+    if (want > room) {
+        note("only %zu of %zu tokens can be generated: the prompt has %zu of the context's %zu", room, want, p->n, limit);
+        want = room;
+    }
+    out->n_ctx = (uint32_t)(o->n_ctx ? o->n_ctx : p->n + want);
+    out->n_predict = (uint32_t)want;
+    return EXIT_OK;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* From text to the tokens of one prompt, and how it fits the context. */
+#ifndef PROG_PROMPT_H
+#define PROG_PROMPT_H
+
+#include "options.h"
+
+typedef struct prompt {
+    int32_t *ids; /* freed by prompt_free */
+    size_t n;
+} prompt;
+
+typedef struct fit {
+    uint32_t n_ctx;     /* for the session */
+    uint32_t n_predict; /* tokens to generate at most */
+} fit;
+
+/* Opens -m with --cpu and reads its facts; *load_ms is the time taken.  EXIT_OK or the exit code after a line on stderr
+ * (as all of these). */
+int model_open(const options *o, crit_model **model, crit_model_info *info, double *load_ms);
+/* Tokens of text, appended to p. */
+int prompt_tokenize(prompt *p, const crit_model *model, const char *text, size_t n, unsigned flags);
+/* The text as one user's message, ready for the answer.  Text that looks like a special token stays text. */
+int prompt_chat(prompt *p, const crit_model *model, const char *system, const char *text, size_t n);
+/* Decides the context; refuses or, with --truncate middle, shortens a prompt that is too long. */
+int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out);
+void prompt_free(prompt *p);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* Attention over a list of blocks, the reference: one row, one key at a time, sums in double.   [alg:attend]
+ *
+ * Owns the size of the scratch that every level shares; the C level itself needs none.  A row's result is the plain
+ * online soft-max over its visible keys in list order, so it cannot depend on anything else. */
+#include <math.h>
+
+#include "kernels/f16.h"
+#include "kernels/kernels.h"
+#include "kernels/attend_scratch.h"
+
+void crit_attend_c(const crit_attend_args *a, void *scratch);
+void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
+                      float scale, float *lse, void *scratch);
+
+size_t crit_attend_scratch_bytes(uint32_t d) { return sizeof(float) * crit_attend_scratch_floats(d); }
+
+static double dot_f16(const float *q, const uint16_t *k, uint32_t d) {
+    double s = 0;
+    for (uint32_t i = 0; i < d; i++) s += (double)q[i] * (double)crit_f16_value(k[i]);
+    return s;
+}
+
+static void attend_row(const crit_attend_args *a, uint32_t r) {
+    const float *q = a->q + r * a->q_stride;
+    const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
+    double o[CRIT_D_HEAD_MAX] = {0}, top = -(double)INFINITY, sum = 0;
+    for (size_t i = 0; i < a->n_blk; i++) {
+        const size_t base = (size_t)a->blk[i] * CRIT_BLK_LEN;
+        for (size_t j = base; j < base + CRIT_BLK_LEN && j < end; j++) {
+            const double s = (double)a->scale * dot_f16(q, a->k + j * a->d, a->d);
+            if (s > top) {
+                const double f = exp(top - s);
+                for (uint32_t e = 0; e < a->d; e++) o[e] *= f;
+                sum *= f;
+                top = s;
+            }
+            const double p = exp(s - top);
+            sum += p;
+            for (uint32_t e = 0; e < a->d; e++) o[e] += p * (double)crit_f16_value(a->v[j * a->d + e]);
+        }
+    }
+    for (uint32_t e = 0; e < a->d; e++) a->out[r * a->out_stride + e] = sum == 0 ? 0.0f : (float)(o[e] / sum);
+    if (a->lse) a->lse[r] = sum == 0 ? -INFINITY : (float)(top + log(sum));
+}
+
+void crit_attend_c(const crit_attend_args *a, void *scratch) {
+    (void)scratch;
+    for (uint32_t r = 0; r < a->n_row; r++) attend_row(a, r);
+}
+
+void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
+                      float scale, float *lse, void *scratch) {
+    (void)scratch;
+    for (size_t base = 0; base < n_key; base += CRIT_BLK_LEN) {
+        const size_t n = n_key - base < CRIT_BLK_LEN ? n_key - base : CRIT_BLK_LEN;
+        float *out = lse + base / CRIT_BLK_LEN * CRIT_REP_MAX;
+        for (uint32_t r = 0; r < CRIT_REP_MAX; r++) {
+            double s[CRIT_BLK_LEN], top = -(double)INFINITY, sum = 0;
+            if (r >= n_row) {
+                out[r] = 0;
+                continue;
+            }
+            for (size_t j = 0; j < n; j++) {
+                s[j] = (double)scale * dot_f16(q + r * q_stride, k + (base + j) * d, d);
+                top = s[j] > top ? s[j] : top;
+            }
+            for (size_t j = 0; j < n; j++) sum += exp(s[j] - top);
+            out[r] = (float)(top + log(sum));
+        }
+    }
+}

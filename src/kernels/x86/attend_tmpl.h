@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* Attention over a list of blocks, for any vector width: included once by attend_<isa>.c.             [alg:attend]
+ *
+ * Everything is transposed: S^T = K Q^T and O^T += V^T P^T with query rows in vector lanes, so a lane never meets
+ * another one, K and V elements are broadcast, and no operation is horizontal.  A lane's chain of operations is fixed:
+ * S sums over d ascending, the soft-max runs per group of list entries, O sums over keys ascending.  Tile sizes only
+ * choose which chains are in flight, so they never change a bit.
+ *
+ * The includer defines the vector type and its operations (V_*), V_W lanes, and the register tiles: STRIP_NV vectors
+ * of rows by TILE_N(nv) keys (or values of d), TILE_R(nv) for what is left over. */
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attend_scratch.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_4 _Pragma("clang loop unroll_count(4)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL_4 _Pragma("GCC unroll 4")
+#endif
+
+enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
+
+/* The exponent that P is relative to, m, is the maximum of the first group and then lags behind: P is 2^(S - m) until
+ * some round(S - m) reaches LAG.  So common groups need no maximum and no rescaling of O; a group that finds out
+ * afterwards (the bits LAG_BITS of x + BIG) is done again with a new m. */
+#define LAG 16
+#define RISE_ABOVE 0x1.effffep+3f /* the largest x with round(x) < LAG */
+#define BIG 0x1.7fffep+23f        /* 2^23 + 2^22 - LAG: x + BIG holds round(x) in its low bits, and bit 22 once it reaches LAG */
+#define LAG_BITS 0x34c00000       /* what no sum of -100 <= round(x) < LAG has set: bit 22, and the zeros of BIG's exponent */
+/* P is at least this: nothing beside the 1 of the maximum, and times the smallest f16 still a normal number. */
+#define X_MIN (-100.0f)
+
+/* 2^x for X_MIN <= x < LAG: 1.7e-7 relative, exactly 1 at 0, NaN for NaN; *t is x + BIG.
+ * The polynomial gives 2^(f + LAG) for f in [-1/2, 1/2]; the low bits of t, which are n - LAG, go to the exponent. */
+INLINE vec v_exp2(vec x, vec *t) {
+    x = V_MAX(V_SET1(X_MIN), x);
+    *t = V_ADD(x, V_SET1(BIG));
+    const vec f = V_SUB(x, V_SUB(*t, V_SET1(BIG)));
+    vec p = V_SET1(0x1.5bba14p+6f);
+    p = V_FMA(p, f, V_SET1(0x1.3cea88p+9f));
+    p = V_FMA(p, f, V_SET1(0x1.c6b752p+11f));
+    p = V_FMA(p, f, V_SET1(0x1.ebf9bcp+13f));
+    p = V_FMA(p, f, V_SET1(0x1.62e42ap+15f));
+    p = V_FMA(p, f, V_SET1(0x1.0p+16f));
+    return V_ADD_EXPONENT(p, *t);
+}
+
+/* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
+INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m, float *s) {
+    vec acc[8][4];
+    UNROLL for (int v = 0; v < nv; v++) {
+        const vec m = V_LOAD(minus_m + v * V_W);
+        UNROLL for (int j = 0; j < kt; j++) acc[j][v] = m;
+    }
+    UNROLL_4 for (size_t i = 0; i < d; i++) {
+        vec b[8];
+        UNROLL for (int j = 0; j < kt; j++) b[j] = V_SET1(k[(size_t)j * d + i]);
+        UNROLL for (int v = 0; v < nv; v++) {
+            const vec q = V_LOAD(qt + (i * (size_t)nv + (size_t)v) * V_W);
+            UNROLL for (int j = 0; j < kt; j++) acc[j][v] = V_FMA(q, b[j], acc[j][v]);
+        }
+    }
+    UNROLL for (int j = 0; j < kt; j++) {
+        UNROLL for (int v = 0; v < nv; v++) V_STORE(s + (j * nv + v) * V_W, acc[j][v]);
+    }
+}
+
+INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m, float *s) {
+    const size_t w = (size_t)nv * V_W;
+    while (n_key >= TILE_N(nv) && n_key != 2 * TILE_R(nv)) {
+        qk_tile(nv, TILE_N(nv), qt, k, d, minus_m, s);
+        k += TILE_N(nv) * d, s += TILE_N(nv) * w, n_key -= TILE_N(nv);
+    }
+    while (n_key >= TILE_R(nv)) {
+        qk_tile(nv, TILE_R(nv), qt, k, d, minus_m, s);
+        k += TILE_R(nv) * d, s += TILE_R(nv) * w, n_key -= TILE_R(nv);
+    }
+    for (; n_key; n_key--, k += d, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
+}
+
+/* o[e][row] += sum_j p[j][row] v[j][e] for dt values of d from e on; v in panels of 8 values, see widen_v. */
+INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t e, size_t n_key, float *o) {
+    vec acc[8][4];
+    const float *col[8];
+    UNROLL for (int j = 0; j < dt; j++) {
+        const size_t at = e + (size_t)j;
+        col[j] = vp + at / 8 * (KEYS * 8) + at % 8;
+        UNROLL for (int v = 0; v < nv; v++) acc[j][v] = V_LOAD(o + (j * nv + v) * V_W);
+    }
+    UNROLL_4 for (size_t i = 0; i < n_key; i++) {
+        vec b[8];
+        UNROLL for (int j = 0; j < dt; j++) b[j] = V_SET1(col[j][i * 8]);
+        UNROLL for (int v = 0; v < nv; v++) {
+            const vec x = V_LOAD(p + (i * (size_t)nv + (size_t)v) * V_W);
+            UNROLL for (int j = 0; j < dt; j++) acc[j][v] = V_FMA(x, b[j], acc[j][v]);
+        }
+    }
+    UNROLL for (int j = 0; j < dt; j++) {
+        UNROLL for (int v = 0; v < nv; v++) V_STORE(o + (j * nv + v) * V_W, acc[j][v]);
+    }
+}
+
+INLINE void pv(const int nv, const float *p, const float *vp, size_t n_key, size_t d, float *o) {
+    const size_t w = (size_t)nv * V_W;
+    size_t e = 0;
+    for (; d - e >= TILE_N(nv) && d - e != 2 * TILE_R(nv); e += TILE_N(nv)) pv_tile(nv, TILE_N(nv), p, vp, e, n_key, o + e * w);
+    for (; d - e >= TILE_R(nv); e += TILE_R(nv)) pv_tile(nv, TILE_R(nv), p, vp, e, n_key, o + e * w);
+    for (; e < d; e++) pv_tile(nv, 1, p, vp, e, n_key, o + e * w);
+}
+
+/* Running state of one strip of nv vectors of rows. */
+typedef struct strip {
+    const float *qt;    /* [d][nv*V_W] scaled */
+    float *ot;          /* [d][nv*V_W] */
+    float *minus_m, *l; /* [nv*V_W] -m (base 2) and sum of P */
+    size_t row0, n_row;
+} strip;
+
+/* What one strip sees of a group: the first n_all keys all rows, the ones up to n_vis the rows from first_row(j) on. */
+typedef struct view {
+    size_t n_all, n_vis;
+    size_t base[CRIT_ATTEND_GROUP]; /* position of each block's first key, relative to the strip's first row, mod 2^64 */
+} view;
+
+static const float iota[CRIT_ATTEND_STRIP_MAX] = {
+    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+    32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+
+INLINE float first_row(const view *w, size_t j) { return (float)(w->base[j / BLK] + j % BLK); }
+
+/* s becomes P = 2^(s - delta), 0 for what a row may not see; adds to l; returns whether some s - delta was >= LAG
+ * (or NaN).  With shift == 0 delta is not looked at. */
+INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1, const vec *delta,
+                    float *s, vec *sum) {
+    vec seen = V_ZERO();
+    for (size_t j = j0; j < j1; j++) {
+        float *at = s + j * (size_t)nv * V_W;
+        const vec from = masked ? V_SET1(first_row(w, j)) : V_ZERO();
+        UNROLL for (int v = 0; v < nv; v++) {
+            vec t, x = V_LOAD(at + v * V_W);
+            if (shift) x = V_SUB(x, delta[v]);
+            if (masked) x = V_SELECT_GT(from, V_LOAD(iota + v * V_W), V_SET1(X_MIN), x);
+            vec p = v_exp2(x, &t);
+            if (masked) p = V_SELECT_GT(from, V_LOAD(iota + v * V_W), V_ZERO(), p);
+            V_STORE(at + v * V_W, p);
+            sum[v] = V_ADD(sum[v], p);
+            seen = V_OR(seen, t);
+        }
+    }
+    return V_ANY_BITS(seen, LAG_BITS);
+}
+
+INLINE int exp_group(const int nv, const int shift, const strip *t, const view *w, const vec *delta, float *s) {
+    vec sum[4];
+    UNROLL for (int v = 0; v < nv; v++) sum[v] = V_ZERO();
+    int rose = exp_keys(nv, shift, 0, w, 0, w->n_all, delta, s, sum);
+    if (w->n_all < w->n_vis) rose |= exp_keys(nv, shift, 1, w, w->n_all, w->n_vis, delta, s, sum);
+    if (rose && !shift) return 1;
+    UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_ADD(V_LOAD(t->l + v * V_W), sum[v]));
+    return 0;
+}
+
+/* m rises to the maximum of s for the rows that outgrew it (on the first group: for all), l and O shrink accordingly;
+ * delta is what s has to come down by: 0 for the other rows, which keep their bits. */
+INLINE void raise_m(const int nv, const strip *t, const view *w, const float *s, size_t d, int first, vec *delta) {
+    vec mx[4], f[4];
+    UNROLL for (int v = 0; v < nv; v++) mx[v] = V_SET1(-INFINITY);
+    for (size_t j = 0; j < w->n_vis; j++, s += nv * V_W) {
+        const vec from = j < w->n_all ? V_ZERO() : V_SET1(first_row(w, j));
+        UNROLL for (int v = 0; v < nv; v++) {
+            const vec x = V_MAX(V_LOAD(s + v * V_W), mx[v]);
+            mx[v] = V_SELECT_GT(from, V_LOAD(iota + v * V_W), mx[v], x);
+        }
+    }
+    UNROLL for (int v = 0; v < nv; v++) {
+        vec unused;
+        delta[v] = V_SELECT_GT(mx[v], V_SET1(first ? -0x1.fffffep+127f : RISE_ABOVE), mx[v], V_ZERO());
+        V_STORE(t->minus_m + v * V_W, V_SUB(V_LOAD(t->minus_m + v * V_W), delta[v]));
+        f[v] = v_exp2(V_SUB(V_ZERO(), delta[v]), &unused);
+    }
+    if (first) return;
+    UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_MUL(V_LOAD(t->l + v * V_W), f[v]));
+    float *o = t->ot;
+    for (size_t i = 0; i < d; i++, o += nv * V_W) {
+        UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), f[v]));
+    }
+}
+
+/* One group of keys for one strip; k and v are the group widened, s is scratch. */
+INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k, const float *v,
+                        float *s) {
+    qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
+    if (first || exp_group(nv, 0, t, w, NULL, s)) {
+        vec delta[4];
+        if (!first) qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
+        raise_m(nv, t, w, s, d, first, delta);
+        exp_group(nv, 1, t, w, delta, s);
+    }
+    pv(nv, s, v, w->n_vis, d, t->ot);
+}
+
+#define STRIP_GROUP(nv)                                                                                            \
+    static __attribute__((noinline)) void strip_group_##nv(const strip *t, const view *w, int first, size_t d,     \
+                                                           const float *k, const float *v, float *s) {             \
+        strip_group(nv, t, w, first, d, k, v, s);                                                                  \
+    }
+STRIP_GROUP(1)
+STRIP_GROUP(2)
+STRIP_GROUP(3)
+STRIP_GROUP(4)
+
+/* ---------------------------------------------------------------------------------- between row-major and lanes */
+
+INLINE void transpose_8x8(__m256 r[8]) {
+    __m256 a[8], b[8];
+    UNROLL for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
+/* q rows -> [d][w] lanes, scaled; lanes behind the last row are 0. */
+static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt) {
+    const __m256 f = _mm256_set1_ps(scale);
+    for (size_t r = 0; r < w; r += 8) {
+        for (size_t e = 0; e < d; e += 8) {
+            __m256 x[8];
+            UNROLL for (size_t i = 0; i < 8; i++)
+                x[i] = r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
+            transpose_8x8(x);
+            UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(qt + (e + i) * w + r, x[i]);
+        }
+    }
+}
+
+/* out rows = O / l; adding 0 turns -0 into 0, so that a row cannot tell whether it was once scaled by 0. */
+static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_stride) {
+    for (size_t r = 0; r < t->n_row; r += 8) {
+        const __m256 l = _mm256_load_ps(t->l + r), zero = _mm256_setzero_ps();
+        const __m256 inv = _mm256_andnot_ps(_mm256_cmp_ps(l, zero, _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), l));
+        for (size_t e = 0; e < d; e += 8) {
+            __m256 x[8];
+            UNROLL for (size_t i = 0; i < 8; i++)
+                x[i] = _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(t->ot + (e + i) * w + r)), zero);
+            transpose_8x8(x);
+            UNROLL for (size_t i = 0; i < 8; i++)
+                if (r + i < t->n_row) _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
+        }
+    }
+}
+
+/* f16 -> f32; n a multiple of 8. */
+static void widen(const uint16_t *x, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_store_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(x + i))));
+}
+
+/* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
+ * V it would touch 64 lines that all fall into 8 of the first-level cache's 64 sets. */
+static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
+    for (size_t j = 0; j < n_key; j++, vp += 8)
+        for (size_t e = 0; e < d; e += 8)
+            _mm256_store_ps(vp + e * KEYS, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(v + j * d + e))));
+}
+
+/* ------------------------------------------------------------------------------------------------- the kernel */
+
+INLINE size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Keys of a group that a row at this position sees; positions ascend, so they are its first ones. */
+static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_base; i++) n += base[i] > pos ? 0 : size_min(pos + 1 - base[i], BLK);
+    return n;
+}
+
+static void attend(const crit_attend_args *a, float *mem) {
+    const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
+    const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
+    float *qt = mem, *ot = qt + CRIT_TILE_LEN * d, *k = ot + CRIT_TILE_LEN * d, *v = k + KEYS * d, *s = v + KEYS * d;
+    float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_TILE_LEN;
+    strip strips[CRIT_TILE_LEN / (STRIP_NV * V_W)];
+    size_t nvs[CRIT_TILE_LEN / (STRIP_NV * V_W)], n_strip = 0;
+
+    for (size_t r = 0; r < n_row; r += STRIP_NV * V_W) {
+        const size_t n = size_min(n_row - r, STRIP_NV * V_W), nv = (n + V_W - 1) / V_W, w = nv * V_W;
+        nvs[n_strip] = nv;
+        strips[n_strip++] = (strip){.qt = qt + r * d, .ot = ot + r * d, .minus_m = minus_m + r, .l = l + r, .row0 = r, .n_row = n};
+        pack_q(a->q + r * a->q_stride, a->q_stride, n, w, d, a->scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
+        memset(ot + r * d, 0, w * d * sizeof *ot);
+        memset(minus_m + r, 0, w * sizeof *minus_m);
+        memset(l + r, 0, w * sizeof *l);
+    }
+    for (size_t g = 0; g < a->n_blk; g += CRIT_ATTEND_GROUP) {
+        const size_t n_in = size_min(a->n_blk - g, CRIT_ATTEND_GROUP);
+        size_t base[CRIT_ATTEND_GROUP], have = 0;
+        for (size_t i = 0; i < n_in; i++) {
+            base[i] = (size_t)a->blk[g + i] * BLK;
+            const size_t n = base[i] >= end ? 0 : size_min(end - base[i], BLK);
+            widen(a->k + base[i] * d, n * d, k + have * d);
+            widen_v(a->v + base[i] * d, n, d, v + have * 8);
+            have += n;
+        }
+        if (have == 0) break; /* the list ascends: nothing later is visible either */
+        for (size_t i = 0; i < n_strip; i++) {
+            const strip *t = &strips[i];
+            const size_t pos = a->pos0 + t->row0;
+            view w = {.n_all = have, .n_vis = have};
+            if (a->causal) {
+                w.n_vis = size_min(have, seen_from(pos + t->n_row - 1, base, n_in));
+                w.n_all = size_min(w.n_vis, seen_from(pos, base, n_in));
+                for (size_t j = 0; j < n_in; j++) w.base[j] = base[j] - pos;
+            }
+            if (w.n_vis == 0) continue;
+            switch (nvs[i]) {
+            case 1: strip_group_1(t, &w, g == 0, d, k, v, s); break;
+            case 2: strip_group_2(t, &w, g == 0, d, k, v, s); break;
+            case 3: strip_group_3(t, &w, g == 0, d, k, v, s); break;
+            default: strip_group_4(t, &w, g == 0, d, k, v, s); break;
+            }
+        }
+    }
+    for (size_t i = 0; i < n_strip; i++) {
+        const strip *t = &strips[i];
+        unpack_o(t, nvs[i] * V_W, d, a->out, a->out_stride);
+        for (size_t r = 0; a->lse && r < t->n_row; r++)
+            a->lse[t->row0 + r] = t->l[r] == 0 ? -INFINITY : (float)(log((double)t->l[r]) - (double)t->minus_m[r] * 0x1.62e42fefa39efp-1);
+    }
+}

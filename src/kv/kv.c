@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* Packed KV blocks and their statistics (layout: kv.h).  One mapping holds all, zero-filled by the system on first
+ * touch: a half-full store costs half the memory. */
+#include "kv/kv.h"
+
+#include <string.h>
+
+bool crit_kv_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_tok_cap, size_t *bytes) {
+    size_t n_blk = ((size_t)n_tok_cap + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    size_t per_blk = (size_t)d * (2 * CRIT_BLK_LEN * sizeof(uint16_t) + 3 * sizeof(float)), n;
+    return crit_mul_size(n_blk, n_kv_head, &n) && crit_mul_size(n, per_blk, bytes);
+}
+
+crit_status crit_kv_init(crit_kv *kv, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d, uint32_t n_tok_cap,
+                         crit_error *err) {
+    memset(kv, 0, sizeof *kv);
+    if (n_kv_head == 0 || n_tok_cap == 0 || n_tok_cap > UINT32_MAX - CRIT_BLK_LEN)
+        return crit_fail(err, CRIT_E_ARG, "KV store for %u heads and %u tokens", n_kv_head, n_tok_cap);
+    if (d == 0 || d % 8 || d > CRIT_D_HEAD_MAX)
+        return crit_fail(err, CRIT_E_ARG, "d_head %u is not a multiple of 8 in 8..%d", d, CRIT_D_HEAD_MAX);
+    size_t bytes;
+    if (!crit_kv_map_bytes(n_kv_head, d, n_tok_cap, &bytes))
+        return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", n_tok_cap);
+    char *p = crit_map(bytes);
+    if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for a KV store of %zu bytes", bytes);
+    kv->kernels = kernels;
+    kv->n_kv_head = n_kv_head;
+    kv->d = d;
+    kv->n_blk_cap = (n_tok_cap + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    kv->map = p;
+    kv->map_bytes = bytes;
+    size_t n_stat = (size_t)n_kv_head * kv->n_blk_cap * d, n_key = n_stat * CRIT_BLK_LEN;
+    kv->k = (uint16_t *)p;
+    kv->v = kv->k + n_key;
+    kv->kmax = (float *)(kv->v + n_key);
+    kv->kmin = kv->kmax + n_stat;
+    kv->ksum = kv->kmin + n_stat;
+    return CRIT_OK;
+}
+
+void crit_kv_clear(crit_kv *kv) {
+    crit_unmap(kv->map, kv->map_bytes);
+    memset(kv, 0, sizeof *kv);
+}
+
+void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const float *k, size_t k_stride, const float *v,
+                 size_t v_stride) {
+    const crit_kernels *kt = kv->kernels;
+    size_t d = kv->d, blk0 = (size_t)head * kv->n_blk_cap;
+    for (uint32_t done = 0; done < n;) {
+        uint32_t at = pos + done, in_blk = at % CRIT_BLK_LEN;
+        uint32_t run = CRIT_BLK_LEN - in_blk < n - done ? CRIT_BLK_LEN - in_blk : n - done;
+        size_t blk = blk0 + at / CRIT_BLK_LEN;
+        uint16_t *kd = kv->k + (blk * CRIT_BLK_LEN + in_blk) * d, *vd = kv->v + (blk * CRIT_BLK_LEN + in_blk) * d;
+        for (uint32_t t = 0; t < run; t++) {
+            kt->f32_to_f16(k + (done + t) * k_stride, kd + t * d, d);
+            kt->f32_to_f16(v + (done + t) * v_stride, vd + t * d, d);
+        }
+        /* From the f16 keys, so that what is scored is what attention reads. */
+        kt->block_stats(kd, run, in_blk, kv->d, kv->kmax + blk * d, kv->kmin + blk * d, kv->ksum + blk * d);
+        done += run;
+    }
+}
+
+void crit_kv_advance(crit_kv *kv, uint32_t n) { kv->n_tok += n; }
+
+void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
+    kv->n_tok = n_tok;
+    uint32_t in_blk = n_tok % CRIT_BLK_LEN;
+    if (!in_blk) return;
+    for (uint32_t h = 0; h < kv->n_kv_head; h++) {
+        size_t blk = (size_t)h * kv->n_blk_cap + n_tok / CRIT_BLK_LEN, d = kv->d;
+        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, in_blk, 0, kv->d, kv->kmax + blk * d, kv->kmin + blk * d,
+                                 kv->ksum + blk * d);
+    }
+}

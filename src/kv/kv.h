@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The packed KV store of one layer: f16 blocks of 32 keys per KV head, with statistics that grow with them.
+ *
+ * Owns the memory and the length.  Knows nothing of queries or selection.  Writers hand in disjoint (head, block)
+ * ranges, so a chunk can be packed in parallel; the length moves once, by crit_kv_advance, when all of it is there. */
+#ifndef CRIT_KV_H
+#define CRIT_KV_H
+
+#include "critiprefill/attention.h"
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+
+struct crit_kv {
+    const crit_kernels *kernels;
+    uint32_t n_kv_head, d;
+    uint32_t n_blk_cap; /* blocks allocated per head */
+    uint32_t n_tok;     /* keys appended, the same for all heads */
+    uint16_t *k, *v;    /* [n_kv_head][n_blk_cap][CRIT_BLK_LEN][d] f16 */
+    float *kmax, *kmin, *ksum; /* [n_kv_head][n_blk_cap][d] f32, over the keys of the block so far */
+    void *map;
+    size_t map_bytes;
+};
+
+/* Bytes a store of that shape maps; false when it overflows. */
+bool crit_kv_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_tok_cap, size_t *bytes);
+
+crit_status crit_kv_init(crit_kv *kv, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d, uint32_t n_tok_cap,
+                         crit_error *err);
+void crit_kv_clear(crit_kv *kv); /* frees; a zeroed struct is fine */
+
+/* Packs keys and values of one head for positions [pos, pos + n), n_tok <= pos.  Safe in parallel for different heads
+ * or different blocks.  k, v: row t of the head at k + t * stride. */
+void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const float *k, size_t k_stride, const float *v,
+                 size_t v_stride);
+void crit_kv_advance(crit_kv *kv, uint32_t n);
+void crit_kv_cut(crit_kv *kv, uint32_t n_tok); /* n_tok <= kv->n_tok */
+
+static inline const uint16_t *crit_kv_k(const crit_kv *kv, uint32_t head) {
+    return kv->k + (size_t)head * kv->n_blk_cap * CRIT_BLK_LEN * kv->d;
+}
+static inline const uint16_t *crit_kv_v(const crit_kv *kv, uint32_t head) {
+    return kv->v + (size_t)head * kv->n_blk_cap * CRIT_BLK_LEN * kv->d;
+}
+static inline const float *crit_kv_stat(const crit_kv *kv, const float *stat, uint32_t head) {
+    return stat + (size_t)head * kv->n_blk_cap * kv->d;
+}
+
+#endif

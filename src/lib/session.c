@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* Tier 1: a session, one timeline of tokens on a model.
+ *
+ * Owns the KV stores, calibration and forward buffers.  Tokens are read in chunks whose ends lie on the tile grid; with
+ * `more` the tail that depends on the prompt's end is held back as ids.  A call that fails or is cancelled cuts
+ * everything back to where the turn began. */
+#include <math.h>
+#include <string.h>
+
+#include "critiprefill/critiprefill.h"
+
+#include "lib/session.h"
+
+void crit_attn_params_init(crit_attn_params *p) {
+    *p = (crit_attn_params){
+        .struct_size = sizeof *p,
+        .mode = CRIT_ATTN_CRITI,
+        .theta = 0.3f,
+        .dense_until = 1024,
+        .dense_last = 512,
+        .budget_tok = 2048,
+        .seg_len = 512,
+        .threshold = 4096,
+        .alpha = 0.25f,
+        .layer_skip = 1,
+    };
+}
+
+void crit_session_params_init(crit_session_params *p) {
+    *p = (crit_session_params){.struct_size = sizeof *p, .n_batch = 512};
+    crit_attn_params_init(&p->attn);
+}
+
+void crit_prefill_params_init(crit_prefill_params *p) { *p = (crit_prefill_params){.struct_size = sizeof *p}; }
+
+/* Fills the open questions of params: context, chunk length. */
+static crit_status settle(const crit_model *m, const crit_session_params *params, crit_session_params *p, crit_error *err) {
+    const crit_config *c = &m->config;
+    crit_session_params_init(p);
+    if (params) {
+        if (params->struct_size != sizeof *p || params->attn.struct_size != sizeof p->attn)
+            return crit_fail(err, CRIT_E_ARG, "crit_session_params: struct_size not set");
+        *p = *params;
+    }
+    crit_status st = crit_attn_params_check(&p->attn, err);
+    if (st) return st;
+    if (p->n_ctx == 0) {
+        p->n_ctx = c->n_ctx_train ? c->n_ctx_train : 8192;
+        if (c->n_swa && c->n_swa < p->n_ctx) p->n_ctx = c->n_swa;
+    }
+    if (c->n_swa && p->n_ctx > c->n_swa)
+        return crit_fail(err, CRIT_E_CONTEXT, "%s: a context of %u tokens exceeds the model's sliding window of %u, which is not supported",
+                         gguf_path(m->file), p->n_ctx, c->n_swa);
+    if (p->n_ctx > 1u << 30) return crit_fail(err, CRIT_E_ARG, "a context of %u tokens is too large", p->n_ctx);
+    if (p->n_batch == 0 || p->n_batch > 65536) return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 1..65536", p->n_batch);
+    uint32_t align = crit_attn_align(&p->attn), whole = (p->n_ctx + align - 1) / align * align;
+    p->n_batch = (p->n_batch + align - 1) / align * align;
+    if (p->n_batch > whole) p->n_batch = whole;
+    return CRIT_OK;
+}
+
+static uint32_t chunk_rows(const crit_session_params *p) { return p->n_batch < p->n_ctx ? p->n_batch : p->n_ctx; }
+
+static crit_status estimate(const crit_model *m, const crit_session_params *p, crit_memory *out, crit_error *err) {
+    const crit_config *c = &m->config;
+    unsigned n_thread = p->n_threads ? p->n_threads : crit_cpu_count();
+    size_t kv;
+    *out = (crit_memory){.struct_size = sizeof *out};
+    if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) || !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
+        return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", p->n_ctx);
+    /* Of an embedding that is not also the output only the prompt's rows are ever read. */
+    const crit_mat *e = &m->weights.embd;
+    out->weights_bytes = gguf_file_bytes(m->file);
+    if (m->weights.output.w != e->w) out->weights_bytes -= (size_t)e->n_out * e->row_bytes;
+    out->activation_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, chunk_rows(p));
+    out->scratch_bytes = crit_forward_fixed_bytes(c, p->n_ctx, n_thread) + m->weights.f32_count * sizeof(float) +
+                         crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
+                         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
+    size_t total;
+    if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) || !crit_add_size(total, out->activation_bytes, &total) ||
+        !crit_add_size(total, out->scratch_bytes, &total))
+        return crit_fail(err, CRIT_E_NOMEM, "the memory for %u tokens overflows", p->n_ctx);
+    out->total_bytes = total;
+    out->available_bytes = crit_memory_available();
+    return CRIT_OK;
+}
+
+crit_status crit_memory_estimate(const crit_model *model, const crit_session_params *params, crit_memory *out, crit_error *err) {
+    if (!model || !out || out->struct_size != sizeof *out) return crit_fail(err, CRIT_E_ARG, "crit_memory_estimate: bad argument");
+    crit_session_params p;
+    crit_status st = settle(model, params, &p, err);
+    return st ? st : estimate(model, &p, out, err);
+}
+
+crit_status crit_session_open(crit_session **out, const crit_model *model, const crit_session_params *params, crit_error *err) {
+    if (!out || !model) return crit_fail(err, CRIT_E_ARG, "crit_session_open: out and model are required");
+    *out = NULL;
+    crit_session_params p;
+    crit_memory mem;
+    crit_status st = settle(model, params, &p, err);
+    if (!st) st = estimate(model, &p, &mem, err);
+    if (st) return st;
+    /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
+    size_t need = mem.total_bytes - mem.weights_bytes;
+    if (!p.force && mem.available_bytes && need > mem.available_bytes)
+        return crit_fail(err, CRIT_E_NOMEM, "%s: a context of %u tokens needs %zu MiB besides the weights, %zu MiB are available",
+                         gguf_path(model->file), p.n_ctx, need >> 20, mem.available_bytes >> 20);
+    const crit_config *c = &model->config;
+    crit_session *s = crit_calloc(1, sizeof *s);
+    if (!s) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
+    s->model = model;
+    s->params = p;
+    s->kv = crit_calloc(c->n_layer, sizeof *s->kv);
+    s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
+    if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
+    if (!st) st = crit_pool_open(&s->pool, p.n_threads, err);
+    for (uint32_t i = 0; i < c->n_layer && !st; i++)
+        st = crit_kv_init(&s->kv[i], &model->kernels, c->n_kv_head, c->d_head, p.n_ctx, err);
+    if (!st) {
+        st = crit_forward_init(&s->fwd, model, s->pool, s->kv, s->calib, &p.attn, chunk_rows(&p), p.n_ctx, err);
+        s->fwd_open = !st;
+    }
+    if (st) crit_session_close(&s);
+    *out = s;
+    return st;
+}
+
+void crit_session_close(crit_session **session) {
+    if (!session || !*session) return;
+    crit_session *s = *session;
+    if (s->fwd_open) crit_forward_clear(&s->fwd);
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
+        if (s->kv) crit_kv_clear(&s->kv[i]);
+        if (s->calib) crit_calib_clear(&s->calib[i]);
+    }
+    crit_free(s->kv);
+    crit_free(s->calib);
+    crit_free(s->pending);
+    crit_pool_close(&s->pool);
+    crit_free(s);
+    *session = NULL;
+}
+
+/* ---- prefill ---- */
+
+static void cut(crit_session *s, uint32_t n_tok) {
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
+        if (s->kv[i].n_tok > n_tok) crit_kv_cut(&s->kv[i], n_tok);
+        crit_calib_cut(&s->calib[i], n_tok);
+    }
+    s->n_done = n_tok;
+    s->n_pending = 0;
+    s->in_turn = false;
+}
+
+static crit_status queue(crit_session *s, const int32_t *tokens, size_t n_tok, crit_error *err) {
+    size_t need = s->n_pending + n_tok;
+    if (need > s->pending_cap) {
+        size_t cap = need < 2 * s->pending_cap ? 2 * s->pending_cap : need;
+        int32_t *p = crit_malloc(cap, sizeof *p);
+        if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for %zu tokens", cap);
+        if (s->n_pending) memcpy(p, s->pending, s->n_pending * sizeof *p);
+        crit_free(s->pending);
+        s->pending = p;
+        s->pending_cap = cap;
+    }
+    memcpy(s->pending + s->n_pending, tokens, n_tok * sizeof *tokens);
+    s->n_pending = need;
+    return CRIT_OK;
+}
+
+typedef struct ticker {
+    const crit_prefill_params *p;
+    uint32_t n_layer, total, done, chunk; /* tokens of this call: all, in finished chunks, in this one */
+} ticker;
+
+static int on_layer(void *user, uint32_t layer) {
+    ticker *t = user;
+    if (!t->p->progress) return 0;
+    return t->p->progress(t->p->progress_user, t->done + t->chunk * ((layer + 1.0) / t->n_layer), t->total);
+}
+
+static int on_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
+    ticker *t = user;
+    return t->p->on_logits(t->p->logits_user, pos, logits, n_vocab);
+}
+
+/* Reads the pending tokens up to position `stop`. */
+static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p, crit_error *err) {
+    uint32_t end = s->n_done + (uint32_t)s->n_pending, align = crit_attn_align(&s->params.attn), first = s->n_done;
+    ticker t = {.p = p, .n_layer = s->model->config.n_layer, .total = stop - s->n_done};
+    while (s->n_done < stop) {
+        uint32_t pos = s->n_done, to = (pos + s->fwd.n_batch) / align * align;
+        if (to <= pos || to > stop) to = stop < pos + s->fwd.n_batch ? stop : pos + s->fwd.n_batch;
+        t.chunk = to - pos;
+        crit_chunk chunk = {
+            .tokens = s->pending + (pos - first),
+            .pos0 = pos,
+            .n_tok = to - pos,
+            .n_rest = end - to,
+            .need_from = p->on_logits ? p->logits_from : to,
+            .tick = on_layer,
+            .on_logits = p->on_logits ? on_row : NULL,
+            .user = &t,
+            .keep_last = final && to == stop,
+        };
+        if (chunk.keep_last) s->has_logits = false;
+        crit_status st = crit_forward_chunk(&s->fwd, &chunk, err);
+        if (st) return st;
+        t.done += t.chunk;
+        s->n_done = to;
+    }
+    memmove(s->pending, s->pending + (stop - first), (end - stop) * sizeof *s->pending);
+    s->n_pending = end - stop;
+    s->has_logits = final ? true : s->has_logits;
+    return CRIT_OK;
+}
+
+crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, const crit_prefill_params *params, crit_error *err) {
+    if (!s || !tokens || n_tok == 0) return crit_fail(err, CRIT_E_ARG, "crit_prefill: no tokens");
+    crit_prefill_params p;
+    crit_prefill_params_init(&p);
+    if (params) {
+        if (params->struct_size != sizeof p) return crit_fail(err, CRIT_E_ARG, "crit_prefill_params: struct_size not set");
+        p = *params;
+    }
+    uint32_t n_past = crit_session_n_past(s), start = s->in_turn ? s->turn_start : n_past;
+    if (n_tok > s->params.n_ctx - n_past)
+        return crit_fail(err, CRIT_E_CONTEXT, "%u + %zu tokens do not fit the context of %u", n_past, n_tok, s->params.n_ctx);
+    for (size_t i = 0; i < n_tok; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= s->model->config.n_vocab)
+            return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i], s->model->config.n_vocab);
+    crit_status st = queue(s, tokens, n_tok, err);
+    if (st) return st;
+    if (!s->in_turn) {
+        s->in_turn = true;
+        s->turn_start = start;
+        s->turn_ns = 0;
+        s->fwd.stats = (crit_forward_stats){0};
+        s->fwd.plan.estimate_ns = s->fwd.plan.attend_ns = 0;
+    }
+    uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
+    if (p.more) {
+        /* What the end of the prompt decides stays unread until the end is known. */
+        uint32_t tail = crit_attn_tail(&s->params.attn);
+        stop = end > tail ? (end - tail) / align * align : 0;
+        if (stop < s->n_done) stop = s->n_done;
+    }
+    uint64_t t0 = crit_now_ns();
+    st = read_until(s, stop, !p.more, &p, err);
+    s->turn_ns += crit_now_ns() - t0;
+    if (st) {
+        cut(s, start);
+        return st;
+    }
+    if (!p.more) {
+        const crit_forward_stats *f = &s->fwd.stats;
+        s->in_turn = false;
+        s->stats = (crit_stats){
+            .struct_size = sizeof s->stats,
+            .n_tok = end - start,
+            .prefill_ms = (double)s->turn_ns * 1e-6,
+            .estimate_ms = (double)s->fwd.plan.estimate_ns * 1e-6,
+            .attend_ms = (double)s->fwd.plan.attend_ns * 1e-6,
+            .gemm_ms = (double)f->gemm_ns * 1e-6,
+            .density = f->pairs_causal > 0 ? f->pairs / f->pairs_causal : 1,
+            .mass_measured = NAN,
+            .peak_recall_measured = NAN,
+        };
+    }
+    return CRIT_OK;
+}
+
+crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
+    if (!s || token < 0 || (uint32_t)token >= s->model->config.n_vocab)
+        return crit_fail(err, CRIT_E_ARG, "crit_decode: token %d is outside the vocabulary", token);
+    if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_decode: the prompt has not been finished");
+    if (s->n_done >= s->params.n_ctx)
+        return crit_fail(err, CRIT_E_CONTEXT, "the context of %u tokens is full", s->params.n_ctx);
+    s->has_logits = false;
+    crit_status st = crit_forward_one(&s->fwd, token, s->n_done, err);
+    if (st) {
+        cut(s, s->n_done);
+        return st;
+    }
+    s->n_done++;
+    s->has_logits = true;
+    return CRIT_OK;
+}
+
+const float *crit_logits(const crit_session *s) { return s && s->has_logits ? s->fwd.logits : NULL; }
+
+uint32_t crit_session_n_past(const crit_session *s) { return s ? s->n_done + (uint32_t)s->n_pending : 0; }
+
+crit_status crit_session_rewind(crit_session *s, uint32_t n_past, crit_error *err) {
+    if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_rewind: no session");
+    if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: the prompt has not been finished");
+    if (n_past > s->n_done) return crit_fail(err, CRIT_E_ARG, "cannot rewind %u tokens to %u", s->n_done, n_past);
+    if (n_past < s->n_done) s->has_logits = false;
+    cut(s, n_past);
+    return CRIT_OK;
+}
+
+crit_status crit_session_stats(const crit_session *s, crit_stats *out) {
+    if (!s || !out || out->struct_size != sizeof *out) return CRIT_E_ARG;
+    if (!s->stats.struct_size) return CRIT_E_STATE;
+    *out = s->stats;
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
+        const crit_kv *kv = &s->kv[i];
+        size_t n_blk = (kv->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+        out->kv_bytes += kv->n_blk_cap ? (size_t)((double)kv->map_bytes * (double)n_blk / kv->n_blk_cap) : 0;
+    }
+    return CRIT_OK;
+}

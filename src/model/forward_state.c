@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory of the forward pass: one mapping for a chunk's activations, sized before anything is allocated. */
+#include <string.h>
+
+#include "model/model.h"
+
+static size_t up64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static unsigned kinds_in_use(const crit_config *c, const crit_kernels *kt, const crit_weights *w) {
+    unsigned kinds = 1u << kt->act_kind[w->output.type];
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        const crit_layer *l = &w->layers[i];
+        const crit_mat *m[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+        for (size_t j = 0; j < sizeof m / sizeof *m; j++) kinds |= 1u << kt->act_kind[m[j]->type];
+    }
+    return kinds;
+}
+
+/* Offsets of the chunk's arrays in the mapping; with f NULL only the total. */
+static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch) {
+    size_t n = n_batch, n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head, at = 0;
+    size_t widest = c->n_embd > c->n_ff ? c->n_embd : c->n_ff;
+    if (n_q > widest) widest = n_q;
+    struct {
+        size_t cols;
+        float **to;
+    } arr[] = {
+        {c->n_embd, f ? &f->x : NULL},      {n_q, f ? &f->q : NULL},           {n_kv, f ? &f->k : NULL},
+        {n_kv, f ? &f->v : NULL},           {n_q, f ? &f->att : NULL},         {c->n_ff, f ? &f->gate : NULL},
+        {c->n_ff, f ? &f->up : NULL},       {c->n_rot / 2, f ? &f->cosv : NULL}, {c->n_rot / 2, f ? &f->sinv : NULL},
+    };
+    for (size_t i = 0; i < sizeof arr / sizeof *arr; i++) {
+        if (f) *arr[i].to = (float *)((char *)f->map + at);
+        at += up64(n * arr[i].cols * sizeof(float));
+    }
+    unsigned kinds = kinds_in_use(c, kt, w);
+    for (int k = 0; k < CRIT_ACT_KINDS; k++) {
+        if (!(kinds >> k & 1)) continue;
+        if (f) f->act[k] = (unsigned char *)f->map + at;
+        at += up64(n * crit_act_row_bytes((crit_act_kind)k, widest));
+    }
+    return at;
+}
+
+size_t crit_forward_chunk_bytes(const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch) {
+    return layout(NULL, c, kt, w, n_batch);
+}
+
+static size_t slice_bytes(const crit_config *c) {
+    size_t a = crit_gemm_scratch_bytes(), b = crit_attend_scratch_bytes(c->d_head);
+    size_t row = (size_t)(c->n_ff > c->n_embd ? c->n_ff : c->n_embd) * sizeof(float);
+    if (b > a) a = b;
+    if (row > a) a = row;
+    return up64(a) + 64;
+}
+
+static size_t n_ranges(uint32_t n_ctx) { return n_ctx / (CRIT_DECODE_RANGE_BLK * CRIT_BLK_LEN) + 1; }
+
+size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
+    return c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + (n_ctx / CRIT_BLK_LEN + 1) * sizeof(uint32_t) +
+           n_ranges(n_ctx) * c->n_head * (c->d_head + 1) * sizeof(float);
+}
+
+crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *pool, crit_kv *kv, crit_calib *calib,
+                              const crit_attn_params *attn, uint32_t n_batch, uint32_t n_ctx, crit_error *err) {
+    const crit_config *c = &m->config;
+    memset(f, 0, sizeof *f);
+    f->model = m;
+    f->pool = pool;
+    f->kv = kv;
+    f->calib = calib;
+    f->attn = *attn;
+    f->n_batch = n_batch;
+    crit_status st = crit_plan_init(&f->plan, pool, &m->kernels, c->n_head, c->n_kv_head, c->d_head, attn, err);
+    if (st) return st;
+    f->map_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, n_batch);
+    f->map = crit_map(f->map_bytes);
+    f->logits = crit_malloc(c->n_vocab, sizeof *f->logits);
+    size_t n_blk = n_ctx / CRIT_BLK_LEN + 1;
+    f->all_blk = crit_malloc(n_blk, sizeof *f->all_blk);
+    f->part = crit_malloc(n_ranges(n_ctx) * c->n_head * c->d_head, sizeof *f->part);
+    f->part_lse = crit_malloc(n_ranges(n_ctx) * c->n_head, sizeof *f->part_lse);
+    f->scratch_slice = slice_bytes(c);
+    f->scratch = crit_malloc(crit_pool_size(pool), f->scratch_slice);
+    if (!f->map || !f->logits || !f->all_blk || !f->part || !f->part_lse || !f->scratch) {
+        crit_forward_clear(f);
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory for the activations of %u tokens", n_batch);
+    }
+    layout(f, c, &m->kernels, &m->weights, n_batch);
+    for (size_t i = 0; i < n_blk; i++) f->all_blk[i] = (uint32_t)i;
+    return CRIT_OK;
+}
+
+void crit_forward_clear(crit_forward *f) {
+    crit_plan_clear(&f->plan);
+    crit_unmap(f->map, f->map_bytes);
+    crit_free(f->logits);
+    crit_free(f->logit_rows);
+    crit_free(f->all_blk);
+    crit_free(f->part);
+    crit_free(f->part_lse);
+    crit_free(f->scratch);
+    memset(f, 0, sizeof *f);
+}

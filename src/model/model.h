@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* A GGUF file given meaning: hyper-parameters, weights by role, RoPE tables, and the forward pass over a chunk.
+ *
+ *   config.c   metadata -> crit_config        weights.c  tensors -> crit_weights, shapes checked
+ *   rope.c     frequencies and scaling        forward.c  tokens -> KV, logits
+ *
+ * Immutable after opening but for the forward state, which belongs to a session. */
+#ifndef CRIT_MODEL_H
+#define CRIT_MODEL_H
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+#include "kv/kv.h"
+#include "model/gguf.h"
+#include "sparse/sparse.h"
+
+typedef enum crit_arch { CRIT_ARCH_LLAMA, CRIT_ARCH_QWEN2, CRIT_ARCH_QWEN3 } crit_arch;
+typedef enum crit_rope_kind { CRIT_ROPE_NONE, CRIT_ROPE_LINEAR, CRIT_ROPE_YARN, CRIT_ROPE_LLAMA3 } crit_rope_kind;
+
+typedef struct crit_config {
+    crit_arch arch;
+    const char *arch_name;
+    uint32_t n_layer, n_embd, n_ff, n_vocab;
+    uint32_t n_head, n_kv_head, n_group, d_head;
+    uint32_t n_rot;       /* leading dimensions of a head that rotate; even */
+    bool neox;            /* half-split pairs instead of neighbours */
+    uint32_t n_ctx_train; /* 0 = not declared */
+    uint32_t n_swa;       /* sliding window in tokens, 0 = none */
+    float eps;            /* of the RMS norms */
+    crit_rope_kind rope;
+    double rope_base, rope_factor; /* factor: 4 = four times longer context */
+    double yarn_ctx, yarn_ext, yarn_attn, yarn_fast, yarn_slow;
+} crit_config;
+
+crit_status crit_config_read(crit_config *c, const gguf *g, crit_error *err);
+
+/* A weight matrix [n_out][n_in], rows as the file has them. */
+typedef struct crit_mat {
+    const void *w;
+    size_t row_bytes;
+    uint32_t n_out, n_in;
+    crit_type type;
+} crit_mat;
+
+typedef struct crit_layer {
+    const float *attn_norm, *ffn_norm;  /* [n_embd] */
+    const float *q_norm, *k_norm;       /* [d_head], NULL when the model has none */
+    const float *bq, *bk, *bv, *bo;     /* biases or NULL */
+    crit_mat wq, wk, wv, wo, gate, up, down;
+} crit_layer;
+
+typedef struct crit_weights {
+    crit_mat embd, output; /* output is embd when tied */
+    const float *output_norm;
+    const float *rope_freqs; /* [n_rot/2] or NULL */
+    crit_layer *layers;
+    float *f32; /* norms and biases, copied and checked finite */
+    size_t f32_count;
+} crit_weights;
+
+crit_status crit_weights_bind(crit_weights *w, const crit_config *c, const gguf *g, crit_error *err);
+void crit_weights_clear(crit_weights *w);
+/* After a non-finite result: names the first tensor that holds a non-finite scale or value.  Reads every weight. */
+crit_status crit_weights_find_nonfinite(const gguf *g, crit_error *err);
+
+/* Angle per position of each rotating pair, and the factor on cos and sin. */
+typedef struct crit_rope {
+    double *freq; /* [n_rot/2] */
+    double mscale;
+    uint32_t n;
+} crit_rope;
+crit_status crit_rope_init(crit_rope *r, const crit_config *c, const float *freq_factors, crit_error *err);
+void crit_rope_clear(crit_rope *r);
+void crit_rope_at(const crit_rope *r, uint32_t pos, float *cosv, float *sinv);
+
+struct crit_vocab;
+
+struct crit_model {
+    gguf *file;
+    crit_config config;
+    crit_weights weights;
+    crit_rope rope;
+    crit_kernels kernels;
+    struct crit_vocab *vocab; /* NULL when the file has no usable tokenizer */
+    crit_error vocab_error;   /* why */
+    char *name, *rope_text;
+    char chat_name[32];
+    uint64_t n_params;
+    size_t weights_bytes;
+};
+
+/* ---- forward state of a session ---- */
+
+typedef struct crit_forward_stats {
+    uint64_t gemm_ns;
+    double pairs, pairs_causal;
+} crit_forward_stats;
+
+/* Buffers for one chunk of up to n_batch tokens. */
+typedef struct crit_forward {
+    const crit_model *model;
+    crit_pool *pool;
+    crit_kv *kv;       /* [n_layer] */
+    crit_calib *calib; /* [n_layer] */
+    crit_plan plan;
+    crit_attn_params attn;
+    uint32_t n_batch;
+
+    void *map;
+    size_t map_bytes;
+    float *x;                     /* [n_batch][n_embd] residual stream */
+    float *q, *k, *v, *att;       /* [n_batch][heads * d_head] */
+    float *gate, *up;             /* [n_batch][n_ff] */
+    unsigned char *act[CRIT_ACT_KINDS]; /* packed activations, one buffer for each kind in use */
+    float *cosv, *sinv;           /* [n_batch][n_rot/2] */
+    float *logits;                /* [n_vocab] of the last position */
+    float *logit_rows;            /* [CRIT_LOGIT_ROWS][n_vocab], only while a callback wants them */
+    float *part, *part_lse;       /* decode: partial results per (KV head, range) */
+    uint32_t *all_blk;            /* 0, 1, 2, ... for decode */
+    unsigned char *scratch;       /* GEMM and attention scratch, a slice per thread */
+    size_t scratch_slice;
+    bool one;                     /* decoding: products by gemv */
+    crit_forward_stats stats;
+} crit_forward;
+
+#define CRIT_LOGIT_ROWS 32
+#define CRIT_DECODE_RANGE_BLK 32 /* KV blocks one work item of a decode step reads: fixed, so results do not depend on threads */
+
+/* Called between layers; non-zero stops the chunk (CRIT_E_CANCELLED). */
+typedef struct crit_chunk {
+    const int32_t *tokens;
+    uint32_t pos0, n_tok, n_rest;
+    uint32_t need_from; /* logits wanted for positions >= this; pos0 + n_tok = none */
+    int (*tick)(void *user, uint32_t layer);
+    int (*on_logits)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);
+    void *user;
+    bool keep_last; /* leave the last position's logits in f->logits */
+} crit_chunk;
+
+size_t crit_forward_chunk_bytes(const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch);
+size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread);
+crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *pool, crit_kv *kv, crit_calib *calib,
+                              const crit_attn_params *attn, uint32_t n_batch, uint32_t n_ctx, crit_error *err);
+void crit_forward_clear(crit_forward *f);
+/* The KV stores hold pos0 tokens; afterwards pos0 + n_tok.  On failure the caller cuts them back. */
+crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err);
+/* One token, full attention; sets f->logits. */
+crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_error *err);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* Executes a plan: one work item per (query head, tile), the kernel does the rest.            [alg:attend] */
+#include "sparse/sparse.h"
+
+typedef struct attend_arg {
+    crit_plan *p;
+    const crit_plan_job *job;
+    float *out;
+    size_t out_stride;
+} attend_arg;
+
+static void attend_item(void *arg, size_t item, unsigned worker) {
+    attend_arg *a = arg;
+    crit_plan *p = a->p;
+    const crit_plan_job *job = a->job;
+    /* Last tiles first: they are the longest, so the threads finish together.  Heads of a group are neighbours and
+     * find their keys in the cache. */
+    uint32_t head = (uint32_t)(item % p->n_head), tile = p->n_tile - 1 - (uint32_t)(item / p->n_head);
+    const crit_plan_row_t *row = crit_plan_at(p, head, tile);
+    uint32_t kv_head = head / (p->n_head / p->n_kv_head), pos = crit_plan_tile_pos(p, tile);
+    size_t at = pos - p->pos0;
+    crit_attend_args k = {
+        .q = job->q + at * job->q_stride + (size_t)head * p->d,
+        .q_stride = job->q_stride,
+        .k = crit_kv_k(job->kv, kv_head),
+        .v = crit_kv_v(job->kv, kv_head),
+        .blk = row->ids,
+        .n_blk = row->n,
+        .out = a->out + at * a->out_stride + (size_t)head * p->d,
+        .out_stride = a->out_stride,
+        .pos0 = pos,
+        .n_key = (size_t)p->pos0 + p->n_tok,
+        .scale = p->scale,
+        .n_row = crit_plan_tile_rows(p, tile),
+        .d = p->d,
+        .causal = 1,
+    };
+    p->kernels->attend(&k, p->scratch + worker * p->scratch_slice);
+}
+
+void crit_plan_attend(crit_plan *p, const crit_plan_job *job, float *out, size_t out_stride) {
+    uint64_t t0 = crit_now_ns();
+    attend_arg a = {p, job, out, out_stride};
+    crit_pool_run(p->pool, (size_t)p->n_head * p->n_tile, attend_item, &a);
+    p->attend_ns += crit_now_ns() - t0;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/* Builds the plan of one layer and chunk: which KV blocks each (query head, tile) reads.
+ *
+ * Owns the order of the stages and their memory; the stages themselves are in the other files.  A row that is dense
+ * points at the shared list 0, 1, 2, ...; a sparse row owns a slot of `stride` ids.  Everything a row holds depends on
+ * positions up to its tile's end only (and, through n_rest, on where the prompt ends). */
+#include "sparse/sparse.h"
+
+#include <string.h>
+
+#define CRIT_CAL_FROM 1024 /* sigma of earlier queries says little: they have hardly any far keys */
+
+crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
+    if (p->mode != CRIT_ATTN_CRITI && p->mode != CRIT_ATTN_DENSE && p->mode != CRIT_ATTN_PAPER)
+        return crit_fail(err, CRIT_E_ARG, "unknown attention mode %d", (int)p->mode);
+    if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
+    if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
+    if (p->seg_len == 0 || p->seg_len % CRIT_TILE_LEN || p->seg_len > 4096)
+        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_TILE_LEN, CRIT_TILE_LEN);
+    if (!(p->alpha >= 0 && p->alpha <= 1)) return crit_fail(err, CRIT_E_ARG, "alpha is not in [0, 1]");
+    return CRIT_OK;
+}
+
+uint32_t crit_attn_align(const crit_attn_params *p) {
+    return p->mode == CRIT_ATTN_PAPER ? p->seg_len : CRIT_TILE_LEN;
+}
+
+uint32_t crit_attn_tail(const crit_attn_params *p) {
+    return p->mode == CRIT_ATTN_DENSE ? 0 : p->mode == CRIT_ATTN_PAPER ? p->seg_len : p->dense_last;
+}
+
+static size_t scratch_slice(uint32_t d, size_t n_blk, uint32_t n_group) {
+    size_t bytes = crit_attend_scratch_bytes(d);
+    bytes += n_blk * (CRIT_REP_MAX * sizeof(float) + sizeof(float) + sizeof(uint64_t));
+    bytes += (size_t)(n_group > CRIT_REP_MAX + 1 ? n_group : CRIT_REP_MAX + 1) * d * sizeof(float);
+    return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
+}
+
+static uint32_t max_tiles(uint32_t n_tok) { return n_tok / CRIT_TILE_LEN + 2; }
+
+size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
+                                uint32_t n_batch, uint32_t n_ctx, unsigned n_thread) {
+    size_t n_blk = n_ctx / CRIT_BLK_LEN + 1, rows = (size_t)n_head * max_tiles(n_batch);
+    size_t bytes = rows * sizeof(crit_plan_row_t) + n_blk * sizeof(uint32_t);
+    if (p->mode != CRIT_ATTN_DENSE) bytes += rows * n_blk * sizeof(uint32_t);
+    if (p->mode == CRIT_ATTN_PAPER) bytes += (size_t)(n_batch / p->seg_len + 2) * n_kv_head * n_blk * sizeof(float);
+    return bytes + n_thread * scratch_slice(d, n_blk, n_head / n_kv_head);
+}
+
+crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
+                           uint32_t n_kv_head, uint32_t d, const crit_attn_params *params, crit_error *err) {
+    memset(p, 0, sizeof *p);
+    crit_status st = crit_attn_params_check(params, err);
+    if (st) return st;
+    if (n_kv_head == 0 || n_head == 0 || n_head % n_kv_head)
+        return crit_fail(err, CRIT_E_ARG, "%u query heads on %u KV heads", n_head, n_kv_head);
+    if (d == 0 || d % 8 || d > CRIT_D_HEAD_MAX)
+        return crit_fail(err, CRIT_E_ARG, "d_head %u is not a multiple of 8 in 8..%d", d, CRIT_D_HEAD_MAX);
+    p->pool = pool;
+    p->kernels = kernels;
+    p->params = *params;
+    p->n_head = n_head;
+    p->n_kv_head = n_kv_head;
+    p->d = d;
+    return CRIT_OK;
+}
+
+void crit_plan_clear(crit_plan *p) {
+    crit_free(p->rows);
+    crit_free(p->slots);
+    crit_free(p->all);
+    crit_free(p->fused);
+    crit_free(p->scratch);
+    crit_calib_clear(&p->own_calib);
+    memset(p, 0, sizeof *p);
+}
+
+/* Grows an array that need not keep its contents. */
+static bool grow(void *arr, size_t *cap, size_t need, size_t size) {
+    void **a = arr;
+    if (need <= *cap) return true;
+    crit_free(*a);
+    *a = crit_malloc(need, size);
+    *cap = *a ? need : 0;
+    return *a != NULL;
+}
+
+static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
+    size_t n_blk = ((size_t)p->pos0 + p->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    /* By eighths above 64 blocks, so that a stream of chunks does not allocate for every one. */
+    size_t step = n_blk > 512 ? 256 : 64, n_blk_up = (n_blk + step - 1) / step * step;
+    size_t n_rows = (size_t)p->n_head * p->n_tile, had = p->n_all;
+    bool ok = grow(&p->rows, &p->n_rows_cap, n_rows, sizeof *p->rows) && grow(&p->all, &p->n_all, n_blk_up, sizeof *p->all);
+    if (ok && p->n_all != had)
+        for (size_t i = 0; i < p->n_all; i++) p->all[i] = (uint32_t)i;
+    p->stride = n_blk_up;
+    if (ok && sparse) ok = grow(&p->slots, &p->n_slots_cap, n_rows * p->stride, sizeof *p->slots);
+    size_t slice = scratch_slice(p->d, n_blk_up, p->n_head / p->n_kv_head);
+    if (ok && slice > p->scratch_slice) {
+        ok = grow(&p->scratch, &p->n_scratch, slice * crit_pool_size(p->pool), 1);
+        p->scratch_slice = ok ? slice : 0;
+    }
+    return ok ? CRIT_OK : crit_fail(err, CRIT_E_NOMEM, "out of memory for an attention plan of %zu blocks", n_blk);
+}
+
+/* A thread's scratch, carved in the order of scratch_slice. */
+typedef struct scratch {
+    void *attend;
+    float *z, *share, *rep; /* [n_blk][8], [n_blk], [max(8, group)][d] */
+    uint64_t *keys;
+} scratch;
+
+static scratch scratch_of(const crit_plan *p, unsigned worker) {
+    unsigned char *at = p->scratch + worker * p->scratch_slice;
+    scratch s;
+    s.attend = at;
+    at += (crit_attend_scratch_bytes(p->d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
+    s.z = (float *)at;
+    at += p->stride * CRIT_REP_MAX * sizeof(float);
+    s.keys = (uint64_t *)at;
+    at += p->stride * sizeof(uint64_t);
+    s.share = (float *)at;
+    at += p->stride * sizeof(float);
+    s.rep = (float *)at;
+    return s;
+}
+
+/* ---- [alg:calibrate] over the chunk ---- */
+
+typedef struct cal_arg {
+    crit_plan *p;
+    const crit_plan_job *job;
+    uint32_t first; /* position of the chunk's first exact query */
+    float *sigma;   /* [n_cal][n_head] */
+} cal_arg;
+
+static void cal_item(void *arg, size_t item, unsigned worker) {
+    cal_arg *a = arg;
+    crit_plan *p = a->p;
+    uint32_t kv_head = (uint32_t)(item % p->n_kv_head), n_group = p->n_head / p->n_kv_head;
+    size_t c = item / p->n_kv_head;
+    uint32_t pos = a->first + (uint32_t)c * CRIT_CAL_STEP;
+    scratch s = scratch_of(p, worker);
+    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)kv_head * n_group * p->d;
+    crit_calibrate(p->kernels, a->job->kv, kv_head, q, n_group, pos, p->scale, s.z, s.attend,
+                   a->sigma + c * p->n_head + (size_t)kv_head * n_group);
+}
+
+static crit_status calibrate_chunk(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err) {
+    uint32_t end = p->pos0 + p->n_tok;
+    crit_status st = crit_calib_reserve(calib, p->n_head, end, err);
+    if (st) return st;
+    uint32_t from = p->pos0 > CRIT_CAL_FROM ? p->pos0 : CRIT_CAL_FROM;
+    uint32_t first = (from + CRIT_CAL_STEP - 1) / CRIT_CAL_STEP * CRIT_CAL_STEP;
+    size_t n_cal = first < end ? (end - first + CRIT_CAL_STEP - 1) / CRIT_CAL_STEP : 0;
+    cal_arg a = {p, job, first, NULL};
+    if (n_cal) {
+        a.sigma = crit_malloc(n_cal * p->n_head, sizeof *a.sigma);
+        if (!a.sigma) return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
+        crit_pool_run(p->pool, n_cal * p->n_kv_head, cal_item, &a);
+    }
+    /* Entries without a query (early positions, decoded tokens) repeat their predecessor. */
+    for (uint32_t c = calib->n, n = (end - 1) / CRIT_CAL_STEP + 1; c < n; c++) {
+        double *sum = calib->sum + (size_t)c * p->n_head;
+        if (c) memcpy(sum, sum - p->n_head, p->n_head * sizeof *sum);
+        else memset(sum, 0, p->n_head * sizeof *sum);
+        calib->count[c] = c ? calib->count[c - 1] : 0;
+        if ((size_t)c * CRIT_CAL_STEP >= first && a.sigma) {
+            const float *sigma = a.sigma + ((size_t)c - first / CRIT_CAL_STEP) * p->n_head;
+            for (uint32_t h = 0; h < p->n_head; h++) sum[h] += (double)sigma[h];
+            calib->count[c]++;
+        }
+        calib->n = c + 1;
+    }
+    crit_free(a.sigma);
+    return CRIT_OK;
+}
+
+/* ---- rows ---- */
+
+typedef struct row_arg {
+    crit_plan *p;
+    const crit_plan_job *job;
+    const crit_calib *calib;
+} row_arg;
+
+static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
+    uint32_t last = crit_plan_tile_pos(p, tile) + crit_plan_tile_rows(p, tile) - 1;
+    *crit_plan_at(p, head, tile) = (crit_plan_row_t){p->all, last / CRIT_BLK_LEN + 1};
+}
+
+static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
+    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile);
+    uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest, tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
+    return job->dense || grid < p->params.dense_until || grid < CRIT_TILE_LEN + CRIT_BLK_LEN ||
+           tile_end + p->params.dense_last > total;
+}
+
+static void criti_item(void *arg, size_t item, unsigned worker) {
+    row_arg *a = arg;
+    crit_plan *p = a->p;
+    const crit_attn_params *o = &p->params;
+    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head), n_group = p->n_head / p->n_kv_head;
+    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
+    float sigma;
+    if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, pos + n_row - 1, &sigma)) {
+        dense_row(p, head, tile);
+        return;
+    }
+    scratch s = scratch_of(p, worker);
+    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
+    uint32_t n_rep = crit_represent_means(p->kernels, q, a->job->q_stride, pos, n_row, p->d, s.rep);
+    uint32_t first_local = grid / CRIT_BLK_LEN - CRIT_LOCAL_BLK, last = (pos + n_row - 1) / CRIT_BLK_LEN;
+    uint32_t n_free = first_local - CRIT_SINK_BLK;
+    crit_score_share(p->kernels, a->job->kv, head / n_group, s.rep, n_rep, n_free, p->scale, s.z, s.share);
+
+    uint32_t *ids = p->slots + ((size_t)head * p->n_tile + tile) * p->stride, n = 0;
+    for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
+    /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
+     * of the whole prompt, which a stream does not know. */
+    float thresh = o->theta / (float)(last + 1) / sigma;
+    size_t kept;
+    if (o->theta <= 0) kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
+    else kept = sigma > 0 ? p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n) : 0;
+    size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN, cap_blk = o->max_tok / CRIT_BLK_LEN;
+    if (kept < floor_blk) kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
+    else if (o->max_tok && kept > cap_blk) kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
+    n += (uint32_t)kept;
+    for (uint32_t b = first_local; b <= last; b++) ids[n++] = b;
+    *crit_plan_at(p, head, tile) = (crit_plan_row_t){ids, n};
+}
+
+/* One list per (KV head, segment); its own blocks stand last, so each tile's list is a prefix of it. */
+static void paper_item(void *arg, size_t item, unsigned worker) {
+    row_arg *a = arg;
+    crit_plan *p = a->p;
+    const crit_attn_params *o = &p->params;
+    uint32_t kv_head = (uint32_t)(item % p->n_kv_head), s_rel = (uint32_t)(item / p->n_kv_head);
+    uint32_t n_group = p->n_head / p->n_kv_head, tiles = o->seg_len / CRIT_TILE_LEN;
+    uint32_t grid = (p->seg0 + s_rel) * o->seg_len, end = p->pos0 + p->n_tok;
+    uint32_t pos = grid < p->pos0 ? p->pos0 : grid, stop = grid + o->seg_len < end ? grid + o->seg_len : end;
+    uint32_t t0 = grid / CRIT_TILE_LEN < p->tile0 ? 0 : grid / CRIT_TILE_LEN - p->tile0;
+    uint32_t t1 = (p->seg0 + s_rel + 1) * tiles - p->tile0;
+    if (t1 > p->n_tile) t1 = p->n_tile;
+    bool last_seg = stop == end && a->job->n_rest == 0;
+    uint32_t n_cand = grid / CRIT_BLK_LEN;
+    if (a->job->dense || grid < o->threshold || last_seg || n_cand == 0) {
+        for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++)
+            for (uint32_t t = t0; t < t1; t++) dense_row(p, h, t);
+        return;
+    }
+    scratch s = scratch_of(p, worker);
+    for (uint32_t g = 0; g < n_group; g++)
+        crit_represent_mid(a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + ((size_t)kv_head * n_group + g) * p->d,
+                           a->job->q_stride, stop - pos, p->d, s.rep + (size_t)g * p->d);
+    crit_score_paper(p->kernels, a->job->kv, kv_head, s.rep, n_group, n_cand, s.share);
+    const crit_plan *prev = a->job->prev;
+    size_t at = (size_t)s_rel * p->n_kv_head + kv_head;
+    bool fuse = prev && prev->fused && prev->seg0 == p->seg0 && prev->n_seg == p->n_seg && prev->n_kv_head == p->n_kv_head;
+    float *fused = p->fused + at * p->stride;
+    crit_fuse(fused, fuse ? prev->fused + at * prev->stride : NULL, s.share, n_cand, o->alpha);
+
+    uint32_t *ids = p->slots + ((size_t)kv_head * n_group * p->n_tile + t0) * p->stride;
+    uint32_t n = (uint32_t)crit_select_top(fused, n_cand, o->budget_tok / CRIT_BLK_LEN, 0, s.keys, ids);
+    for (uint32_t b = n_cand; b <= (stop - 1) / CRIT_BLK_LEN; b++) ids[n + b - n_cand] = b;
+    for (uint32_t t = t0; t < t1; t++) {
+        uint32_t last = (crit_plan_tile_pos(p, t) + crit_plan_tile_rows(p, t) - 1) / CRIT_BLK_LEN;
+        for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++)
+            *crit_plan_at(p, h, t) = (crit_plan_row_t){ids, n + last - n_cand + 1};
+    }
+}
+
+/* Visible pairs of a row's list: whole blocks before the tile, then the causal triangle of its own. */
+static double row_pairs(const crit_plan *p, uint32_t head, uint32_t tile) {
+    const crit_plan_row_t *row = crit_plan_at(p, head, tile);
+    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), own = pos / CRIT_BLK_LEN, n = row->n;
+    while (n && row->ids[n - 1] >= own) n--;
+    double first = (double)pos - (double)own * CRIT_BLK_LEN + 1;
+    return (double)n * CRIT_BLK_LEN * n_row + n_row * first + 0.5 * n_row * (n_row - 1.0);
+}
+
+crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err) {
+    uint64_t t0 = crit_now_ns();
+    p->pos0 = job->pos0;
+    p->n_tok = job->n_tok;
+    p->scale = job->scale;
+    p->tile0 = p->pos0 / CRIT_TILE_LEN;
+    p->n_tile = (p->pos0 + p->n_tok - 1) / CRIT_TILE_LEN - p->tile0 + 1;
+    crit_attn mode = job->dense ? CRIT_ATTN_DENSE : p->params.mode;
+    crit_status st = reserve(p, mode != CRIT_ATTN_DENSE, err);
+    if (st) return st;
+
+    row_arg a = {p, job, calib};
+    if (mode == CRIT_ATTN_CRITI) {
+        st = calibrate_chunk(p, job, calib, err);
+        if (st) return st;
+        crit_pool_run(p->pool, (size_t)p->n_head * p->n_tile, criti_item, &a);
+    } else if (mode == CRIT_ATTN_PAPER) {
+        p->seg0 = p->pos0 / p->params.seg_len;
+        p->n_seg = (p->pos0 + p->n_tok - 1) / p->params.seg_len - p->seg0 + 1;
+        if (!grow(&p->fused, &p->n_fused_cap, p->n_seg * p->n_kv_head * p->stride, sizeof *p->fused))
+            return crit_fail(err, CRIT_E_NOMEM, "out of memory for the scores of a chunk");
+        crit_pool_run(p->pool, (size_t)p->n_kv_head * p->n_seg, paper_item, &a);
+    } else {
+        for (uint32_t h = 0; h < p->n_head; h++)
+            for (uint32_t t = 0; t < p->n_tile; t++) dense_row(p, h, t);
+    }
+
+    p->pairs = 0;
+    for (uint32_t h = 0; h < p->n_head; h++)
+        for (uint32_t t = 0; t < p->n_tile; t++) p->pairs += row_pairs(p, h, t);
+    double n = p->n_tok;
+    p->pairs_causal = p->n_head * (n * ((double)p->pos0 + 1) + 0.5 * n * (n - 1));
+    p->estimate_ns += crit_now_ns() - t0;
+    return CRIT_OK;
+}

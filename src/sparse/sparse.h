@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* From queries and a KV store to a plan, and from a plan to attention: doc/ALGORITHM.md in code.
+ *
+ *   represent.c  queries of a tile -> representatives                          [alg:represent]
+ *   score.c      representatives x block statistics -> shares of far attention [alg:score]
+ *   calibrate.c  a few exact queries -> how much far attention a head has      [alg:calibrate]
+ *   fuse.c       (paper) scores of this layer with those of the one before     [alg:fuse]
+ *   select.c     shares -> sorted block ids                                    [alg:select]
+ *   plan.c       runs the above over a chunk, in parallel
+ *   attend.c     executes any plan                                             [alg:attend]
+ *
+ * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
+ * neither the chunk length nor the number of threads changes a bit. */
+#ifndef CRIT_SPARSE_H
+#define CRIT_SPARSE_H
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+#include "kv/kv.h"
+
+#define CRIT_SINK_BLK 1                              /* first 32 tokens: always kept, outside the normaliser */
+#define CRIT_LOCAL_BLK (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
+#define CRIT_CAL_STEP 256                            /* one exact query per so many positions */
+
+/* Running calibration of one layer: prefix sums, so that rewinding is forgetting the tail.   [alg:calibrate]
+ * Entry c belongs to the query at position c * CRIT_CAL_STEP. */
+typedef struct crit_calib {
+    uint32_t n_head, n, cap; /* entries in use, allocated */
+    double *sum;             /* [cap][n_head] sum of sigma over entries 0..c that have one */
+    uint32_t *count;         /* [cap] how many have one */
+} crit_calib;
+
+void crit_calib_clear(crit_calib *c);
+/* Room for the queries at positions < n_tok. */
+crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit_error *err);
+void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets queries at positions >= n_tok */
+/* Mean sigma of the head over the calibrations at positions <= pos; false when there is none. */
+bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma);
+
+/* What is asked of one layer for one chunk. */
+typedef struct crit_plan_job {
+    const crit_kv *kv;     /* holds the chunk's keys already */
+    const float *q;        /* [n_tok][q_stride], head h at + h * d */
+    size_t q_stride;
+    uint32_t n_head;
+    uint32_t pos0, n_tok;  /* queries of this chunk */
+    uint32_t n_rest;       /* prompt tokens behind this chunk */
+    float scale;
+    bool dense;            /* this layer is dense whatever the mode */
+    const crit_plan *prev; /* plan of the layer before (may be the plan itself), NULL = none */
+} crit_plan_job;
+
+typedef struct crit_plan_row {
+    const uint32_t *ids; /* ascending */
+    uint32_t n;
+} crit_plan_row_t;
+
+struct crit_plan {
+    crit_pool *pool;
+    const crit_kernels *kernels;
+    crit_attn_params params;
+    uint32_t n_head, n_kv_head, d;
+
+    /* the chunk it was built for */
+    uint32_t pos0, n_tok, tile0, n_tile;
+    float scale;
+    double pairs, pairs_causal; /* planned, all, over heads and rows */
+
+    crit_plan_row_t *rows; /* [n_head][n_tile] */
+    uint32_t *slots;       /* [n_head][n_tile][stride] ids of sparse rows */
+    uint32_t *all;         /* 0, 1, 2, ...: the ids of every dense row */
+    size_t n_rows_cap, n_slots_cap, n_all;
+    size_t stride;
+
+    float *fused; /* paper: [n_seg][n_kv_head][stride] F of this layer; rows of the segments of the chunk */
+    size_t n_fused_cap;
+    uint32_t seg0, n_seg;
+
+    unsigned char *scratch; /* one slice per thread */
+    size_t scratch_slice, n_scratch;
+
+    crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
+    uint64_t estimate_ns, attend_ns; /* wall time, summed until the owner resets it */
+};
+
+crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
+                           uint32_t n_kv_head, uint32_t d, const crit_attn_params *params, crit_error *err);
+void crit_plan_clear(crit_plan *p);
+/* Checks ranges; shared by sessions and tier 2. */
+crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err);
+/* Chunks of a prompt start and end at multiples of this (the end of the prompt excepted). */
+uint32_t crit_attn_align(const crit_attn_params *p);
+/* Positions at the end of a prompt that are treated differently, hence must not be read before the end is known. */
+uint32_t crit_attn_tail(const crit_attn_params *p);
+/* Bytes a plan allocates for chunks of n_batch tokens with n_ctx keys (an upper estimate). */
+size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
+                                uint32_t n_batch, uint32_t n_ctx, unsigned n_thread);
+
+/* Builds the plan (estimate + select); calib is the layer's and is extended. */
+crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err);
+/* Executes it.                                                                                 [alg:attend] */
+void crit_plan_attend(crit_plan *p, const crit_plan_job *job, float *out, size_t out_stride);
+
+static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {
+    return &p->rows[(size_t)head * p->n_tile + tile];
+}
+
+/* First position of tile t of the plan, inside the chunk, and its number of rows. */
+static inline uint32_t crit_plan_tile_pos(const crit_plan *p, uint32_t tile) {
+    uint32_t at = (p->tile0 + tile) * CRIT_TILE_LEN;
+    return at < p->pos0 ? p->pos0 : at;
+}
+static inline uint32_t crit_plan_tile_rows(const crit_plan *p, uint32_t tile) {
+    uint32_t end = (p->tile0 + tile + 1) * CRIT_TILE_LEN, stop = p->pos0 + p->n_tok;
+    return (end < stop ? end : stop) - crit_plan_tile_pos(p, tile);
+}
+
+/* ---- stages, each over one work item; see the files ---- */
+
+/* Means of CRIT_REP_LEN consecutive queries on the absolute grid; rep [CRIT_REP_MAX][d]; returns how many. */
+uint32_t crit_represent_means(const crit_kernels *kt, const float *q, size_t q_stride, uint32_t pos, uint32_t n_row,
+                              uint32_t d, float *rep);
+/* qmid[i] = (max_r q[r][i] + min_r q[r][i]) / 2 over the rows of a segment. */
+void crit_represent_mid(const float *q, size_t q_stride, uint32_t n_row, uint32_t d, float *qmid);
+
+/* share [n_free] of the far blocks [CRIT_SINK_BLK, CRIT_SINK_BLK + n_free); z [n_free][8] scratch. */
+void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *rep, uint32_t n_rep,
+                      uint32_t n_free, float scale, float *z, float *share);
+/* prob [n_cand]: soft-max over candidate blocks of the published score, mean over the group's qmid [n_group][d]. */
+void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *qmid, uint32_t n_group,
+                      uint32_t n_cand, float *prob);
+
+/* sigma of each query head of one KV head for the exact query at pos; lse [pos/32 + 1][8] scratch. */
+void crit_calibrate(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_group,
+                    uint32_t pos, float scale, float *lse, void *scratch, float *sigma);
+
+/* fused = alpha * prev + (1 - alpha) * prob; prev NULL: fused = prob.  Any may be the same array. */
+void crit_fuse(float *fused, const float *prev, const float *prob, uint32_t n, float alpha);
+
+/* Ids b0 + b of the n_best largest share[b], ties to the lower id, ascending; keys [n] scratch.  Returns how many. */
+size_t crit_select_top(const float *share, size_t n, size_t n_best, uint32_t b0, uint64_t *keys, uint32_t *ids);
+
+#endif

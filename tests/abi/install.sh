@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The installed tree works for an outside program: through pkg-config (shared and static) and through find_package,
+# also after the whole tree was moved.  Runs examples/minimal.c from it when CRIT_TINY_MODEL names a model.
+set -euo pipefail
+build=${CRIT_BUILD_DIR:?run by ctest}
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cc=${CC:-cc}
+cflags=${CRIT_CFLAGS:-}
+
+work=$(mktemp -d "${CRIT_TEST_TMP:-/tmp}/install.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+step() { echo "-- $*"; }
+
+step "install, then move"
+cmake --install "$build" --prefix "$work/first" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+prefix=$work/moved
+mv "$work/first" "$prefix"
+pc=$(find "$prefix" -name critiprefill.pc)
+libdir=$(dirname "$(dirname "$pc")")
+for f in "$prefix"/include/critiprefill/{critiprefill,attention,status,version}.h "$libdir"/libcritiprefill.{a,so,so.0}; do
+    [ -e "$f" ] || { echo "not installed: ${f#"$prefix"/}"; exit 1; }
+done
+if grep -rlF -e "$root" -e "$work/first" "$libdir/pkgconfig" "$libdir/cmake" "$prefix/include"; then
+    echo "^ these name the build's own folders"; exit 1
+fi
+
+want=$(sed -n 's/^#define CRIT_VERSION_STRING "\(.*\)"/\1/p' "$root/include/critiprefill/version.h")
+export PKG_CONFIG_PATH=$libdir/pkgconfig
+expect() { # program: prints the library's version
+    local got
+    got=$("$@")
+    [ "$got" = "$want" ] || { echo "$1 printed '$got', expected '$want'"; exit 1; }
+}
+
+step "pkg-config, shared"
+[ "$(pkg-config --modversion critiprefill)" = "$want" ] || { echo "pkg-config --modversion differs"; exit 1; }
+# shellcheck disable=SC2046,SC2086
+$cc -std=c11 $cflags "$here/outside/outside.c" -o "$work/shared" $(pkg-config --cflags --libs critiprefill) -Wl,-rpath,"$libdir"
+expect "$work/shared"
+
+step "pkg-config, static"
+# shellcheck disable=SC2046,SC2086
+$cc -std=c11 $cflags $(pkg-config --cflags critiprefill) "$here/outside/outside.c" -o "$work/static" \
+    "$libdir/libcritiprefill.a" $(pkg-config --static --libs critiprefill | sed 's/-lcritiprefill//g') -Wl,--as-needed
+expect "$work/static"
+
+step "find_package"
+cmake -S "$here/outside" -B "$work/outside" -DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS="$cflags" \
+    -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+cmake --build "$work/outside" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+expect "$work/outside/outside"
+[ ! -x "$work/outside/outside_static" ] || expect "$work/outside/outside_static"
+
+if [ -x "$prefix/bin/critiprefill" ]; then
+    step "the installed program finds its library"
+    "$prefix/bin/critiprefill" --version >"$work/version"
+    grep -qF "$want" "$work/version" || { echo "--version does not name $want:"; cat "$work/version"; exit 1; }
+fi
+
+if [ -f "${CRIT_TINY_MODEL:-}" ]; then
+    step "examples/minimal.c against the installed tree"
+    # shellcheck disable=SC2046,SC2086
+    $cc -std=c11 $cflags "$root/examples/minimal.c" -o "$work/minimal" $(pkg-config --cflags --libs critiprefill) -Wl,-rpath,"$libdir"
+    "$work/minimal" "$CRIT_TINY_MODEL" "some words to go on from" >/dev/null
+fi

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+# Files that are missing, wrong or cannot be read: one line that names the file and the reason.
+: >empty
+echo 'This is not a model.' >text.gguf
+head -c 100 "$M" >short.gguf
+head -c $(($(wc -c <"$M") * 2 / 3)) "$M" >cut.gguf
+mkdir folder
+for c in 'run -p x' 'bench -c 64' 'tokenize -p x' info; do
+    # shellcheck disable=SC2086
+    for f in missing.gguf empty text.gguf short.gguf cut.gguf folder; do run $c -m $f; want_fail "$f"; done
+done
+run run -m missing.gguf -p x; want_fail 'missing.gguf: .*[Nn]o such file'
+run run -m text.gguf -p x; want_fail 'text.gguf: .*GGUF'
+run run -m "$M" -f missing.txt; want_fail 'missing.txt: No such file'
+run run -m "$M" -f folder; want_fail 'folder: Is a directory'
+run run -m "$M" -f empty; want_fail 'empty: the prompt is empty'
+run run -m "$M" -p ''; want_fail 'the prompt is empty'
+run run -m "$M" -f -; want_fail 'the prompt is empty'
+run bench -m "$M" -f empty -c 64; want_fail 'empty'
+run bench -m "$M" -f missing.txt -c 64; want_fail 'missing.txt'
+run bench -m "$M" -c 64 --plot missing/speed.svg; want_fail 'missing/speed.svg: No such file'
+run run -m "$(printf 'bad\nname\033[2J.gguf')" -p x; want_fail 'bad\?name'
+cp "$M" locked.gguf; text 100 >locked.txt; chmod 0 locked.gguf locked.txt
+if [ ! -r locked.txt ]; then # root reads everything
+    run run -m locked.gguf -p x; want_fail 'locked.gguf: Permission denied'
+    run run -m "$M" -f locked.txt; want_fail 'locked.txt: Permission denied'
+fi

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+# The answer alone on stdout; prompts from files, text and stdin; contexts that are too small.
+text 2000 >a.txt
+printf 'no newline at the end' >b.txt
+r() { run run -m "$M" "$@"; }
+r -f a.txt -n 8; want_rc 0; want_err 'prompt tokens in .*8 generated|prompt tokens in'; cp out plain
+[ -z "$(tail -c 1 out)" ] || bad "the answer's last line is not ended"
+iconv -f UTF-8 -t UTF-8 out >/dev/null 2>&1 || bad "the answer is not UTF-8"
+r -f a.txt -n 8 --no-progress; want_rc 0; want_no_err; cmp -s out plain || bad "--no-progress changes the answer"
+r --file=a.txt --predict=8 --model="$M" --no-progress; want_rc 0; cmp -s out plain || bad "long names change the answer"
+last='run -f - <a.txt'; "$P" run -m "$M" -f - -n 8 <a.txt >out 2>err; rc=$?; want_rc 0; cmp -s out plain || bad "stdin differs"
+last='cat a.txt | run -f -'; (head -c 700 a.txt; sleep .2; tail -c +701 a.txt) | "$P" run -m "$M" -f - -n 8 >out 2>err; rc=$?
+want_rc 0; cmp -s out plain || bad "a slow pipe differs"
+r -f a.txt -n 0; want_rc 0; want_no_out
+# Files as they are, the prompt on a line of its own.
+printf 'no newline at the end\nThe end.' >joined
+r -f b.txt -p 'The end.' -n 6; want_rc 0; cp out parts
+r -f joined -n 6; want_rc 0; cmp -s out parts || bad "-f and -p are not joined by a newline"
+printf 'no newline at the endno newline at the end' >twice
+r -f b.txt -f b.txt -n 6; want_rc 0; cp out parts
+r -f twice -n 6; want_rc 0; cmp -s out parts || bad "two files are not joined as they are"
+# JSON: one object, nothing on stderr.
+r -f a.txt -n 8 --json; want_rc 0; want_no_err
+want_json 'set("text tokens prompt_n prompt_ms prompt_per_second predicted_n predicted_ms predicted_per_second load_ms ttft_ms peak_rss_bytes kv_bytes attn model cpu threads".split()) == set(j)'
+want_json 'set("mode density estimate_ms attend_ms gemm_ms mass_measured peak_recall_measured".split()) == set(j["attn"])'
+want_json 'j["predicted_n"] == len(j["tokens"]) <= 8 and j["prompt_n"] > 0 and j["threads"] > 0 and j["attn"]["mode"] == "criti"'
+want_json 'j["text"].rstrip("\n") == open("plain", encoding="utf-8", newline="").read().rstrip("\n")'
+for mode in criti dense paper; do r -f a.txt -n 4 --attn $mode --json; want_rc 0; want_json "j['attn']['mode'] == '$mode' and 0 < j['attn']['density'] <= 1"; done
+r -f a.txt -n 4 --attn paper --attn-opt budget_tok=128,seg_len=128 --attn-opt threshold=0 -t 1 -ub 128 --json; want_rc 0; want_json 'j["threads"] == 1'
+# Sampling: the seed decides.
+r -f a.txt -n 8 --temp 1.5 -s 7 --json; want_rc 0; cp out seven
+r -f a.txt -n 8 --temp 1.5 -s 7 --json; want_rc 0; want_json 'j["tokens"] == json.load(open("seven"))["tokens"]'
+# Comparison.
+r -f a.txt -n 4 --compare; want_rc 0; want_out '^\| mode '; want_out '^\| dense '; want_out '^\| criti '; want_out 'answers'
+r -f a.txt -n 4 --compare --json; want_rc 0; want_no_err
+want_json 'set(j["agree"]) == {"top1", "kl_mean", "kl_max", "text_equal"} and j["dense"]["attn"]["mode"] == "dense"'
+want_json '0 <= j["agree"]["top1"] <= 1 and 0 <= j["agree"]["kl_mean"] <= j["agree"]["kl_max"]'
+r -f a.txt -n 4 --compare --json --attn dense; want_rc 0; want_json 'j["agree"] == {"top1": 1.0, "kl_mean": 0.0, "kl_max": 0.0, "text_equal": True}'
+# Contexts.
+r -f a.txt -c 32; want_fail 'a.txt: the prompt has [0-9]+ tokens, the context 32; .*-c [0-9]+.*--truncate middle'
+r -f a.txt -c 32 -n 4 --truncate middle; want_rc 0; want_err '^prompt shortened: [0-9]+ tokens dropped'
+r -f a.txt -c 64 -n 16 --truncate middle --json; want_rc 0; want_json 'j["prompt_n"] == 48'
+r -p 'Hello there.' -c 128 -n -1 --json; want_rc 0; want_json 'j["prompt_n"] + j["predicted_n"] <= 128'
+r -p 'Hello there.' -c 32 -n 1000 --json; want_rc 0; want_err '^only [0-9]+ of 1000 tokens'; want_json 'j["prompt_n"] + j["predicted_n"] <= 32'
+# Bytes that are no text, and NUL, are read.
+printf 'a\0b\377\376c\n' >bytes.txt
+r -f bytes.txt -n 2; want_rc 0

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# Whatever is wrong with the command line is said before a file is touched.
+run frobnicate; want_usage "unknown command 'frobnicate'"
+run help frobnicate; want_usage "unknown command 'frobnicate'"
+for later in eval inspect serve; do run $later; want_usage "unknown command '$later'"; done
+run --frobnicate; want_usage "unknown option '--frobnicate'"
+for c in run bench tokenize info; do
+    run $c; want_usage "critiprefill $c: no model given"
+    run $c -m "$M" --frobnicate; want_usage "unknown option '--frobnicate'"
+    run $c -m "$M" --frobnicate=1; want_usage "unknown option '--frobnicate'"
+    run $c -m "$M" stray; want_usage "unexpected argument 'stray'"
+    run $c -m "$M" ''; want_usage "unexpected argument ''"
+    run $c -m; want_usage '-m needs a value'
+done
+run run -m "$M"; want_usage 'nothing to read'
+run tokenize -m "$M"; want_usage 'nothing to read'
+r() { run run -m "$M" -p x "$@"; }
+for v in x 1x '' 1.5 -2 99999999999999999999 ' 1' +1 0x10; do r -n "$v"; want_usage "-n: '.*' is not a whole number from -1"; done
+r --predict=many; want_usage "--predict: 'many' is not"
+r -c -1; want_usage "-c: '-1' is not a whole number from 0"
+r -t 100000; want_usage '-t: '
+r -ub 0; want_usage '-ub: '
+r -s -1; want_usage '-s: '
+r -s 18446744073709551616; want_usage '-s: '
+for v in x nan inf -1 0.5x '' 1e999; do r --temp "$v"; want_usage "--temp: '.*' is not a number"; done
+r --top-p 1.5; want_usage '--top-p: '
+r --attn sparse; want_usage "--attn: 'sparse' is not one of criti, dense or paper"
+r --attn dense,criti; want_usage '--attn takes one mode'
+r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"
+r --truncate end; want_usage "--truncate: 'end' is not one of"
+r --json=1; want_usage '--json takes no value'
+r --system x; want_usage '--system needs --chat'
+r -f - -f -; want_usage 'stdin can be read only once'
+r --attn-opt theta; want_usage "'theta' is not KEY=VALUE"
+r --attn-opt speed=1; want_usage "unknown key 'speed'"
+r --attn-opt theta=-1; want_usage 'theta: '
+r --attn-opt alpha=2; want_usage 'alpha: '
+r --attn-opt seg_len=200; want_usage 'seg_len: 200 is not a multiple of 128'
+r --attn-opt theta=1,; want_usage 'empty'
+b() { run bench -m "$M" "$@"; }
+b -c 1024,x; want_usage "-c: 'x' is not"
+b -c 1024,,2048; want_usage 'empty'
+b -c 0; want_usage "-c: '0'"
+b --attn dense,dense; want_usage "'dense' is named twice"
+b -r 0; want_usage '-r: '
+b -n -1; want_usage '-n: '
+b -o xml; want_usage "-o: 'xml' is not one of md, csv or json"
+b --plot speed.png; want_usage 'PNG'
+b --plot speed; want_usage "does not end in .svg"
+run tokenize -m "$M" -p x --bos --no-bos; want_usage 'exclude'
