@@ -3,6 +3,7 @@
 
 JOBS ?= 2
 PREFIX ?= /usr/local
+export CRIT_PEER_DIR ?= peer/llama
 MODEL ?= models/smollm2-135m-instruct-q4_1.gguf
 
 .DEFAULT_GOAL := help
@@ -46,16 +47,16 @@ test-clang: setup
 	@scripts/build.sh clang $(JOBS)
 	@scripts/ctest.sh clang $(JOBS)
 
-test-peer: setup model
-	@scripts/build.sh release $(JOBS)
+test-peer: build model
+	@scripts/build.sh test $(JOBS)
 	@scripts/test-peer.sh
 
 bench: build model
 	@build/release/critiprefill bench -m $(MODEL) -c 2048,4096,8000 -n 32
 
-# As root after `make build` as yourself is fine: nothing is compiled when nothing changed.
-install: build
-	@cmake --install build/release --prefix "$(PREFIX)"
+install: setup
+	@scripts/build.sh release $(JOBS) -DCMAKE_INSTALL_PREFIX="$(PREFIX)"
+	@cmake --install build/release
 
 clean:
 	rm -rf build

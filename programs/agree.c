@@ -8,7 +8,8 @@
 
 bool agree_init(agree *a, size_t n_prompt, uint32_t n_vocab, bool stored_is_dense) {
     uint32_t n_row = n_prompt < AGREE_TOK ? (uint32_t)n_prompt : AGREE_TOK;
-    *a = (agree){.n_row = n_row, .n_vocab = n_vocab, .from = (uint32_t)n_prompt - n_row, .stored_is_dense = stored_is_dense};
+    *a = (agree){
+        .n_row = n_row, .n_vocab = n_vocab, .from = (uint32_t)n_prompt - n_row, .stored_is_dense = stored_is_dense};
     a->rows = malloc((size_t)n_row * n_vocab * sizeof *a->rows);
     return a->rows != NULL;
 }
@@ -62,6 +63,12 @@ int agree_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
     return 0;
 }
 
-double agree_top1(const agree *a) { return a->n ? a->n_top1 / a->n : (double)NAN; }
-double agree_kl_mean(const agree *a) { return a->n ? a->kl_sum / a->n : (double)NAN; }
-double agree_kl_max(const agree *a) { return a->n ? a->kl_max : (double)NAN; }
+double agree_top1(const agree *a) {
+    return a->n ? a->n_top1 / a->n : (double)NAN;
+}
+double agree_kl_mean(const agree *a) {
+    return a->n ? a->kl_sum / a->n : (double)NAN;
+}
+double agree_kl_max(const agree *a) {
+    return a->n ? a->kl_max : (double)NAN;
+}

@@ -14,7 +14,9 @@ static size_t peak_rss(void) {
     return getrusage(RUSAGE_SELF, &u) == 0 ? (size_t)u.ru_maxrss * 1024 : 0;
 }
 
-double per_second(double n, double ms) { return n > 0 && ms > 0 ? n * 1e3 / ms : (double)NAN; }
+double per_second(double n, double ms) {
+    return n > 0 && ms > 0 ? n * 1e3 / ms : (double)NAN;
+}
 
 void answer_free(answer *a) {
     free(a->ids);
@@ -72,14 +74,16 @@ static int generate(const question *q, crit_session *s, crit_sampler *sampler, a
         rc = put_token(q, &u, id, a);
         if (!rc && term_interrupted()) rc = EXIT_INTERRUPTED;
         if (rc || (i + 1 == q->fit.n_predict && !q->to_the_end)) break;
-        if (crit_decode(s, id, &err)) rc = fail_with(&err);
-        else a->n_decode++;
+        if (crit_decode(s, id, &err))
+            rc = fail_with(&err);
+        else
+            a->n_decode++;
     }
     a->answer_ms = now_ms() - t;
     size_t from = a->text.n;
     utf8_end(&u, &a->text);
     if (a->text.oom) return rc ? rc : fail_memory();
-    if (!q->stream) return rc;
+    if (!q->stream || rc == EXIT_FAIL) return rc; /* stdout may be what failed */
     /* The shell's prompt should not follow the answer on its line. */
     bool open_line = a->text.n && a->text.s[a->text.n - 1] != '\n';
     int end = a->text.n > from ? out_write(a->text.s + from, a->text.n - from) : EXIT_OK;
@@ -96,8 +100,10 @@ int answer_run(const question *q, answer *a) {
     a->ids = malloc(((size_t)q->fit.n_predict + 1) * sizeof *a->ids);
     if (!a->ids) return fail_memory();
     double t = now_ms();
-    if (crit_session_open(&s, q->model, q->session, &err)) rc = fail_with(&err);
-    else if (crit_sampler_open(&sampler, q->model, q->sampler, &err)) rc = fail_with(&err);
+    if (crit_session_open(&s, q->model, q->session, &err))
+        rc = fail_with(&err);
+    else if (crit_sampler_open(&sampler, q->model, q->sampler, &err))
+        rc = fail_with(&err);
     a->open_ms = now_ms() - t;
     if (!rc) rc = prefill(q, s, a);
     if (!rc) {

@@ -119,8 +119,12 @@ static int set_value(const opt *o, place at, const char *s, void *dst) {
     long long i;
     double f;
     switch (o->kind) {
-    case OPT_FLAG: *(bool *)dst = true; return EXIT_OK;
-    case OPT_STR: *(const char **)dst = s; return EXIT_OK;
+    case OPT_FLAG:
+        *(bool *)dst = true;
+        return EXIT_OK;
+    case OPT_STR:
+        *(const char **)dst = s;
+        return EXIT_OK;
     case OPT_STRS: {
         str_list *l = dst;
         l->v[l->n++] = s;
@@ -151,9 +155,14 @@ static int set_value(const opt *o, place at, const char *s, void *dst) {
         *(uint32_t *)dst = (uint32_t)c;
         return EXIT_OK;
     }
-    case OPT_U32S: ((u32_list *)dst)->n = 0; return each_part(o, at, s, dst, one_u32);
-    case OPT_CHOICES: ((u32_list *)dst)->n = 0; return each_part(o, at, s, dst, one_choice);
-    case OPT_FIELDS: return each_part(o, at, s, dst, one_field);
+    case OPT_U32S:
+        ((u32_list *)dst)->n = 0;
+        return each_part(o, at, s, dst, one_u32);
+    case OPT_CHOICES:
+        ((u32_list *)dst)->n = 0;
+        return each_part(o, at, s, dst, one_choice);
+    case OPT_FIELDS:
+        return each_part(o, at, s, dst, one_field);
     }
     return EXIT_OK;
 }

@@ -20,16 +20,27 @@
 enum { MAX_MODE = 3 };
 
 /* What one run gives; the columns of the CSV, in its order. */
-enum { PREFILL_S, TOK_PER_S, ESTIMATE_S, ATTEND_S, GEMM_S, DENSITY, DECODE_TOK_PER_S, KV_BYTES, PEAK_RSS_BYTES, N_FIGURE };
-static const char *const figure_names[N_FIGURE] = {
-    "prefill_s", "tok_per_s",        "estimate_s", "attend_s",      "gemm_s",
-    "density",   "decode_tok_per_s", "kv_bytes",   "peak_rss_bytes"};
+enum {
+    PREFILL_S,
+    TOK_PER_S,
+    ESTIMATE_S,
+    ATTEND_S,
+    GEMM_S,
+    DENSITY,
+    DECODE_TOK_PER_S,
+    KV_BYTES,
+    PEAK_RSS_BYTES,
+    N_FIGURE
+};
+static const char *const figure_names[N_FIGURE] = {"prefill_s",        "tok_per_s", "estimate_s",
+                                                   "attend_s",         "gemm_s",    "density",
+                                                   "decode_tok_per_s", "kv_bytes",  "peak_rss_bytes"};
 
 typedef struct result {
     uint32_t n_tok;
     crit_attn mode;
-    double figure[N_FIGURE];             /* medians; NaN where nothing was measured */
-    double speed_up;                     /* against dense; NaN without */
+    double figure[N_FIGURE];                 /* medians; NaN where nothing was measured */
+    double speed_up;                         /* against dense; NaN without */
     double top1, kl_mean, kl_max, last_top1; /* likewise, and NaN for dense itself */
 } result;
 
@@ -43,11 +54,14 @@ typedef struct bench {
     plot_line line[MAX_MODE];
 } bench;
 
-static const md_col md_cols[] = {
-    {"tokens", 6, false},     {"attention", 9, true}, {"prefill s", 9, false}, {"tokens/s", 8, false},
-    {"speed-up", 8, false},   {"estimate s", 10, false}, {"attend s", 8, false},  {"gemm s", 7, false},
-    {"density", 7, false},    {"decode tokens/s", 15, false}, {"KV MB", 6, false}, {"peak RSS MB", 11, false},
-    {"top-1", 7, false},      {"KL", 8, false},       {"last token", 10, true}};
+static const md_col md_cols[] = {{"tokens", 6, false},    {"attention", 9, true},
+                                 {"prefill s", 9, false}, {"tokens/s", 8, false},
+                                 {"speed-up", 8, false},  {"estimate s", 10, false},
+                                 {"attend s", 8, false},  {"gemm s", 7, false},
+                                 {"density", 7, false},   {"decode tokens/s", 15, false},
+                                 {"KV MB", 6, false},     {"peak RSS MB", 11, false},
+                                 {"top-1", 7, false},     {"KL", 8, false},
+                                 {"last token", 10, true}};
 enum { N_COL = sizeof md_cols / sizeof *md_cols };
 
 /* ---- text ---- */
@@ -76,15 +90,17 @@ static int read_tokens(bench *b, uint32_t longest) {
 /* The lengths asked for; of the default ones those the model was trained for. */
 static int choose_lengths(bench *b, uint32_t *longest) {
     static const uint32_t usual[] = {2048, 4096, 8192};
-    uint32_t train = b->info.n_ctx_train;
+    uint32_t train = model_context(&b->info);
     b->ctx = b->o->ctx;
     for (size_t i = 0; i < b->ctx.n; i++)
         if (train && b->ctx.v[i] > train && !b->o->force)
             return fail("%s: %u tokens are more than the %u the model was trained for (--force runs them)", b->o->model,
                         b->ctx.v[i], train);
     for (size_t i = 0; !b->o->ctx.n && i < 3; i++) {
-        if (train && usual[i] > train) note("%u tokens left out: the model was trained for %u", usual[i], train);
-        else b->ctx.v[b->ctx.n++] = usual[i];
+        if (train && usual[i] > train)
+            note("%u tokens left out: the model was trained for %u", usual[i], train);
+        else
+            b->ctx.v[b->ctx.n++] = usual[i];
     }
     if (!b->ctx.n) return fail("%s: trained for %u tokens only; name a length with -c", b->o->model, train);
     for (size_t i = 0; i < b->ctx.n; i++)
@@ -120,8 +136,14 @@ static void figures_of(const answer *a, uint32_t n_tok, double f[N_FIGURE]) {
 static int measure(const bench *b, crit_attn mode, uint32_t n_tok, uint32_t n_predict, agree *g, double f[N_FIGURE]) {
     prompt p = {b->text.ids, n_tok};
     crit_session_params sp = session_params(b->o, mode, n_tok + n_predict);
-    question q = {.model = b->model, .text = &p, .fit = {n_tok + n_predict, n_predict}, .session = &sp,
-                  .sampler = &b->o->sampler, .to_the_end = true, .bar = !b->o->no_progress, .agree = g};
+    question q = {.model = b->model,
+                  .text = &p,
+                  .fit = {n_tok + n_predict, n_predict},
+                  .session = &sp,
+                  .sampler = &b->o->sampler,
+                  .to_the_end = true,
+                  .bar = !b->o->no_progress,
+                  .agree = g};
     answer a;
     int rc = answer_run(&q, &a);
     if (!rc) figures_of(&a, n_tok, f);
@@ -140,13 +162,16 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
         for (size_t m = 0; m < n_mode && !rc; m++) {
             /* Every run computes the same logits, so that the times compare; the last run's figures are kept. */
             double f[N_FIGURE];
-            if (m == 0) g.stored = false;
-            else agree_next(&g);
+            if (m == 0)
+                g.stored = false;
+            else
+                agree_next(&g);
             rc = measure(b, (crit_attn)b->modes.v[m], n_tok, (uint32_t)b->o->n_predict, quality ? &g : NULL, f);
             if (rc) break;
             for (size_t i = 0; i < N_FIGURE; i++) runs[(m * N_FIGURE + i) * n_rep + r] = f[i];
             bool compared = quality && m > 0;
-            res[m] = (result){.n_tok = n_tok, .mode = (crit_attn)b->modes.v[m],
+            res[m] = (result){.n_tok = n_tok,
+                              .mode = (crit_attn)b->modes.v[m],
                               .top1 = compared ? agree_top1(&g) : (double)NAN,
                               .kl_mean = compared ? agree_kl_mean(&g) : (double)NAN,
                               .kl_max = compared ? agree_kl_max(&g) : (double)NAN,
@@ -154,7 +179,8 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
         }
     for (size_t m = 0; m < n_mode && !rc; m++) {
         for (size_t i = 0; i < N_FIGURE; i++) res[m].figure[i] = median(runs + (m * N_FIGURE + i) * n_rep, n_rep);
-        res[m].speed_up = b->modes.v[0] == CRIT_ATTN_DENSE ? res[0].figure[PREFILL_S] / res[m].figure[PREFILL_S] : (double)NAN;
+        res[m].speed_up =
+            b->modes.v[0] == CRIT_ATTN_DENSE ? res[0].figure[PREFILL_S] / res[m].figure[PREFILL_S] : (double)NAN;
     }
     agree_free(&g);
     return rc;
@@ -182,14 +208,18 @@ static void put_md(buf *out, const result *r) {
     md_cell(out, md_cols, N_COL, &at, "%s", isnan(r->last_top1) ? "-" : r->last_top1 > 0 ? "same" : "differs");
 }
 
-static bool is_bytes(size_t i) { return i == KV_BYTES || i == PEAK_RSS_BYTES; }
+static bool is_bytes(size_t i) {
+    return i == KV_BYTES || i == PEAK_RSS_BYTES;
+}
 
 static void put_csv(buf *out, const result *r) {
     buf_fmt(out, "%u,%s", r->n_tok, attn_names[r->mode]);
     for (size_t i = 0; i < N_FIGURE; i++) {
         buf_str(out, ",");
-        if (is_bytes(i)) buf_fmt(out, "%.0f", r->figure[i]);
-        else if (isfinite(r->figure[i])) buf_fmt(out, "%.6g", r->figure[i]);
+        if (is_bytes(i))
+            buf_fmt(out, "%.0f", r->figure[i]);
+        else if (isfinite(r->figure[i]))
+            buf_fmt(out, "%.6g", r->figure[i]);
     }
     buf_str(out, "\n");
 }
@@ -250,7 +280,8 @@ static int finish(bench *b) {
     }
     if (!b->o->plot) return EXIT_OK;
     buf svg = {0}, title = {0};
-    buf_fmt(&title, "%s, %s, %u threads", b->info.name[0] ? b->info.name : b->info.arch, b->info.cpu, options_threads(b->o));
+    buf_fmt(&title, "%s, %s, %u threads", b->info.name[0] ? b->info.name : b->info.arch, b->info.cpu,
+            options_threads(b->o));
     plot_svg(&svg, title.oom ? "" : title.s, b->line, b->modes.n);
     int rc = file_write(b->o->plot, &svg);
     buf_free(&svg);

@@ -38,7 +38,9 @@ void buf_add(buf *b, const void *s, size_t n) {
     b->s[b->n] = 0;
 }
 
-void buf_str(buf *b, const char *s) { buf_add(b, s, strlen(s)); }
+void buf_str(buf *b, const char *s) {
+    buf_add(b, s, strlen(s));
+}
 
 void buf_fmt(buf *b, const char *fmt, ...) {
     va_list ap;
@@ -84,8 +86,10 @@ void utf8_feed(utf8 *u, const void *s, size_t n, buf *out) {
             int r = utf8_step(u->hold, u->n);
             if (r == 0) break;
             size_t k = (size_t)(r < 0 ? -r : r);
-            if (r > 0) buf_add(out, u->hold, k);
-            else buf_str(out, "\xEF\xBF\xBD");
+            if (r > 0)
+                buf_add(out, u->hold, k);
+            else
+                buf_str(out, "\xEF\xBF\xBD");
             u->n -= k;
             memmove(u->hold, u->hold + k, u->n);
         }
@@ -103,10 +107,18 @@ void buf_quoted(buf *b, const void *s, size_t n) {
     for (size_t i = 0; i < n;) {
         int r = utf8_step(p + i, n - i);
         unsigned char c = p[i];
-        const char *esc = c == '\n' ? "\\n" : c == '\t' ? "\\t" : c == '\r' ? "\\r" : c == '"' ? "\\\"" : c == '\\' ? "\\\\" : NULL;
-        if (esc) buf_str(b, esc);
-        else if (r <= 0 || c < 0x20 || c == 0x7F) buf_fmt(b, "\\x%02X", c);
-        else buf_add(b, p + i, (size_t)r);
+        const char *esc = c == '\n'   ? "\\n"
+                          : c == '\t' ? "\\t"
+                          : c == '\r' ? "\\r"
+                          : c == '"'  ? "\\\""
+                          : c == '\\' ? "\\\\"
+                                      : NULL;
+        if (esc)
+            buf_str(b, esc);
+        else if (r <= 0 || c < 0x20 || c == 0x7F)
+            buf_fmt(b, "\\x%02X", c);
+        else
+            buf_add(b, p + i, (size_t)r);
         i += r > 0 ? (size_t)r : 1;
     }
     buf_str(b, "\"");

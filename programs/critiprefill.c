@@ -23,8 +23,8 @@ static const command commands[] = {
      "Reads prompts of several lengths with each attention in turn and prints a table.",
      "  critiprefill bench -m model.gguf -c 2048,8192 --attn dense,criti\n"
      "  critiprefill bench -m model.gguf -f book.txt -r 3 -o csv > speed.csv\n"},
-    {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text", "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]",
-     "Prints one token a line: its id and its text.",
+    {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
+     "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"
      "  critiprefill tokenize -m model.gguf -f book.txt --ids | wc -w\n"},
     {"info", CMD_INFO, info_main, "describe a model and the memory it needs", "-m MODEL.gguf [options]",
@@ -84,8 +84,10 @@ static int run_command(const command *c, int argc, char **argv) {
     bool help = false;
     options_init(&o, c->id);
     int rc = args_parse(option_table, c->id, c->name, argc, argv, &o, &help);
-    if (!rc && help) rc = print_help(c);
-    else if (!rc && !(rc = options_check(&o, c->id, c->name))) rc = c->main(&o);
+    if (!rc && help)
+        rc = print_help(c);
+    else if (!rc && !(rc = options_check(&o, c->id, c->name)))
+        rc = c->main(&o);
     options_free(&o);
     return rc;
 }

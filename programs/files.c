@@ -19,13 +19,17 @@ int file_read(const char *path, buf *out) {
     if (fd < 0) return fail("%s: %s", name, strerror(errno));
     int rc = EXIT_OK;
     for (;;) {
-        if (term_interrupted()) rc = EXIT_INTERRUPTED;
-        else if (!buf_room(out, PIECE)) rc = fail("%s: out of memory", name);
+        if (term_interrupted())
+            rc = EXIT_INTERRUPTED;
+        else if (!buf_room(out, PIECE))
+            rc = fail("%s: out of memory", name);
         if (rc) break;
         ssize_t n = read(fd, out->s + out->n, PIECE);
         if (n == 0) break;
-        if (n > 0) out->n += (size_t)n;
-        else if (errno != EINTR) rc = fail("%s: %s", name, strerror(errno));
+        if (n > 0)
+            out->n += (size_t)n;
+        else if (errno != EINTR)
+            rc = fail("%s: %s", name, strerror(errno));
         if (rc) break;
     }
     if (out->s) out->s[out->n] = 0;
@@ -47,8 +51,8 @@ int text_read(const options *o, buf *out) {
 
 /* Appends the files under dir that match the patterns, in their order and by name. */
 static int read_tree(const char *dir, buf *out) {
-    static const char *const patterns[] = {"README.md", "CONTRIBUTING.md", "SPEED.md",  "doc/*.md",
-                                           "src/*/*.c", "src/*/*.h",       "include/critiprefill/*.h"};
+    static const char *const patterns[] = {"README.md", "CONTRIBUTING.md",         "SPEED.md", "doc/*.md", "src/*/*.c",
+                                           "src/*/*.h", "include/critiprefill/*.h"};
     int rc = EXIT_OK;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns && !rc; i++) {
         buf p = {0};
@@ -67,7 +71,8 @@ int text_own(buf *out) {
     int rc = read_tree(CRIT_TEXT_DIR, out);
     if (!rc && !out->n) rc = read_tree(CRIT_TEXT_INSTALLED_DIR, out);
     if (!rc && !out->n)
-        rc = fail("no text to read: neither %s nor %s is there; name one with -f", CRIT_TEXT_DIR, CRIT_TEXT_INSTALLED_DIR);
+        rc = fail("no text to read: neither %s nor %s is there; name one with -f", CRIT_TEXT_DIR,
+                  CRIT_TEXT_INSTALLED_DIR);
     return rc;
 }
 
@@ -79,8 +84,10 @@ int file_write(const char *path, const buf *s) {
     bool ok = true;
     while (ok && done < s->n) {
         ssize_t w = write(fd, s->s + done, s->n - done);
-        if (w > 0) done += (size_t)w;
-        else ok = w < 0 && errno == EINTR;
+        if (w > 0)
+            done += (size_t)w;
+        else
+            ok = w < 0 && errno == EINTR;
     }
     int why = errno;
     if (close(fd) < 0 && ok) {

@@ -47,7 +47,9 @@ static int n_dim(const uint64_t dims[4]) {
     return n;
 }
 
-static void put_row(buf *b, const char *key) { buf_fmt(b, "%-14s ", key); }
+static void put_row(buf *b, const char *key) {
+    buf_fmt(b, "%-14s ", key);
+}
 
 static void put_size(buf *b, const char *key, size_t bytes) {
     put_row(b, key);
@@ -69,8 +71,10 @@ static void put_model(buf *b, const facts *f) {
     buf_fmt(b, "%u layers, %u wide, feed-forward %u, %u query and %u KV heads of %u\n", m->n_layer, m->n_embd, m->n_ff,
             m->n_head, m->n_kv_head, m->d_head);
     put_row(b, "context");
-    if (m->n_ctx_train) buf_fmt(b, "trained for %u tokens", m->n_ctx_train);
-    else buf_str(b, "not declared");
+    if (m->n_ctx_train)
+        buf_fmt(b, "trained for %u tokens", m->n_ctx_train);
+    else
+        buf_str(b, "not declared");
     if (m->n_swa) buf_fmt(b, ", sliding window of %u", m->n_swa);
     buf_str(b, "\n");
     put_row(b, "rope");
@@ -150,7 +154,8 @@ static json_t *attn_json(const facts *f) {
     for (const field *p = attn_fields; p->key; p++) {
         const char *at = (const char *)&f->o->attn + p->at;
         if (p->tag != (unsigned)f->mode) continue;
-        json_put(j, p->key, p->kind == OPT_F32 ? json_num((double)*(const float *)at) : json_integer(*(const uint32_t *)at));
+        json_put(j, p->key,
+                 p->kind == OPT_F32 ? json_num((double)*(const float *)at) : json_integer(*(const uint32_t *)at));
     }
     return j;
 }
@@ -172,14 +177,27 @@ static json_t *memory_json(const facts *f) {
 
 static int print_json(const facts *f) {
     const crit_model_info *m = &f->info;
-    const struct { const char *key, *s; } texts[] = {
-        {"file", f->o->model}, {"name", m->name}, {"arch", m->arch}, {"tokenizer", m->tokenizer},
-        {"chat", m->chat},     {"rope", m->rope}, {"cpu", m->cpu}};
-    const struct { const char *key; size_t n; } counts[] = {
-        {"n_layer", m->n_layer},   {"n_head", m->n_head},   {"n_kv_head", m->n_kv_head}, {"n_group", m->n_group},
-        {"d_head", m->d_head},     {"n_embd", m->n_embd},   {"n_ff", m->n_ff},           {"n_vocab", m->n_vocab},
-        {"n_ctx_train", m->n_ctx_train}, {"n_swa", m->n_swa}, {"n_params", m->n_params},
-        {"weights_bytes", m->weights_bytes}, {"file_bytes", m->file_bytes}, {"n_tensor", m->n_tensor}};
+    const struct {
+        const char *key, *s;
+    } texts[] = {{"file", f->o->model}, {"name", m->name}, {"arch", m->arch}, {"tokenizer", m->tokenizer},
+                 {"chat", m->chat},     {"rope", m->rope}, {"cpu", m->cpu}};
+    const struct {
+        const char *key;
+        size_t n;
+    } counts[] = {{"n_layer", m->n_layer},
+                  {"n_head", m->n_head},
+                  {"n_kv_head", m->n_kv_head},
+                  {"n_group", m->n_group},
+                  {"d_head", m->d_head},
+                  {"n_embd", m->n_embd},
+                  {"n_ff", m->n_ff},
+                  {"n_vocab", m->n_vocab},
+                  {"n_ctx_train", m->n_ctx_train},
+                  {"n_swa", m->n_swa},
+                  {"n_params", m->n_params},
+                  {"weights_bytes", m->weights_bytes},
+                  {"file_bytes", m->file_bytes},
+                  {"n_tensor", m->n_tensor}};
     json_t *j = json_object(), *types = json_object();
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) json_put(j, texts[i].key, json_cstr(texts[i].s));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) json_put(j, counts[i].key, json_size(counts[i].n));
@@ -206,7 +224,8 @@ int info_main(const options *o) {
     int rc = model_open(o, &model, &f.info, &ms);
     if (!rc) {
         f.model = model;
-        f.n_ctx = o->n_ctx ? o->n_ctx : f.info.n_ctx_train ? f.info.n_ctx_train : 8192; /* as crit_session_params says */
+        f.n_ctx = o->n_ctx ? o->n_ctx : model_context(&f.info);
+        if (!f.n_ctx) f.n_ctx = 8192; /* as crit_session_params says */
         sum_types(&f);
         crit_session_params sp = session_params(o, f.mode, f.n_ctx);
         if (crit_memory_estimate(model, &sp, &f.memory, &err)) rc = fail_with(&err);

@@ -15,11 +15,17 @@ static void *alloc_or_exit(size_t n) {
     return p;
 }
 
-void json_start(void) { json_set_alloc_funcs(alloc_or_exit, free); }
+void json_start(void) {
+    json_set_alloc_funcs(alloc_or_exit, free);
+}
 
-json_t *json_num(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+json_t *json_num(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
 
-json_t *json_size(size_t n) { return json_integer((json_int_t)n); }
+json_t *json_size(size_t n) {
+    return json_integer((json_int_t)n);
+}
 
 json_t *json_text(const char *s, size_t n) {
     buf b = {0};
@@ -32,9 +38,13 @@ json_t *json_text(const char *s, size_t n) {
     return j;
 }
 
-json_t *json_cstr(const char *s) { return json_text(s, strlen(s)); }
+json_t *json_cstr(const char *s) {
+    return json_text(s, strlen(s));
+}
 
-void json_put(json_t *obj, const char *key, json_t *value) { (void)json_object_set_new_nocheck(obj, key, value); }
+void json_put(json_t *obj, const char *key, json_t *value) {
+    (void)json_object_set_new_nocheck(obj, key, value);
+}
 
 int json_print(json_t *root) {
     char *s = json_dumps(root, JSON_REAL_PRECISION(9));

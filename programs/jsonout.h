@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 void json_start(void);
-json_t *json_num(double x);                 /* null when not finite */
+json_t *json_num(double x); /* null when not finite */
 json_t *json_size(size_t n);
 json_t *json_text(const char *s, size_t n); /* invalid UTF-8 becomes U+FFFD */
 json_t *json_cstr(const char *s);

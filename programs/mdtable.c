@@ -13,8 +13,7 @@ static int width_of(const md_col *c) {
 }
 
 void md_head(buf *out, const md_col *cols, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        buf_fmt(out, cols[i].left ? "| %-*s " : "| %*s ", width_of(&cols[i]), cols[i].name);
+    for (size_t i = 0; i < n; i++) buf_fmt(out, cols[i].left ? "| %-*s " : "| %*s ", width_of(&cols[i]), cols[i].name);
     buf_str(out, "|\n");
     for (size_t i = 0; i < n; i++) {
         buf_str(out, "|");
@@ -41,6 +40,8 @@ void md_cell(buf *out, const md_col *cols, size_t n, size_t *at, const char *fmt
 }
 
 void md_num(buf *out, const md_col *cols, size_t n, size_t *at, double x, int decimals, const char *unit) {
-    if (isfinite(x)) md_cell(out, cols, n, at, "%.*f%s", decimals, x, unit);
-    else md_cell(out, cols, n, at, "-");
+    if (isfinite(x))
+        md_cell(out, cols, n, at, "%.*f%s", decimals, x, unit);
+    else
+        md_cell(out, cols, n, at, "-");
 }

@@ -13,6 +13,8 @@ const char *const cpu_names[] = {"auto", "c", "avx2", "avx512", "amx", NULL};
 static const char *const format_names[] = {"md", "csv", "json", NULL};
 static const char *const truncate_names[] = {"no", "middle", NULL};
 
+/* Tables: a row a line or two. */
+/* clang-format off */
 #define AT(f) offsetof(crit_attn_params, f)
 const field attn_fields[] = {
     {"theta", OPT_F32, AT(theta), 0, 100, 0, CRIT_ATTN_CRITI, "threshold against an even share; 0 keeps all"},
@@ -28,60 +30,77 @@ const field attn_fields[] = {
     {.key = NULL}};
 #undef AT
 
-#define AT(f) offsetof(options, f)
 enum { R = CMD_RUN, B = CMD_BENCH, T = CMD_TOKENIZE, I = CMD_INFO };
+#define N(...) {__VA_ARGS__}
+#define ROW(cmds, names, arg, kind, f, lo, hi, list, fields, help) \
+    {cmds, names, arg, help, kind, offsetof(options, f), lo, hi, list, fields}
+#define TEXT(cmds, names, arg, kind, f, help) {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, NULL, NULL}
+#define NUM(cmds, names, arg, kind, f, lo, hi, help) \
+    {cmds, names, arg, help, kind, offsetof(options, f), lo, hi, NULL, NULL}
+#define PICK(cmds, names, arg, kind, f, list, help) \
+    {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
+#define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
-    {R | B | T | I, {"-m", "--model"}, "FILE", "the model, a GGUF file (required)", OPT_STR, AT(model), 0, 0, 0, 0},
-    {R | T, {"-f", "--file"}, "FILE", "text to read, - is stdin; may repeat, joined in order", OPT_STRS, AT(files), 0, 0, 0, 0},
-    {B, {"-f", "--file"}, "FILE", "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)",
-     OPT_STRS, AT(files), 0, 0, 0, 0},
-    {R | T, {"-p", "--prompt"}, "TEXT", "text behind the files, on a line of its own", OPT_STR, AT(prompt), 0, 0, 0, 0},
-    {R, {"-n", "--predict", "--n-predict"}, "N", "tokens to generate; -1 = until the end or a full context (default 128)",
-     OPT_I32, AT(n_predict), -1, 1 << 30, 0, 0},
-    {B, {"-n", "--predict", "--n-predict"}, "N", "tokens to decode behind each prompt; 0 = none (default 32)", OPT_I32,
-     AT(n_predict), 0, 1 << 20, 0, 0},
-    {R, {"-c", "--ctx-size"}, "N", "context in tokens; 0 = what prompt and -n need (default)", OPT_U32, AT(n_ctx), 0,
-     1 << 30, 0, 0},
-    {I, {"-c", "--ctx-size"}, "N", "context the memory is told for; 0 = the model's (default)", OPT_U32, AT(n_ctx), 0,
-     1 << 30, 0, 0},
-    {B, {"-c", "--ctx-size"}, "N,...", "prompt lengths in tokens (default 2048,4096,8192)", OPT_U32S, AT(ctx), 1, 1 << 30, 0, 0},
-    {R | B | I, {"-t", "--threads"}, "N", "threads; 0 = all cores (default)", OPT_U32, AT(n_threads), 0, 1024, 0, 0},
-    {R | B | I, {"-ub", "--ubatch-size"}, "N", "tokens read at a time (default 512)", OPT_U32, AT(n_batch), 1, 65536, 0, 0},
-    {R, {"--attn"}, "MODE", "attention of the prompt: criti (default), dense, or paper", OPT_CHOICES, AT(modes), 0, 0,
-     attn_names, 0},
-    {I, {"--attn"}, "MODE", "criti (default), dense, or paper", OPT_CHOICES, AT(modes), 0, 0, attn_names, 0},
-    {B, {"--attn"}, "MODE,...", "of dense, criti, paper (default dense,criti)", OPT_CHOICES, AT(modes), 0, 0, attn_names, 0},
-    {R | B | I, {"--attn-opt"}, "K=V,...", "knobs of the attention, listed below; may repeat", OPT_FIELDS, AT(attn), 0, 0, 0,
-     attn_fields},
-    {R, {"--chat"}, 0, "make the text a user's message, in the model's chat template", OPT_FLAG, AT(chat), 0, 0, 0, 0},
-    {R, {"-sys", "--system", "--system-prompt"}, "TEXT", "system message, with --chat", OPT_STR, AT(system), 0, 0, 0, 0},
-    {R, {"--temp", "--temperature"}, "X", "temperature; 0 = greedy (default)", OPT_F32, AT(sampler.temp), 0, 100, 0, 0},
-    {R, {"--top-k"}, "N", "keep the N likeliest; 0 = off", OPT_U32, AT(sampler.top_k), 0, 1 << 30, 0, 0},
-    {R, {"--top-p"}, "X", "keep the likeliest of mass X; 1 = off", OPT_F32, AT(sampler.top_p), 0, 1, 0, 0},
-    {R, {"--min-p"}, "X", "keep those above X of the likeliest; 0 = off", OPT_F32, AT(sampler.min_p), 0, 1, 0, 0},
-    {R, {"--repeat-penalty"}, "X", "divide the score of recent tokens; 1 = off (default)", OPT_F32,
-     AT(sampler.repeat_penalty), 0.01, 100, 0, 0},
-    {R, {"--repeat-last-n"}, "N", "tokens counted as recent", OPT_U32, AT(sampler.repeat_last_n), 0, 1 << 20, 0, 0},
-    {R, {"-s", "--seed"}, "N", "seed of the sampling (default 0)", OPT_U64, AT(sampler.seed), 0, 0, 0, 0},
-    {R, {"--truncate"}, "HOW", "middle: drop tokens from the middle of a prompt that is too long;\nno (default): refuse it", OPT_CHOICE, AT(truncate), 0, 0,
-     truncate_names, 0},
-    {R, {"--compare"}, 0, "do the same again with dense attention, and compare", OPT_FLAG, AT(compare), 0, 0, 0, 0},
-    {R, {"--json"}, 0, "print one JSON object instead of the answer", OPT_FLAG, AT(json), 0, 0, 0, 0},
-    {I, {"--json"}, 0, "print one JSON object", OPT_FLAG, AT(json), 0, 0, 0, 0},
-    {I, {"--tensors"}, 0, "list every tensor", OPT_FLAG, AT(tensors), 0, 0, 0, 0},
-    {B, {"-r", "--repetitions"}, "N", "runs of each, in turn; medians are shown (default 1)", OPT_U32, AT(n_rep), 1, 1000, 0, 0},
-    {B, {"-o", "--output"}, "FORMAT", "md (default), csv or json", OPT_CHOICE, AT(format), 0, 0, format_names, 0},
-    {B, {"--plot"}, "FILE.svg", "draw tokens per second against the prompt's length", OPT_STR, AT(plot), 0, 0, 0, 0},
-    {T, {"--ids"}, 0, "ids only, on one line", OPT_FLAG, AT(ids), 0, 0, 0, 0},
-    {T, {"--bos"}, 0, "add the tokens the model wants at the ends", OPT_FLAG, AT(bos), 0, 0, 0, 0},
-    {T, {"--no-bos"}, 0, "do not (default)", OPT_FLAG, AT(no_bos), 0, 0, 0, 0},
-    {T, {"--parse-special"}, 0, "text such as <|im_end|> is the special token", OPT_FLAG, AT(parse_special), 0, 0, 0, 0},
-    {T, {"--no-parse-special"}, 0, "it is plain text (default)", OPT_FLAG, AT(plain_special), 0, 0, 0, 0},
-    {R | B | I, {"--cpu"}, "LEVEL", "kernels: auto (default), c, avx2, avx512 or amx", OPT_CHOICE, AT(cpu), 0, 0, cpu_names, 0},
-    {R | B, {"--force"}, 0, "go on when memory looks too small", OPT_FLAG, AT(force), 0, 0, 0, 0},
-    {R | B, {"--no-progress"}, 0, "no progress bar and no summary on stderr", OPT_FLAG, AT(no_progress), 0, 0, 0, 0},
+    TEXT(R | B | T | I, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(R | T, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
+    TEXT(B, N("-f", "--file"), "FILE", OPT_STRS, files,
+         "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)"),
+    TEXT(R | T, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
+    NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
+        "tokens to generate; -1 = until the end or a full context (default 128)"),
+    NUM(B, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, 0, 1 << 20,
+        "tokens to decode behind each prompt; 0 = none (default 32)"),
+    NUM(R, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
+        "context in tokens; 0 = what prompt and -n need (default)"),
+    NUM(I, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
+        "context the memory is told for; 0 = the model's (default)"),
+    NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
+        "prompt lengths in tokens (default 2048,4096,8192)"),
+    NUM(R | B | I, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
+    NUM(R | B | I, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 1, 65536, "tokens read at a time (default 512)"),
+    PICK(R, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names,
+         "attention of the prompt: criti (default), dense, or paper"),
+    PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
+    PICK(B, N("--attn"), "MODE,...", OPT_CHOICES, modes, attn_names, "of dense, criti, paper (default dense,criti)"),
+    ROW(R | B | I, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
+        "knobs of the attention, listed below; may repeat"),
+    FLAG(R, N("--chat"), chat, "make the text a user's message, in the model's chat template"),
+    TEXT(R, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
+    NUM(R, N("--temp", "--temperature"), "X", OPT_F32, sampler.temp, 0, 100, "temperature; 0 = greedy (default)"),
+    NUM(R, N("--top-k"), "N", OPT_U32, sampler.top_k, 0, 1 << 30, "keep the N likeliest; 0 = off"),
+    NUM(R, N("--top-p"), "X", OPT_F32, sampler.top_p, 0, 1, "keep the likeliest of mass X; 1 = off"),
+    NUM(R, N("--min-p"), "X", OPT_F32, sampler.min_p, 0, 1, "keep those above X of the likeliest; 0 = off"),
+    NUM(R, N("--repeat-penalty"), "X", OPT_F32, sampler.repeat_penalty, 0.01, 100,
+        "divide the score of recent tokens; 1 = off (default)"),
+    NUM(R, N("--repeat-last-n"), "N", OPT_U32, sampler.repeat_last_n, 0, 1 << 20, "tokens counted as recent"),
+    TEXT(R, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of the sampling (default 0)"),
+    PICK(R, N("--truncate"), "HOW", OPT_CHOICE, truncate, truncate_names,
+         "middle: drop tokens from the middle of a prompt that is too long;\nno (default): refuse it"),
+    FLAG(R, N("--compare"), compare, "do the same again with dense attention, and compare"),
+    FLAG(R, N("--json"), json, "print one JSON object instead of the answer"),
+    FLAG(I, N("--json"), json, "print one JSON object"),
+    FLAG(I, N("--tensors"), tensors, "list every tensor"),
+    NUM(B, N("-r", "--repetitions"), "N", OPT_U32, n_rep, 1, 1000,
+        "runs of each, in turn; medians are shown (default 1)"),
+    PICK(B, N("-o", "--output"), "FORMAT", OPT_CHOICE, format, format_names, "md (default), csv or json"),
+    TEXT(B, N("--plot"), "FILE.svg", OPT_STR, plot, "draw tokens per second against the prompt's length"),
+    FLAG(T, N("--ids"), ids, "ids only, on one line"),
+    FLAG(T, N("--bos"), bos, "add the tokens the model wants at the ends"),
+    FLAG(T, N("--no-bos"), no_bos, "do not (default)"),
+    FLAG(T, N("--parse-special"), parse_special, "text such as <|im_end|> is the special token"),
+    FLAG(T, N("--no-parse-special"), plain_special, "it is plain text (default)"),
+    PICK(R | B | I, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
+         "kernels: auto (default), c, avx2, avx512 or amx"),
+    FLAG(R | B, N("--force"), force, "go on when memory looks too small"),
+    FLAG(R | B, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
     {.cmds = 0}};
-#undef AT
+#undef ROW
+#undef TEXT
+#undef NUM
+#undef PICK
+#undef FLAG
+#undef N
+/* clang-format on */
 
 void options_init(options *o, unsigned cmd) {
     *o = (options){.n_predict = cmd == CMD_BENCH ? 32 : 128, .n_rep = 1, .truncate = TRUNCATE_NO};
@@ -120,8 +139,10 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
 
 static void put_field(buf *out, const field *f, const crit_attn_params *p) {
     const char *at = (const char *)p + f->at;
-    if (f->kind == OPT_F32) buf_fmt(out, "%s=%g", f->key, (double)*(const float *)at);
-    else buf_fmt(out, "%s=%u", f->key, *(const uint32_t *)at);
+    if (f->kind == OPT_F32)
+        buf_fmt(out, "%s=%g", f->key, (double)*(const float *)at);
+    else
+        buf_fmt(out, "%s=%u", f->key, *(const uint32_t *)at);
 }
 
 void options_help_attn(buf *out) {

@@ -27,8 +27,8 @@ typedef struct options {
 } options;
 
 extern const opt option_table[];
-extern const field attn_fields[];         /* of crit_attn_params; tag = the mode it belongs to */
-extern const char *const attn_names[];    /* by crit_attn, NULL-terminated */
+extern const field attn_fields[];      /* of crit_attn_params; tag = the mode it belongs to */
+extern const char *const attn_names[]; /* by crit_attn, NULL-terminated */
 extern const char *const cpu_names[];
 
 void options_init(options *o, unsigned cmd);

@@ -19,17 +19,23 @@ static double at_x(const frame *f, double x) {
     return LEFT + (log2(x) - f->x0) / (f->x1 - f->x0) * (WIDTH - LEFT - RIGHT);
 }
 
-static double at_y(const frame *f, double y) { return HEIGHT - BOTTOM - y / f->y1 * (HEIGHT - TOP - BOTTOM); }
+static double at_y(const frame *f, double y) {
+    return HEIGHT - BOTTOM - y / f->y1 * (HEIGHT - TOP - BOTTOM);
+}
 
 static void put_escaped(buf *out, const char *s) {
     buf clean = {0};
     buf_clean(&clean, s, strlen(s));
     for (size_t i = 0; i < clean.n; i++) {
         char c = clean.s[i];
-        if (c == '&') buf_str(out, "&amp;");
-        else if (c == '<') buf_str(out, "&lt;");
-        else if (c == '>') buf_str(out, "&gt;");
-        else buf_add(out, &c, 1);
+        if (c == '&')
+            buf_str(out, "&amp;");
+        else if (c == '<')
+            buf_str(out, "&lt;");
+        else if (c == '>')
+            buf_str(out, "&gt;");
+        else
+            buf_add(out, &c, 1);
     }
     out->oom = out->oom || clean.oom;
     buf_free(&clean);
@@ -70,24 +76,30 @@ static void put_axes(buf *out, const frame *f, const plot_line *line, size_t n_l
         double x = at_x(f, l->x[i]);
         buf_fmt(out, "<path class=\"axis\" d=\"M%.1f %dv5\"/>\n", x, HEIGHT - BOTTOM);
         if (fabs(x - used) < 44) continue;
-        buf_fmt(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", x, HEIGHT - BOTTOM + 19, l->x[i]);
+        buf_fmt(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", x, HEIGHT - BOTTOM + 19,
+                l->x[i]);
         used = x;
     }
     buf_fmt(out, "<path class=\"axis\" d=\"M%d %dH%d\"/>\n", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT);
-    buf_fmt(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">prompt length, tokens</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-            HEIGHT - 12);
+    buf_fmt(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">prompt length, tokens</text>\n",
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12);
     buf_fmt(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">tokens/s</text>\n", LEFT - 8, TOP - 12);
 }
 
 static void put_marker(buf *out, size_t k, double x, double y) {
-    if (k == 0) buf_fmt(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", x, y, colour[k]);
-    else if (k == 1) buf_fmt(out, "<path d=\"M%.1f %.1fh8v8h-8z\" fill=\"%s\"/>\n", x - 4, y - 4, colour[k]);
-    else buf_fmt(out, "<path d=\"M%.1f %.1fl5 9h-10z\" fill=\"%s\"/>\n", x, y - 6, colour[k]);
+    if (k == 0)
+        buf_fmt(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", x, y, colour[k]);
+    else if (k == 1)
+        buf_fmt(out, "<path d=\"M%.1f %.1fh8v8h-8z\" fill=\"%s\"/>\n", x - 4, y - 4, colour[k]);
+    else
+        buf_fmt(out, "<path d=\"M%.1f %.1fl5 9h-10z\" fill=\"%s\"/>\n", x, y - 6, colour[k]);
 }
 
 void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line) {
     frame f = frame_of(line, n_line);
-    buf_fmt(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n",
+    buf_fmt(out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+            "font-size=\"12\">\n",
             WIDTH, HEIGHT);
     buf_str(out, "<style>.grid{stroke:#ddd}.axis{stroke:#333}.line{fill:none;stroke-width:2}</style>\n");
     buf_fmt(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
@@ -99,7 +111,8 @@ void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line)
         const plot_line *l = &line[k];
         if (!l->n) continue;
         buf_fmt(out, "<polyline class=\"line\" stroke=\"%s\" points=\"", colour[k]);
-        for (size_t i = 0; i < l->n; i++) buf_fmt(out, "%s%.1f,%.1f", i ? " " : "", at_x(&f, l->x[i]), at_y(&f, l->y[i]));
+        for (size_t i = 0; i < l->n; i++)
+            buf_fmt(out, "%s%.1f,%.1f", i ? " " : "", at_x(&f, l->x[i]), at_y(&f, l->y[i]));
         buf_str(out, "\"/>\n");
         for (size_t i = 0; i < l->n; i++) put_marker(out, k, at_x(&f, l->x[i]), at_y(&f, l->y[i]));
         buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", at_x(&f, l->x[l->n - 1]) + 10,

@@ -19,8 +19,10 @@ void progress_start(progress *p, bool wanted, const char *label) {
 static void draw(const progress *p, double done, uint32_t total) {
     char left[32], text[160], bar[MAX_BAR + 1];
     double s = p->tok_per_ms > 0 ? ceil((total - done) / p->tok_per_ms / 1e3) : 0;
-    if (s >= 60) snprintf(left, sizeof left, "%.0f min %02.0f s", floor(s / 60), fmod(s, 60));
-    else snprintf(left, sizeof left, "%.0f s", s);
+    if (s >= 60)
+        snprintf(left, sizeof left, "%.0f min %02.0f s", floor(s / 60), fmod(s, 60));
+    else
+        snprintf(left, sizeof left, "%.0f s", s);
     int n = snprintf(text, sizeof text, "%s %3.0f %%  %.0f/%u tokens  %.0f tokens/s  %s left", p->label,
                      100 * done / total, done, total, p->tok_per_ms * 1e3, left);
     int room = (int)term_columns() - 1 - n - 3; /* brackets and a blank; one column stays free */

@@ -2,6 +2,7 @@
 /* See prompt.h. */
 #include "prompt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,9 +118,25 @@ static void drop_middle(prompt *p, size_t keep) {
     note("prompt shortened: %zu tokens dropped from its middle, %zu kept", dropped, keep);
 }
 
+uint32_t model_context(const crit_model_info *info) {
+    return info->n_swa && (!info->n_ctx_train || info->n_swa < info->n_ctx_train) ? info->n_swa : info->n_ctx_train;
+}
+
+static int too_long(const prompt *p, const options *o, const crit_model_info *info, size_t limit, size_t need) {
+    const char *name = o->files.n ? o->files.v[0] : "-p";
+    char larger[96] = "";
+    if (info->n_swa && need > info->n_swa)
+        snprintf(larger, sizeof larger, "the model's sliding window allows %u", info->n_swa);
+    else
+        snprintf(larger, sizeof larger, "give a larger one with -c %zu%s", need,
+                 info->n_ctx_train && need > info->n_ctx_train ? " (more than it was trained for)" : "");
+    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s, or shorten it with --truncate middle",
+                strcmp(name, "-") ? name : "stdin", p->n, o->n_ctx ? "" : "model's ", limit, larger);
+}
+
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
-    size_t limit = o->n_ctx ? o->n_ctx : info->n_ctx_train;
+    size_t limit = o->n_ctx ? o->n_ctx : model_context(info);
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
     if (info->n_ctx_train && limit > info->n_ctx_train)
         note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
@@ -128,15 +145,12 @@ int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *ou
         size_t answer = o->n_predict < 0 ? limit / 4 : want < limit / 2 ? want : limit / 2;
         if (p->n > limit - answer) drop_middle(p, limit - answer);
     }
-    if (p->n > limit) {
-        return fail("%s: the prompt has %zu tokens, the context %zu; give a larger one with -c %zu%s, or --truncate middle",
-                    o->files.n ? strcmp(o->files.v[0], "-") ? o->files.v[0] : "stdin" : "-p", p->n, limit, p->n + want,
-                    o->n_ctx ? "" : " (beyond what the model was trained for)");
-    }
+    if (p->n > limit) return too_long(p, o, info, limit, p->n + want);
     size_t room = limit - p->n;
     if (o->n_predict < 0) want = room;
     if (want > room) {
-        note("only %zu of %zu tokens can be generated: the prompt has %zu of the context's %zu", room, want, p->n, limit);
+        note("only %zu of %zu tokens can be generated: the prompt has %zu of the context's %zu", room, want, p->n,
+             limit);
         want = room;
     }
     out->n_ctx = (uint32_t)(o->n_ctx ? o->n_ctx : p->n + want);

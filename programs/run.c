@@ -92,8 +92,9 @@ static void compare_row(const run *r, buf *out, const md_col *cols, size_t n, co
 
 /* The table behind the answer, and whether both answers agree. */
 static int print_compare(const run *r) {
-    static const md_col cols[] = {{"mode", 5, true},    {"prefill s", 9, false}, {"tokens/s", 8, false},
-                                  {"attention share", 15, false}, {"density", 7, false},   {"speed-up", 8, false}};
+    static const md_col cols[] = {{"mode", 5, true},      {"prefill s", 9, false},
+                                  {"tokens/s", 8, false}, {"attention share", 15, false},
+                                  {"density", 7, false},  {"speed-up", 8, false}};
     enum { N_COL = sizeof cols / sizeof *cols };
     buf out = {0};
     buf_str(&out, "\n");
@@ -103,8 +104,10 @@ static int print_compare(const run *r) {
     size_t n = 0;
     while (n < r->main.n && n < r->dense.n && r->main.ids[n] == r->dense.ids[n]) n++;
     buf_str(&out, "\n");
-    if (same_text(r)) buf_fmt(&out, "Both answers are the same (%zu tokens).", r->main.n);
-    else buf_fmt(&out, "The answers differ after %zu equal tokens.", n);
+    if (same_text(r))
+        buf_fmt(&out, "Both answers are the same (%zu tokens).", r->main.n);
+    else
+        buf_fmt(&out, "The answers differ after %zu equal tokens.", n);
     buf_fmt(&out, " Next-token agreement over the last %u prompt positions: top-1 %.1f %%, KL mean %.2g, max %.2g.\n",
             r->agree.n, 100 * agree_top1(&r->agree), agree_kl_mean(&r->agree), agree_kl_max(&r->agree));
     int rc = out_buf(&out);
@@ -170,7 +173,8 @@ static int answer_all(run *r) {
         agree_next(&r->agree);
         rc = answer_run(&q, &r->dense);
         if (rc) return rc;
-        if (!o->json && !same_text(r)) fprintf(stderr, "dense attention answers: %s\n", r->dense.text.n ? r->dense.text.s : "");
+        if (!o->json && !same_text(r))
+            fprintf(stderr, "dense attention answers: %s\n", r->dense.text.n ? r->dense.text.s : "");
     }
     if (o->json) return print_json(r);
     return o->compare ? print_compare(r) : EXIT_OK;

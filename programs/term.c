@@ -36,7 +36,9 @@ void term_init(void) {
     sigaction(SIGPIPE, &none, NULL);
 }
 
-bool term_interrupted(void) { return interrupted != 0; }
+bool term_interrupted(void) {
+    return interrupted != 0;
+}
 
 bool term_has_bar(void) {
     const char *term = getenv("TERM");
@@ -70,7 +72,9 @@ int fail_with(const crit_error *err) {
     return fail("%s", err->message[0] ? err->message : crit_status_str(err->code));
 }
 
-int fail_memory(void) { return fail("out of memory"); }
+int fail_memory(void) {
+    return fail("out of memory");
+}
 
 int usage(const char *cmd, const char *fmt, ...) {
     char head[64], tail[64];

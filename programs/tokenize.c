@@ -33,8 +33,10 @@ int tokenize_main(const options *o) {
     unsigned flags = (o->bos ? CRIT_TOK_BOS_EOS : 0u) | (o->parse_special ? CRIT_TOK_PARSE_SPECIAL : 0u);
     if (!rc) rc = prompt_tokenize(&p, model, text.s, text.n, flags);
     for (size_t i = 0; i < p.n && !rc; i++) {
-        if (o->ids) buf_fmt(&out, i ? " %d" : "%d", p.ids[i]);
-        else if (!put_piece(&out, model, p.ids[i])) rc = fail_memory();
+        if (o->ids)
+            buf_fmt(&out, i ? " %d" : "%d", p.ids[i]);
+        else if (!put_piece(&out, model, p.ids[i]))
+            rc = fail_memory();
     }
     if (!rc && o->ids) buf_str(&out, "\n");
     if (!rc) rc = out_buf(&out);

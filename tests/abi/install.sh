@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The installed tree works for an outside program: through pkg-config (shared and static) and through find_package,
-# also after the whole tree was moved.  Runs examples/minimal.c from it when CRIT_TINY_MODEL names a model.
+# also after the whole tree was moved.  With a model, examples/minimal.c is built against it and run.
+#   usage: install.sh [MODEL.gguf]        in ctest's environment
 set -euo pipefail
 build=${CRIT_BUILD_DIR:?run by ctest}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -59,9 +60,9 @@ if [ -x "$prefix/bin/critiprefill" ]; then
     grep -qF "$want" "$work/version" || { echo "--version does not name $want:"; cat "$work/version"; exit 1; }
 fi
 
-if [ -f "${CRIT_TINY_MODEL:-}" ]; then
+if [ -f "${1:-}" ]; then
     step "examples/minimal.c against the installed tree"
     # shellcheck disable=SC2046,SC2086
     $cc -std=c11 $cflags "$root/examples/minimal.c" -o "$work/minimal" $(pkg-config --cflags --libs critiprefill) -Wl,-rpath,"$libdir"
-    "$work/minimal" "$CRIT_TINY_MODEL" "some words to go on from" >/dev/null
+    "$work/minimal" "$1" "some words to go on from" >/dev/null
 fi

@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 
 # Comments away, one declaration a line, the last identifier before the first parenthesis.
 declared() {
-    cat "$root"/include/critiprefill/*.h | sed 's://.*$::' | tr '\n' ' ' | sed 's:/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/: :g' |
+    cat "$root"/include/critiprefill/*.h | sed 's:^#.*::; s://.*$::' | tr '\n' ' ' | sed 's:/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/: :g' |
         grep -oE 'CRIT_API [^;()]*\(' | sed -E 's/.*[ *]([A-Za-z0-9_]+) *\($/\1/' | sort
 }
 exported() { nm -D --defined-only "$lib" | awk '$2 ~ /^[A-Zuvw]$/ && $2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort; }

@@ -69,7 +69,7 @@ static void make_table(ck *s, unsigned need, bool emulated) {
     crit_kernels_init(&s->table, need);
     for (const list_row *l = list; l->symbol; l++) {
         if ((l->need & need) != l->need || !(l->need & ~(unsigned)CRIT_CPU_AVX2)) continue;
-        memcpy((char *)&s->table + l->offset, &l->emul, sizeof l->emul);
+        if (l->emul) memcpy((char *)&s->table + l->offset, &l->emul, sizeof l->emul);
     }
 }
 

@@ -23,7 +23,7 @@ want_no_out() { [ ! -s out ] || bad "stdout is not empty"; }
 want_no_err() { [ ! -s err ] || bad "stderr is not empty"; }
 want_out() { grep -qE -- "$1" out || bad "stdout does not match '$1'"; }
 want_err() { grep -qE -- "$1" err || bad "stderr does not match '$1'"; }
-want_err_line() { [ "$(wc -l <err)" -eq 1 ] && [ -n "$(tail -c 1 err | tr -d '[:print:]')" ] || true; [ "$(wc -l <err)" -eq 1 ] || bad "stderr has $(wc -l <err) lines, not 1"; }
+want_err_line() { [ "$(wc -l <err)" -eq 1 ] || bad "stderr has $(wc -l <err) lines, not 1"; }
 
 # A usage error: code 2, one line that says where help is, nothing on stdout.  $1: what the line must match.
 want_usage() { want_rc 2; want_no_out; want_err_line; want_err "$1"; want_err '; see critiprefill.* --help$'; }

@@ -13,15 +13,7 @@
 #include <string.h>
 
 #include "kernels/attend_scratch.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#define UNROLL_4 _Pragma("clang loop unroll_count(4)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#define UNROLL_4 _Pragma("GCC unroll 4")
-#endif
+#include "kernels/x86/lanes_avx2.h"
 
 enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
 
@@ -37,7 +29,7 @@ enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
 
 /* 2^x for X_MIN <= x < LAG: 1.7e-7 relative, exactly 1 at 0, NaN for NaN; *t is x + BIG.
  * The polynomial gives 2^(f + LAG) for f in [-1/2, 1/2]; the low bits of t, which are n - LAG, go to the exponent. */
-INLINE vec v_exp2(vec x, vec *t) {
+CRIT_INLINE vec v_exp2(vec x, vec *t) {
     x = V_MAX(V_SET1(X_MIN), x);
     *t = V_ADD(x, V_SET1(BIG));
     const vec f = V_SUB(x, V_SUB(*t, V_SET1(BIG)));
@@ -51,26 +43,26 @@ INLINE vec v_exp2(vec x, vec *t) {
 }
 
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
-INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m, float *s) {
+CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m, float *s) {
     vec acc[8][4];
-    UNROLL for (int v = 0; v < nv; v++) {
+    CRIT_UNROLL for (int v = 0; v < nv; v++) {
         const vec m = V_LOAD(minus_m + v * V_W);
-        UNROLL for (int j = 0; j < kt; j++) acc[j][v] = m;
+        CRIT_UNROLL for (int j = 0; j < kt; j++) acc[j][v] = m;
     }
-    UNROLL_4 for (size_t i = 0; i < d; i++) {
+    CRIT_UNROLL_4 for (size_t i = 0; i < d; i++) {
         vec b[8];
-        UNROLL for (int j = 0; j < kt; j++) b[j] = V_SET1(k[(size_t)j * d + i]);
-        UNROLL for (int v = 0; v < nv; v++) {
+        CRIT_UNROLL for (int j = 0; j < kt; j++) b[j] = V_SET1(k[(size_t)j * d + i]);
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
             const vec q = V_LOAD(qt + (i * (size_t)nv + (size_t)v) * V_W);
-            UNROLL for (int j = 0; j < kt; j++) acc[j][v] = V_FMA(q, b[j], acc[j][v]);
+            CRIT_UNROLL for (int j = 0; j < kt; j++) acc[j][v] = V_FMA(q, b[j], acc[j][v]);
         }
     }
-    UNROLL for (int j = 0; j < kt; j++) {
-        UNROLL for (int v = 0; v < nv; v++) V_STORE(s + (j * nv + v) * V_W, acc[j][v]);
+    CRIT_UNROLL for (int j = 0; j < kt; j++) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(s + (j * nv + v) * V_W, acc[j][v]);
     }
 }
 
-INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m, float *s) {
+CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m, float *s) {
     const size_t w = (size_t)nv * V_W;
     while (n_key >= TILE_N(nv) && n_key != 2 * TILE_R(nv)) {
         qk_tile(nv, TILE_N(nv), qt, k, d, minus_m, s);
@@ -84,28 +76,28 @@ INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size
 }
 
 /* o[e][row] += sum_j p[j][row] v[j][e] for dt values of d from e on; v in panels of 8 values, see widen_v. */
-INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t e, size_t n_key, float *o) {
+CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t e, size_t n_key, float *o) {
     vec acc[8][4];
     const float *col[8];
-    UNROLL for (int j = 0; j < dt; j++) {
+    CRIT_UNROLL for (int j = 0; j < dt; j++) {
         const size_t at = e + (size_t)j;
         col[j] = vp + at / 8 * (KEYS * 8) + at % 8;
-        UNROLL for (int v = 0; v < nv; v++) acc[j][v] = V_LOAD(o + (j * nv + v) * V_W);
+        CRIT_UNROLL for (int v = 0; v < nv; v++) acc[j][v] = V_LOAD(o + (j * nv + v) * V_W);
     }
-    UNROLL_4 for (size_t i = 0; i < n_key; i++) {
+    CRIT_UNROLL_4 for (size_t i = 0; i < n_key; i++) {
         vec b[8];
-        UNROLL for (int j = 0; j < dt; j++) b[j] = V_SET1(col[j][i * 8]);
-        UNROLL for (int v = 0; v < nv; v++) {
+        CRIT_UNROLL for (int j = 0; j < dt; j++) b[j] = V_SET1(col[j][i * 8]);
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
             const vec x = V_LOAD(p + (i * (size_t)nv + (size_t)v) * V_W);
-            UNROLL for (int j = 0; j < dt; j++) acc[j][v] = V_FMA(x, b[j], acc[j][v]);
+            CRIT_UNROLL for (int j = 0; j < dt; j++) acc[j][v] = V_FMA(x, b[j], acc[j][v]);
         }
     }
-    UNROLL for (int j = 0; j < dt; j++) {
-        UNROLL for (int v = 0; v < nv; v++) V_STORE(o + (j * nv + v) * V_W, acc[j][v]);
+    CRIT_UNROLL for (int j = 0; j < dt; j++) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + (j * nv + v) * V_W, acc[j][v]);
     }
 }
 
-INLINE void pv(const int nv, const float *p, const float *vp, size_t n_key, size_t d, float *o) {
+CRIT_INLINE void pv(const int nv, const float *p, const float *vp, size_t n_key, size_t d, float *o) {
     const size_t w = (size_t)nv * V_W;
     size_t e = 0;
     for (; d - e >= TILE_N(nv) && d - e != 2 * TILE_R(nv); e += TILE_N(nv)) pv_tile(nv, TILE_N(nv), p, vp, e, n_key, o + e * w);
@@ -131,17 +123,17 @@ static const float iota[CRIT_ATTEND_STRIP_MAX] = {
     0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
     32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-INLINE float first_row(const view *w, size_t j) { return (float)(w->base[j / BLK] + j % BLK); }
+CRIT_INLINE float first_row(const view *w, size_t j) { return (float)(w->base[j / BLK] + j % BLK); }
 
 /* s becomes P = 2^(s - delta), 0 for what a row may not see; adds to l; returns whether some s - delta was >= LAG
  * (or NaN).  With shift == 0 delta is not looked at. */
-INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1, const vec *delta,
+CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1, const vec *delta,
                     float *s, vec *sum) {
     vec seen = V_ZERO();
     for (size_t j = j0; j < j1; j++) {
         float *at = s + j * (size_t)nv * V_W;
         const vec from = masked ? V_SET1(first_row(w, j)) : V_ZERO();
-        UNROLL for (int v = 0; v < nv; v++) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
             vec t, x = V_LOAD(at + v * V_W);
             if (shift) x = V_SUB(x, delta[v]);
             if (masked) x = V_SELECT_GT(from, V_LOAD(iota + v * V_W), V_SET1(X_MIN), x);
@@ -155,44 +147,44 @@ INLINE int exp_keys(const int nv, const int shift, const int masked, const view 
     return V_ANY_BITS(seen, LAG_BITS);
 }
 
-INLINE int exp_group(const int nv, const int shift, const strip *t, const view *w, const vec *delta, float *s) {
+CRIT_INLINE int exp_group(const int nv, const int shift, const strip *t, const view *w, const vec *delta, float *s) {
     vec sum[4];
-    UNROLL for (int v = 0; v < nv; v++) sum[v] = V_ZERO();
+    CRIT_UNROLL for (int v = 0; v < nv; v++) sum[v] = V_ZERO();
     int rose = exp_keys(nv, shift, 0, w, 0, w->n_all, delta, s, sum);
     if (w->n_all < w->n_vis) rose |= exp_keys(nv, shift, 1, w, w->n_all, w->n_vis, delta, s, sum);
     if (rose && !shift) return 1;
-    UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_ADD(V_LOAD(t->l + v * V_W), sum[v]));
+    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_ADD(V_LOAD(t->l + v * V_W), sum[v]));
     return 0;
 }
 
 /* m rises to the maximum of s for the rows that outgrew it (on the first group: for all), l and O shrink accordingly;
  * delta is what s has to come down by: 0 for the other rows, which keep their bits. */
-INLINE void raise_m(const int nv, const strip *t, const view *w, const float *s, size_t d, int first, vec *delta) {
+CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const float *s, size_t d, int first, vec *delta) {
     vec mx[4], f[4];
-    UNROLL for (int v = 0; v < nv; v++) mx[v] = V_SET1(-INFINITY);
+    CRIT_UNROLL for (int v = 0; v < nv; v++) mx[v] = V_SET1(-INFINITY);
     for (size_t j = 0; j < w->n_vis; j++, s += nv * V_W) {
         const vec from = j < w->n_all ? V_ZERO() : V_SET1(first_row(w, j));
-        UNROLL for (int v = 0; v < nv; v++) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
             const vec x = V_MAX(V_LOAD(s + v * V_W), mx[v]);
             mx[v] = V_SELECT_GT(from, V_LOAD(iota + v * V_W), mx[v], x);
         }
     }
-    UNROLL for (int v = 0; v < nv; v++) {
+    CRIT_UNROLL for (int v = 0; v < nv; v++) {
         vec unused;
         delta[v] = V_SELECT_GT(mx[v], V_SET1(first ? -0x1.fffffep+127f : RISE_ABOVE), mx[v], V_ZERO());
         V_STORE(t->minus_m + v * V_W, V_SUB(V_LOAD(t->minus_m + v * V_W), delta[v]));
         f[v] = v_exp2(V_SUB(V_ZERO(), delta[v]), &unused);
     }
     if (first) return;
-    UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_MUL(V_LOAD(t->l + v * V_W), f[v]));
+    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_MUL(V_LOAD(t->l + v * V_W), f[v]));
     float *o = t->ot;
     for (size_t i = 0; i < d; i++, o += nv * V_W) {
-        UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), f[v]));
+        CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), f[v]));
     }
 }
 
 /* One group of keys for one strip; k and v are the group widened, s is scratch. */
-INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k, const float *v,
+CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k, const float *v,
                         float *s) {
     qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
     if (first || exp_group(nv, 0, t, w, NULL, s)) {
@@ -216,34 +208,16 @@ STRIP_GROUP(4)
 
 /* ---------------------------------------------------------------------------------- between row-major and lanes */
 
-INLINE void transpose_8x8(__m256 r[8]) {
-    __m256 a[8], b[8];
-    UNROLL for (int i = 0; i < 4; i++) {
-        a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    UNROLL for (int i = 0; i < 2; i++) {
-        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
-        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-        r[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
-    }
-}
-
 /* q rows -> [d][w] lanes, scaled; lanes behind the last row are 0. */
 static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt) {
     const __m256 f = _mm256_set1_ps(scale);
     for (size_t r = 0; r < w; r += 8) {
         for (size_t e = 0; e < d; e += 8) {
             __m256 x[8];
-            UNROLL for (size_t i = 0; i < 8; i++)
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
                 x[i] = r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
-            transpose_8x8(x);
-            UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(qt + (e + i) * w + r, x[i]);
+            crit_transpose_8x8(x);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(qt + (e + i) * w + r, x[i]);
         }
     }
 }
@@ -255,10 +229,10 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
         const __m256 inv = _mm256_andnot_ps(_mm256_cmp_ps(l, zero, _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), l));
         for (size_t e = 0; e < d; e += 8) {
             __m256 x[8];
-            UNROLL for (size_t i = 0; i < 8; i++)
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
                 x[i] = _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(t->ot + (e + i) * w + r)), zero);
-            transpose_8x8(x);
-            UNROLL for (size_t i = 0; i < 8; i++)
+            crit_transpose_8x8(x);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
                 if (r + i < t->n_row) _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
         }
     }
@@ -267,7 +241,7 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
 /* f16 -> f32; n a multiple of 8. */
 static void widen(const uint16_t *x, size_t n, float *y) {
     for (size_t i = 0; i < n; i += 8)
-        _mm256_store_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(x + i))));
+        _mm256_store_ps(y + i, crit_load_f16(x + i));
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
@@ -275,12 +249,12 @@ static void widen(const uint16_t *x, size_t n, float *y) {
 static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
     for (size_t j = 0; j < n_key; j++, vp += 8)
         for (size_t e = 0; e < d; e += 8)
-            _mm256_store_ps(vp + e * KEYS, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(v + j * d + e))));
+            _mm256_store_ps(vp + e * KEYS, crit_load_f16(v + j * d + e));
 }
 
 /* ------------------------------------------------------------------------------------------------- the kernel */
 
-INLINE size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
+CRIT_INLINE size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Keys of a group that a row at this position sees; positions ascend, so they are its first ones. */
 static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
@@ -340,5 +314,45 @@ static void attend(const crit_attend_args *a, float *mem) {
         unpack_o(t, nvs[i] * V_W, d, a->out, a->out_stride);
         for (size_t r = 0; a->lse && r < t->n_row; r++)
             a->lse[t->row0 + r] = t->l[r] == 0 ? -INFINITY : (float)(log((double)t->l[r]) - (double)t->minus_m[r] * 0x1.62e42fefa39efp-1);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------- block_lse */
+
+/* Natural logarithm of 8 normal numbers, 3e-8 relative beside the rounding; exactly 0 at 1, NaN for NaN. */
+static __m256 log_8(__m256 x) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23); /* x = 2^e m, m in [.71, 1.41) */
+    const __m256 m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23)));
+    const __m256 f = _mm256_sub_ps(m, _mm256_set1_ps(1.0f)), f2 = _mm256_mul_ps(f, f);
+    __m256 p = _mm256_set1_ps(0x1.645eb8p-4f);
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.2432bep-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.317458p-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.538248p-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.98d7f2p-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.000382p-2f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.5556d8p-2f));
+    p = _mm256_fmadd_ps(_mm256_mul_ps(p, f), f2, _mm256_mul_ps(_mm256_set1_ps(-0.5f), f2));
+    p = _mm256_fmadd_ps(_mm256_cvtepi32_ps(e), _mm256_set1_ps(0x1.62e430p-1f), _mm256_add_ps(f, p));
+    return _mm256_add_ps(p, _mm256_sub_ps(x, x));
+}
+
+static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d, float scale,
+                      float *lse, float *mem) {
+    float *qt = mem, *k = qt + V_W * d, *s = k + BLK * d, *zero = s + BLK * V_W, *top = zero + V_W, *sum = top + V_W;
+    const __m256 used = _mm256_cmp_ps(_mm256_loadu_ps(iota), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
+    pack_q(q, q_stride, n_row, V_W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
+    V_STORE(zero, V_ZERO());
+    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX) {
+        const size_t n = size_min(n_key - base, BLK);
+        widen(key + base * d, n * d, k);
+        qk(1, qt, k, n, d, zero, s);
+        vec m = V_SET1(-INFINITY), l = V_ZERO(), t;
+        for (size_t j = 0; j < n; j++) m = V_MAX(V_LOAD(s + j * V_W), m);
+        for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * V_W), m), &t));
+        V_STORE(top, m);
+        V_STORE(sum, l);
+        const __m256 r = _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), log_8(_mm256_load_ps(sum)));
+        _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
     }
 }

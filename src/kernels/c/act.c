@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* Reference packing of activations, and the sizes every level shares.  Layouts: kernels/act.h. */
+#include "kernels/act.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "kernels/protos.h"
+
+size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in) {
+    size_t n_grp = n_in / CRIT_ACT_LEN + (n_in % CRIT_ACT_LEN != 0), bytes;
+    if (kind == CRIT_ACT_I8) bytes = n_grp * CRIT_ACT_I8_BYTES;
+    else if (kind == CRIT_ACT_I16) bytes = n_grp * CRIT_ACT_I16_BYTES;
+    else bytes = n_in * sizeof(float);
+    return (bytes + 63) / 64 * 64;
+}
+
+/* Largest user: the AVX-512 panels of two times 16 outputs. */
+size_t crit_gemm_scratch_bytes(void) { return (size_t)64 << 10; }
+
+void crit_act_pack_f32_c(const float *x, size_t n_in, void *dst) {
+    size_t bytes = n_in * sizeof *x;
+    memcpy(dst, (const void *)x, bytes);
+    memset((char *)dst + bytes, 0, crit_act_row_bytes(CRIT_ACT_F32, n_in) - bytes);
+}
+
+/* Scale of one group for integers up to qmax; NaN when x holds a NaN or an infinity, 0 when all is (nearly) zero. */
+static float group_scale(const float *x, size_t n, float qmax) {
+    float amax = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return NAN;
+        if (fabsf(x[i]) > amax) amax = fabsf(x[i]);
+    }
+    return amax < CRIT_ACT_TINY ? 0.0f : amax / qmax;
+}
+
+/* Reads group g, zero-extended behind n_in, and its integers (0 for a scale that is 0 or NaN). */
+static float group_quantise(const float *x, size_t n_in, size_t g, float qmax, int32_t q[32]) {
+    float v[CRIT_ACT_LEN] = {0};
+    size_t k0 = g * CRIT_ACT_LEN, n = n_in - k0 < CRIT_ACT_LEN ? n_in - k0 : CRIT_ACT_LEN;
+    memcpy(v, (const char *)x + k0 * sizeof *v, n * sizeof *v);
+    float s = group_scale(v, CRIT_ACT_LEN, qmax);
+    float inv = s > 0 ? 1.0f / s : 0.0f;
+    for (size_t i = 0; i < CRIT_ACT_LEN; i++) q[i] = inv > 0 ? (int32_t)nearbyintf(v[i] * inv) : 0;
+    return s;
+}
+
+void crit_act_pack_i8_c(const float *x, size_t n_in, void *dst) {
+    for (size_t g = 0; g * CRIT_ACT_LEN < n_in; g++) {
+        int32_t q[32], lane[2][2] = {{0, 0}, {0, 0}};
+        crit_act_i8 a;
+        memset(&a, 0, sizeof a);
+        a.s = group_quantise(x, n_in, g, 127.0f, q);
+        for (size_t i = 0; i < 32; i++) {
+            a.q[i] = (int8_t)q[i];
+            lane[i / 16][i % 4 / 2] += q[i];
+        }
+        for (size_t h = 0; h < 2; h++) {
+            a.sum_half[h] = a.s * (float)(lane[h][0] + lane[h][1]);
+            for (size_t j = 0; j < 2; j++) a.lane_half[h][j] = (int16_t)lane[h][j];
+            a.lane[h] = (int16_t)(lane[0][h] + lane[1][h]);
+        }
+        a.sum = a.s * (float)(a.lane[0] + a.lane[1]);
+        memcpy((char *)dst + g * sizeof a, &a, sizeof a);
+    }
+}
+
+void crit_act_pack_i16_c(const float *x, size_t n_in, void *dst) {
+    size_t n_grp = 0;
+    for (; n_grp * CRIT_ACT_LEN < n_in; n_grp++) {
+        int32_t q[32];
+        crit_act_i16 a;
+        a.s = group_quantise(x, n_in, n_grp, (float)CRIT_ACT_I16_MAX, q);
+        for (size_t i = 0; i < 32; i++) a.q[i] = (int16_t)q[i];
+        memcpy((char *)dst + n_grp * sizeof a, &a, sizeof a);
+    }
+    size_t bytes = n_grp * sizeof(crit_act_i16);
+    memset((char *)dst + bytes, 0, crit_act_row_bytes(CRIT_ACT_I16, n_in) - bytes);
+}

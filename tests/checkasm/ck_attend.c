@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/* attend and block_lse against soft-max in double, and what a row may not depend on.
+ *
+ * Bounds.  Exponents are off by E = (d + 16) 2^-24 scale max_j sum|q||k_j|, so weights by a factor 1 +- (E + 2^-22), the
+ * 2^-22 being exp's; sums of n terms by n 2^-24.  Both enter the quotient out = sum p v / sum p twice.  Blocks that are
+ * not listed and keys behind n_key hold NaN throughout. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkasm.h"
+#include "kernels/f16.h"
+
+enum { B = CRIT_BLK_LEN };
+
+typedef enum kind { NORMAL, EQUAL, HUGE_LOGITS, RISING, RISING_SLOWLY, FALLING, FAR_DOWN, OVERFLOW_RANGE, SUBNORMAL, KINDS } kind;
+static const char *const kind_name[] = {"normal",   "all keys equal", "huge logits", "rising keys", "slowly rising",
+                                        "falling", "far below 0", "around exp's overflow", "subnormal keys"};
+
+typedef struct shape {
+    uint32_t d, n_row;
+    size_t pos0, n_key, q_stride, out_stride;
+    int causal;
+    double density;
+} shape;
+
+typedef struct pcase {
+    crit_attend_args a;
+    size_t n_all; /* blocks in the store */
+    uint32_t *blk;
+} pcase;
+
+/* Nearest f16, within its range. */
+static uint16_t half(float x) {
+    const uint16_t sign = signbit(x) ? 0x8000 : 0;
+    const double y = fmin(fabs((double)x), 65504);
+    if (y < 0x1p-14) return (uint16_t)(sign | (uint16_t)lrint(y * 0x1p24));
+    const int e = ilogb(y);
+    return (uint16_t)(sign | (uint16_t)(((e + 15) << 10) + (int)lrint(ldexp(y, 10 - e)) - 1024));
+}
+
+static double value(const uint16_t *k, size_t i) { return (double)crit_f16_value(k[i]); }
+
+/* Fills q, k and v; the logit of key j is steered through element 0, where every q is 1 / scale. */
+static void fill(ck *s, pcase *c, const shape *sh, kind how) {
+    float *q = (float *)(uintptr_t)c->a.q;
+    uint16_t *k = (uint16_t *)(uintptr_t)c->a.k, *v = (uint16_t *)(uintptr_t)c->a.v;
+    const float sigma = how == HUGE_LOGITS ? 30.0f : how == NORMAL ? 2.0f : 0.5f;
+    for (size_t r = 0; r < sh->n_row; r++) {
+        for (size_t i = 0; i < sh->d; i++) {
+            float x = sigma * ck_normal(s);
+            if (i == 0 && how != NORMAL && how != HUGE_LOGITS) x = 1 / c->a.scale;
+            q[r * sh->q_stride + i] = x;
+        }
+    }
+    for (size_t n = 0; n < c->a.n_blk; n++) {
+        for (size_t j = c->blk[n] * (size_t)B; j < (c->blk[n] + (size_t)1) * B && j < sh->n_key; j++) {
+            for (size_t i = 0; i < sh->d; i++) {
+                float x = ck_normal(s), y = ck_normal(s);
+                if (how == EQUAL) x = 0.25f;
+                if (how == SUBNORMAL) x *= 0x1p-16f, y *= 0x1p-16f;
+                if (i == 0) {
+                    if (how == RISING) x = 3.0f * (float)j;
+                    if (how == RISING_SLOWLY) x = 0.2f * (float)j;
+                    if (how == FALLING) x = -1.5f * (float)j;
+                    if (how == FAR_DOWN) x = -60000.0f;
+                    if (how == OVERFLOW_RANGE) x = (j & 1 ? 88.7f : -87.5f) + 0.1f * ck_normal(s);
+                }
+                k[j * sh->d + i] = half(x);
+                v[j * sh->d + i] = half(how == OVERFLOW_RANGE ? 60000.0f * y / 4 : y);
+            }
+        }
+    }
+}
+
+static pcase make(ck *s, const shape *sh, kind how, ck_place place) {
+    pcase c;
+    memset(&c, 0, sizeof c);
+    c.n_all = (sh->n_key + B - 1) / B;
+    size_t n = 0;
+    c.blk = ck_alloc(s, (c.n_all + 1) * sizeof *c.blk, CK_END);
+    for (size_t b = 0; b < c.n_all; b++)
+        if (ck_uniform(s, 0, 1) <= (float)sh->density || (sh->causal && b == sh->pos0 / B)) c.blk[n++] = (uint32_t)b;
+    float *q = ck_alloc(s, ((sh->n_row - 1) * sh->q_stride + sh->d) * sizeof *q, place);
+    uint16_t *k = ck_alloc(s, c.n_all * B * sh->d * sizeof *k, place), *v = ck_alloc(s, c.n_all * B * sh->d * sizeof *v, place);
+    c.a = (crit_attend_args){.q = q, .q_stride = sh->q_stride, .k = k, .v = v, .blk = c.blk, .n_blk = n, .out_stride = sh->out_stride,
+                             .pos0 = sh->pos0, .n_key = sh->n_key, .scale = 1 / sqrtf((float)sh->d), .n_row = sh->n_row,
+                             .d = sh->d, .causal = sh->causal};
+    c.a.out = ck_alloc(s, ((sh->n_row - 1) * sh->out_stride + sh->d) * sizeof *c.a.out, place);
+    c.a.lse = ck_alloc(s, sh->n_row * sizeof *c.a.lse, place);
+    fill(s, &c, sh, how);
+    return c;
+}
+
+static void check_row(ck *s, const crit_attend_args *a, size_t r) {
+    const float *q = a->q + r * a->q_stride;
+    const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
+    double *z = malloc((a->n_blk * B + 1) * sizeof *z);
+    double top = -(double)INFINITY, sum = 0, mag = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < a->n_blk; i++) {
+        for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
+            double dot = 0, abs_dot = 0;
+            for (size_t e = 0; e < a->d; e++) {
+                const double x = (double)q[e] * value(a->k, j * a->d + e);
+                dot += x, abs_dot += fabs(x);
+            }
+            z[n] = (double)a->scale * dot;
+            top = fmax(top, z[n++]), mag = fmax(mag, (double)a->scale * abs_dot);
+        }
+    }
+    for (size_t i = 0; i < n; i++) sum += exp(z[i] - top);
+    const double weight = (a->d + 16) * 0x1p-24 * mag + 0x1p-22, rounding = ((double)n + 16) * 0x1p-24;
+    for (size_t e = 0; e < a->d; e++) {
+        double o = 0, abs_o = 0;
+        size_t at = 0;
+        for (size_t i = 0; i < a->n_blk; i++) {
+            for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
+                const double p = exp(z[at++] - top) / sum, x = value(a->v, j * a->d + e);
+                o += p * x, abs_o += p * fabs(x);
+            }
+        }
+        ck_near(s, "out", r, e, (double)a->out[r * a->out_stride + e], o, 2 * (expm1(weight) + rounding) * abs_o + 0x1p-126);
+    }
+    const double lse = n ? top + log(sum) : -(double)INFINITY;
+    ck_near(s, "lse", r, 0, (double)a->lse[r], lse, weight + rounding + 0x1p-22 * fabs(lse));
+    free(z);
+}
+
+/* Columns behind d belong to the caller. */
+static void check_gaps(ck *s, const crit_attend_args *a) {
+    const uint8_t ff[64] = {[0 ... 63] = 0xff};
+    for (size_t r = 0; r + 1 < a->n_row; r++)
+        if (a->out_stride > a->d)
+            ck_same_bits(s, "between rows of out", a->out + r * a->out_stride + a->d, ff, (a->out_stride - a->d) * sizeof(float));
+}
+
+static void one(ck *s, crit_attend_fn fn, const shape *sh, kind how, ck_place place) {
+    s->note = kind_name[how];
+    pcase c = make(s, sh, how, place);
+    fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(sh->d)));
+    for (size_t r = 0; r < sh->n_row; r++) check_row(s, &c.a, r);
+    check_gaps(s, &c.a);
+    ck_release(s);
+}
+
+/* A row's bits: alone, elsewhere in another tile, without the list's tail, with other keys in its future. */
+static void invariance(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t pos0, kind how) {
+    s->note = "invariance";
+    const shape sh = {d, n_row, pos0, pos0 + n_row + 40, d, d, 1, 0.7};
+    pcase c = make(s, &sh, how, CK_END);
+    void *mem = ck_scratch(s, crit_attend_scratch_bytes(d));
+    float out[CRIT_TILE_LEN * CRIT_D_HEAD_MAX], lse[CRIT_TILE_LEN];
+    fn(&c.a, mem);
+    for (uint32_t r = 0; r < n_row; r += 1 + ck_u32(s) % 9) {
+        for (int cut = 0; cut < 5; cut++) {
+            const uint32_t before = cut == 1 ? ck_u32(s) % (r + 1) : 0, after = cut == 2 ? ck_u32(s) % (n_row - r) : 0;
+            crit_attend_args b = c.a;
+            b.out = out, b.lse = lse, b.out_stride = d;
+            b.q += (r - before) * b.q_stride, b.pos0 += r - before, b.n_row = before + 1 + after;
+            if (cut == 3) {
+                while (b.n_blk && b.blk[b.n_blk - 1] * (size_t)B > pos0 + r) b.n_blk--;
+            }
+            if (cut == 4) b.causal = 0, b.n_key = pos0 + r + 1, b.pos0 = 0;
+            fn(&b, mem);
+            ck_same_bits(s, cut == 0 ? "row alone" : cut == 1 ? "row at an end" : cut == 2 ? "row at a start" : cut == 3 ? "list cut" : "not causal",
+                         out + before * d, c.a.out + r * sh.out_stride, d * sizeof *out);
+            ck_same_bits(s, "lse", &lse[before], &c.a.lse[r], sizeof *lse);
+        }
+    }
+    const uint32_t r = n_row / 2; /* everything behind row r changes */
+    uint16_t *k = (uint16_t *)(uintptr_t)c.a.k, *v = (uint16_t *)(uintptr_t)c.a.v;
+    for (size_t i = (pos0 + r + 1) * d; i < sh.n_key * d; i++) k[i] = half(20 * ck_normal(s)), v[i] = half(ck_normal(s));
+    crit_attend_args b = c.a;
+    b.out = out, b.lse = lse, b.out_stride = d;
+    fn(&b, mem);
+    for (uint32_t i = 0; i <= r; i++) ck_same_bits(s, "other future", out + i * d, c.a.out + i * sh.out_stride, d * sizeof *out);
+    ck_same_bits(s, "other future, lse", lse, c.a.lse, (r + 1) * sizeof *lse);
+    ck_release(s);
+}
+
+void ck_test_attend(ck *s, const ck_row *row) {
+    crit_attend_fn fn = (crit_attend_fn)row->fn;
+    static const uint32_t rows[] = {1, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 65, 97, 127, 128};
+    static const uint32_t ds[] = {8, 16, 24, 64, 80, 128, 256};
+    static const size_t keys[] = {1, 2, 31, 32, 33, 63, 64, 65, 95, 127, 200};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const uint32_t d = ds[i % 7], pos = 3 + ck_u32(s) % 150;
+        const shape sh = {d, rows[i], pos, pos + rows[i] + ck_u32(s) % 3, d + i % 3 * 5, d + i % 2 * 3, 1, i % 2 ? 1.0 : 0.5};
+        one(s, fn, &sh, NORMAL, (ck_place)(i % CK_PLACES));
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const shape sh = {ds[(i + 3) % 7], rows[i], 0, keys[i], ds[(i + 3) % 7], ds[(i + 3) % 7], 0, 1.0};
+        one(s, fn, &sh, NORMAL, (ck_place)(i % CK_PLACES));
+    }
+    for (int how = 0; how < KINDS; how++) {
+        const shape tile = {64, 128, 230, 358, 64, 64, 1, 0.8}, strip = {32, 8, 0, 777, 32, 32, 0, 0.9};
+        one(s, fn, &tile, (kind)how, CK_END);
+        one(s, fn, &strip, (kind)how, CK_MIS4);
+    }
+    const shape blind = {16, 40, 50, 200, 16, 16, 1, 0.0}, short_store = {16, 40, 100, 110, 16, 16, 1, 1.0};
+    s->note = "rows without keys";
+    pcase c = make(s, &blind, NORMAL, CK_END); /* its list holds the block of row 0: rename it so that rows 0..13 see nothing */
+    c.a.n_blk = 1, c.blk[0] = 2;
+    fill(s, &c, &blind, NORMAL);
+    fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(16)));
+    for (size_t r = 0; r < 40; r++) check_row(s, &c.a, r);
+    c.a.n_blk = 0;
+    fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(16)));
+    for (size_t r = 0; r < 40; r++) check_row(s, &c.a, r);
+    c.a.lse = NULL;
+    fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(16)));
+    ck_release(s);
+    one(s, fn, &short_store, NORMAL, CK_END);
+    invariance(s, fn, 64, 128, 77, NORMAL);
+    invariance(s, fn, 16, 100, 0, RISING);
+    invariance(s, fn, 24, 37, 300, HUGE_LOGITS);
+}
+
+static void fill_f16(ck *s, uint16_t *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = half(ck_normal(s));
+}
+
+typedef struct attend_work {
+    crit_attend_fn fn;
+    crit_attend_args a;
+    void *mem;
+} attend_work;
+static void run_attend(void *arg) {
+    attend_work *w = arg;
+    w->fn(&w->a, w->mem);
+}
+
+void ck_bench_attend(ck *s, const ck_row *row) {
+    static const struct {
+        const char *name;
+        size_t ctx;
+        double density;
+        uint32_t n_row;
+        int causal;
+    } load[] = {{"dense 4K", 4096, 1, 128, 1},       {"dense 16K", 16384, 1, 128, 1},     {"16K density .10", 16384, .1, 128, 1},
+                {"16K density .03", 16384, .03, 128, 1}, {"decode 16K, 1 row", 16384, 1, 1, 0}, {"decode 16K, 7 rows", 16384, 1, 7, 0}};
+    for (uint32_t d = 64; d <= 128; d += 64) {
+        const size_t n = 16384;
+        uint16_t *k = malloc(n * d * sizeof *k), *v = malloc(n * d * sizeof *v);
+        float *q = malloc(CRIT_TILE_LEN * d * sizeof *q), *out = malloc(CRIT_TILE_LEN * d * sizeof *out), lse[CRIT_TILE_LEN];
+        fill_f16(s, k, n * d), fill_f16(s, v, n * d), ck_fill_normal(s, q, CRIT_TILE_LEN * d, 1);
+        for (size_t i = 0; i < sizeof load / sizeof *load; i++) {
+            if (!row->need && (load[i].ctx > 4096 || load[i].n_row < 128)) continue; /* the reference takes its time */
+            const size_t n_blk = load[i].ctx / B, want = (size_t)(load[i].density * (double)n_blk);
+            uint32_t blk[512];
+            attend_work w = {.fn = (crit_attend_fn)row->fn, .mem = ck_scratch(s, crit_attend_scratch_bytes(d))};
+            w.a = (crit_attend_args){.q = q, .q_stride = d, .k = k, .v = v, .blk = blk, .out = out, .out_stride = d, .lse = lse,
+                                     .pos0 = load[i].ctx - load[i].n_row, .n_key = load[i].ctx, .scale = 1 / sqrtf((float)d),
+                                     .n_row = load[i].n_row, .d = d, .causal = load[i].causal};
+            double pairs = 0;
+            for (size_t b = 0; b < n_blk; b++) { /* sink, tile and its neighbours, the rest scattered */
+                if (load[i].density < 1 && b > 0 && b + 8 < n_blk && b * 2654435761u / 128 % n_blk >= want) continue;
+                blk[w.a.n_blk++] = (uint32_t)b;
+                for (size_t r = 0; r < w.a.n_row; r++)
+                    for (size_t j = 0; j < B; j++) pairs += !w.a.causal || b * B + j <= w.a.pos0 + r;
+            }
+            const double t = ck_time(run_attend, &w);
+            char label[64];
+            snprintf(label, sizeof label, "d=%u %s", (unsigned)d, load[i].name);
+            ck_report(s, label, t, load[i].causal ? 4 * d * pairs : 0, (double)w.a.n_blk * B * d * 4);
+            ck_release(s);
+        }
+        free(k), free(v), free(q), free(out);
+    }
+}
+
+void ck_test_block_lse(ck *s, const ck_row *row) {
+    crit_block_lse_fn fn = (crit_block_lse_fn)row->fn;
+    static const size_t keys[] = {1, 5, 31, 32, 33, 64, 100, 257};
+    static const uint32_t ds[] = {8, 24, 64, 128, 256};
+    for (size_t i = 0; i < 40; i++) {
+        const uint32_t d = ds[i % 5], n_row = (uint32_t)(1 + i % 8);
+        const size_t n_key = keys[i % 7 + (i > 20)], n_blk = (n_key + B - 1) / B, stride = d + i % 3 * 7;
+        const float scale = i % 4 == 3 ? 5.0f : 1 / sqrtf((float)d);
+        const ck_place place = (ck_place)(i % CK_PLACES);
+        s->note = scale > 1 ? "huge logits" : "normal";
+        float *q = ck_alloc(s, ((n_row - 1) * stride + d) * sizeof *q, place), *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place);
+        uint16_t *k = ck_alloc(s, n_blk * B * d * sizeof *k, place);
+        for (size_t r = 0; r < n_row; r++) ck_fill_normal(s, q + r * stride, d, 2);
+        for (size_t j = 0; j < n_key * d; j++) k[j] = i % 4 == 2 ? half(0.5f) : half(ck_normal(s));
+        fn(q, stride, n_row, k, n_key, d, scale, lse, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        for (size_t b = 0; b < n_blk; b++) {
+            for (size_t r = 0; r < 8; r++) {
+                double z[B], top = -(double)INFINITY, sum = 0, mag = 0;
+                const size_t n = n_key - b * B < B ? n_key - b * B : B;
+                for (size_t j = 0; j < n && r < n_row; j++) {
+                    double dot = 0, abs_dot = 0;
+                    for (size_t e = 0; e < d; e++) {
+                        const double x = (double)q[r * stride + e] * value(k, (b * B + j) * d + e);
+                        dot += x, abs_dot += fabs(x);
+                    }
+                    z[j] = (double)scale * dot;
+                    top = fmax(top, z[j]), mag = fmax(mag, (double)scale * abs_dot);
+                }
+                for (size_t j = 0; j < n && r < n_row; j++) sum += exp(z[j] - top);
+                const double want = r < n_row ? top + log(sum) : 0;
+                ck_near(s, "lse", b, r, (double)lse[b * 8 + r], want,
+                        r < n_row ? (d + 16) * 0x1p-24 * mag + 40 * 0x1p-24 + 0x1p-22 + 0x1p-22 * fabs(want) : 0);
+            }
+        }
+        float alone[8];
+        for (size_t b = 0; b < n_blk; b++) { /* a block's row has the same bits by itself */
+            const size_t r = ck_u32(s) % n_row;
+            fn(q + r * stride, stride, 1, k + b * B * d, n_key - b * B < B ? n_key - b * B : B, d, scale, alone,
+               ck_scratch(s, crit_attend_scratch_bytes(d)));
+            ck_same_bits(s, "alone", alone, &lse[b * 8 + r], sizeof *alone);
+        }
+        ck_release(s);
+    }
+}
+
+typedef struct lse_work {
+    crit_block_lse_fn fn;
+    const float *q;
+    const uint16_t *k;
+    float *lse;
+    void *mem;
+    uint32_t d;
+} lse_work;
+static void run_lse(void *arg) {
+    lse_work *w = arg;
+    w->fn(w->q, w->d, 8, w->k, 4096, w->d, 0.125f, w->lse, w->mem);
+}
+
+void ck_bench_block_lse(ck *s, const ck_row *row) {
+    for (uint32_t d = 64; d <= 128; d += 64) {
+        uint16_t *k = malloc((size_t)4096 * d * sizeof *k);
+        float q[8 * 128], lse[128 * 8];
+        fill_f16(s, k, (size_t)4096 * d), ck_fill_normal(s, q, 8 * d, 1);
+        lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
+        ck_report(s, d == 64 ? "d=64 8 rows, 4K keys" : "d=128 8 rows, 4K keys", ck_time(run_lse, &w), 2.0 * 8 * 4096 * d, 0);
+        ck_release(s);
+        free(k);
+    }
+}

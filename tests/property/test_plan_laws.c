@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* Laws of plans and attention on random Q, K, V through the public tier-2 API: what the system promises whatever the
+ * numbers are.  Shapes: groups of 1, 3, 4, 7 and 8 heads, d 64 and 128, ragged ends. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "critiprefill/attention.h"
+
+enum { TILE = 128, BLK = 32 };
+
+typedef struct shape {
+    uint32_t n_head, n_kv_head, d, n_tok;
+} shape;
+
+typedef struct data {
+    float *q, *k, *v;
+    size_t q_row, kv_row;
+} data;
+
+static uint64_t rng;
+static float uniform(void) {
+    rng = rng * 6364136223846793005u + 1442695040888963407u;
+    return (float)(int32_t)(rng >> 32) * 0x1p-31f;
+}
+
+/* Keys drift slowly and some are shared by far-apart queries, so that heads look near, far, and at single keys. */
+static data make(shape s, uint64_t seed) {
+    data x = {.q_row = (size_t)s.n_head * s.d, .kv_row = (size_t)s.n_kv_head * s.d};
+    rng = seed;
+    x.q = malloc(s.n_tok * x.q_row * sizeof(float));
+    x.k = malloc(s.n_tok * x.kv_row * sizeof(float));
+    x.v = malloc(s.n_tok * x.kv_row * sizeof(float));
+    assert_true(x.q && x.k && x.v);
+    for (size_t i = 0; i < s.n_tok * x.kv_row; i++) {
+        x.k[i] = uniform() + (i >= x.kv_row ? 0.8f * x.k[i - x.kv_row] : 0);
+        x.v[i] = uniform();
+    }
+    for (size_t t = 0; t < s.n_tok; t++)
+        for (uint32_t h = 0; h < s.n_head; h++) {
+            size_t far = (t * 2654435761u + h) % (t + 1);
+            const float *k = x.k + far * x.kv_row + (size_t)(h / (s.n_head / s.n_kv_head)) * s.d;
+            for (uint32_t i = 0; i < s.d; i++) x.q[t * x.q_row + (size_t)h * s.d + i] = uniform() + 0.6f * (float)(h % 3) * k[i];
+        }
+    return x;
+}
+
+static void drop(data *x) {
+    free(x->q);
+    free(x->k);
+    free(x->v);
+}
+
+static crit_attn_params params(crit_attn mode) {
+    crit_attn_params p;
+    crit_attn_params_init(&p);
+    p.mode = mode;
+    p.theta = 1.0f;
+    p.budget_tok = 256;
+    p.threshold = 1024;
+    return p;
+}
+
+/* One layer over all tokens in chunks of `ub`; lists (n_head x n_tile counts and ids) are hashed into *lists. */
+static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub, uint32_t threads, uint64_t *lists, double *density) {
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL;
+    assert_int_equal(crit_engine_open(&e, "auto", threads, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, p, NULL), CRIT_OK);
+    float *out = malloc(s.n_tok * x->q_row * sizeof(float));
+    assert_non_null(out);
+    memset(out, 0xff, s.n_tok * x->q_row * sizeof(float));
+    double pairs = 0, all = 0;
+    uint64_t hash = 1469598103934665603u;
+    for (uint32_t at = 0; at < s.n_tok; at += ub) {
+        uint32_t n = s.n_tok - at < ub ? s.n_tok - at : ub;
+        assert_int_equal(crit_kv_append(kv, x->k + at * x->kv_row, x->kv_row, x->v + at * x->kv_row, x->kv_row, n, NULL), CRIT_OK);
+        const float *q = x->q + at * x->q_row;
+        assert_int_equal(crit_plan_build(plan, kv, q, x->q_row, at, n, s.n_tok - at - n, 1.0f / sqrtf((float)s.d), NULL, NULL), CRIT_OK);
+        assert_int_equal(crit_attention_run(plan, kv, q, x->q_row, out + at * x->q_row, x->q_row, NULL), CRIT_OK);
+        double causal = n * (at + 1.0) + 0.5 * n * (n - 1.0);
+        pairs += crit_plan_density(plan) * causal;
+        all += causal;
+        for (uint32_t t = 0; t < crit_plan_n_tile(plan); t++)
+            for (uint32_t h = 0; h < s.n_head; h++) {
+                const uint32_t *ids;
+                size_t m = crit_plan_row(plan, h, t, &ids);
+                uint32_t last = at / TILE * TILE + (t + 1) * TILE - 1;
+                if (last >= at + n) last = at + n - 1;
+                assert_true(m >= 1);
+                for (size_t i = 0; i < m; i++) {
+                    if (i) assert_true(ids[i] > ids[i - 1]); /* sorted, unique */
+                    hash = (hash ^ ids[i]) * 1099511628211u;
+                }
+                assert_int_equal(ids[m - 1], last / BLK); /* own tile kept, nothing behind it */
+            }
+    }
+    if (lists) *lists = hash;
+    if (density) *density = pairs / all;
+    crit_plan_close(&plan);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    return out;
+}
+
+static const shape shapes[] = {{2, 2, 64, 3001}, {3, 1, 128, 2500}, {8, 2, 64, 2817}, {14, 2, 64, 2304}, {8, 1, 128, 1999}};
+#define FOR_SHAPES for (size_t si = 0; si < sizeof shapes / sizeof *shapes; si++)
+
+static void same_bits(const float *a, const float *b, size_t n) { assert_memory_equal(a, b, n * sizeof(float)); }
+
+static void chunks_and_threads_change_no_bit(void **state) {
+    (void)state;
+    FOR_SHAPES {
+        shape s = shapes[si];
+        data x = make(s, 7 + si);
+        size_t n = s.n_tok * x.q_row;
+        for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+            crit_attn_params p = params((crit_attn)mode);
+            uint64_t l0, l1;
+            double density;
+            float *one = run(s, &x, &p, s.n_tok, 1, &l0, &density);
+            if (mode != CRIT_ATTN_DENSE) assert_true(density < 0.98); /* or the law would be about dense only */
+            static const struct {
+                uint32_t ub, threads;
+            } other[] = {{512, 2}, {1024, 7}, {2048, 1}};
+            for (size_t i = 0; i < 3; i++) {
+                float *b = run(s, &x, &p, other[i].ub, other[i].threads, &l1, NULL);
+                same_bits(one, b, n);
+                free(b);
+            }
+            free(one);
+        }
+        drop(&x);
+    }
+}
+
+static void tiles_are_enough_for_criti(void **state) {
+    (void)state;
+    shape s = shapes[2];
+    data x = make(s, 3);
+    crit_attn_params p = params(CRIT_ATTN_CRITI);
+    float *a = run(s, &x, &p, 128, 2, NULL, NULL), *b = run(s, &x, &p, 640, 1, NULL, NULL);
+    same_bits(a, b, s.n_tok * x.q_row);
+    free(a);
+    free(b);
+    drop(&x);
+}
+
+static void full_budget_equals_dense(void **state) {
+    (void)state;
+    FOR_SHAPES {
+        shape s = shapes[si];
+        data x = make(s, 11 + si);
+        crit_attn_params dense = params(CRIT_ATTN_DENSE), criti = params(CRIT_ATTN_CRITI), paper = params(CRIT_ATTN_PAPER), floor = criti;
+        criti.theta = 0;
+        floor.theta = 100;
+        floor.min_tok = s.n_tok;
+        paper.budget_tok = s.n_tok;
+        double density;
+        float *d = run(s, &x, &dense, 512, 1, NULL, &density);
+        assert_true(fabs(density - 1) < 1e-12);
+        const crit_attn_params *full[] = {&criti, &floor, &paper};
+        for (size_t i = 0; i < 3; i++) {
+            float *f = run(s, &x, full[i], 512, 2, NULL, &density);
+            assert_true(fabs(density - 1) < 1e-12);
+            same_bits(d, f, s.n_tok * x.q_row);
+            free(f);
+        }
+        free(d);
+        drop(&x);
+    }
+}
+
+/* Changing token t changes no row before it, and no list of a tile that ends before it. */
+static void causality(void **state) {
+    (void)state;
+    shape s = {4, 2, 64, 2600};
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        crit_attn_params p = params((crit_attn)mode);
+        data x = make(s, 23);
+        float *a = run(s, &x, &p, 512, 2, NULL, NULL);
+        static const uint32_t at[] = {1700, 2047, 2048, 2599};
+        for (size_t i = 0; i < 4; i++) {
+            data y = make(s, 23);
+            for (size_t t = at[i]; t < s.n_tok; t++) {
+                for (size_t j = 0; j < y.q_row; j++) y.q[t * y.q_row + j] = 3 * uniform();
+                for (size_t j = 0; j < y.kv_row; j++) y.k[t * y.kv_row + j] = 3 * uniform(), y.v[t * y.kv_row + j] = uniform();
+            }
+            float *b = run(s, &y, &p, 512, 2, NULL, NULL);
+            /* Inside the tile (paper: segment) of t the list may change; before it no row may. */
+            uint32_t unit = mode == CRIT_ATTN_DENSE ? 1 : mode == CRIT_ATTN_PAPER ? 512 : TILE;
+            same_bits(a, b, (size_t)(at[i] / unit * unit) * x.q_row);
+            assert_memory_not_equal(a + at[i] * x.q_row, b + at[i] * x.q_row, x.q_row * sizeof(float));
+            free(b);
+            drop(&y);
+        }
+        free(a);
+        drop(&x);
+    }
+}
+
+/* Dense rows against a plain double-precision soft-max on the same f16 keys is checkasm's job; here: the plan is obeyed. */
+static void rows_read_only_listed_keys(void **state) {
+    (void)state;
+    shape s = {2, 1, 64, 2304};
+    data x = make(s, 31);
+    crit_attn_params p = params(CRIT_ATTN_CRITI);
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL;
+    assert_int_equal(crit_engine_open(&e, NULL, 1, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    float scale = 1.0f / 8;
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 4096, scale, NULL, NULL), CRIT_OK);
+    float *out = malloc(s.n_tok * x.q_row * sizeof(float));
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_OK);
+    double worst = 0;
+    for (uint32_t t = 0; t < s.n_tok; t += 17)
+        for (uint32_t h = 0; h < s.n_head; h++) {
+            const uint32_t *ids;
+            size_t m = crit_plan_row(plan, h, t / TILE, &ids);
+            double top = -(double)INFINITY, sum = 0, o[64] = {0};
+            for (int pass = 0; pass < 2; pass++)
+                for (size_t i = 0; i < m; i++)
+                    for (uint32_t j = ids[i] * BLK; j < (ids[i] + 1) * BLK && j <= t; j++) {
+                        double z = 0;
+                        for (uint32_t c = 0; c < s.d; c++) z += (double)x.q[t * x.q_row + h * s.d + c] * (double)x.k[j * x.kv_row + c];
+                        z *= (double)scale;
+                        if (pass == 0) {
+                            top = z > top ? z : top;
+                            continue;
+                        }
+                        sum += exp(z - top);
+                        for (uint32_t c = 0; c < s.d; c++) o[c] += exp(z - top) * (double)x.v[j * x.kv_row + c];
+                    }
+            for (uint32_t c = 0; c < s.d; c++) worst = fmax(worst, fabs(o[c] / sum - (double)out[t * x.q_row + h * s.d + c]));
+        }
+    /* K and V are rounded to f16 (2^-11): logits move by up to about |q||k| 2^-11 scale < 0.01, values by 2^-11. */
+    assert_true(worst < 0.02);
+    free(out);
+    crit_plan_close(&plan);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    drop(&x);
+}
+
+/* A larger budget keeps a superset: density grows monotonically and so does what each list holds. */
+static void larger_budget_keeps_more(void **state) {
+    (void)state;
+    shape s = shapes[2];
+    data x = make(s, 41);
+    double before = 0;
+    static const float theta[] = {8, 2, 1, 0.5f, 0.1f, 0};
+    for (size_t i = 0; i < 6; i++) {
+        crit_attn_params p = params(CRIT_ATTN_CRITI);
+        p.theta = theta[i];
+        double density;
+        free(run(s, &x, &p, 512, 2, NULL, &density));
+        assert_true(density >= before);
+        before = density;
+    }
+    assert_true(before == 1);
+    drop(&x);
+}
+
+static void short_prompts(void **state) {
+    (void)state;
+    static const uint32_t len[] = {1, 2, 31, 32, 33, 127, 128, 129, 511, 512, 513};
+    for (size_t i = 0; i < sizeof len / sizeof *len; i++) {
+        shape s = {6, 2, 64, len[i]};
+        data x = make(s, 50 + i);
+        crit_attn_params p = params(CRIT_ATTN_DENSE);
+        float *d = run(s, &x, &p, len[i], 1, NULL, NULL);
+        for (size_t j = 0; j < s.n_tok * x.q_row; j++) assert_true(isfinite(d[j]));
+        for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode += 2) {
+            p = params((crit_attn)mode);
+            float *b = run(s, &x, &p, 512, 7, NULL, NULL);
+            same_bits(d, b, s.n_tok * x.q_row);
+            free(b);
+        }
+        free(d);
+        drop(&x);
+    }
+}
+
+/* Truncating a store and appending the same keys again gives the same plan and result. */
+static void truncate_and_append(void **state) {
+    (void)state;
+    shape s = {4, 2, 64, 2200};
+    data x = make(s, 61);
+    crit_attn_params p = params(CRIT_ATTN_CRITI);
+    float *ref = run(s, &x, &p, s.n_tok, 1, NULL, NULL);
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL;
+    crit_error err;
+    assert_int_equal(crit_engine_open(&e, "auto", 2, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, 2000, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_truncate(kv, 777, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k + 777 * x.kv_row, x.kv_row, x.v + 777 * x.kv_row, x.kv_row, s.n_tok - 777, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, 2000, &err), CRIT_E_CONTEXT);
+    assert_int_equal(crit_kv_len(kv), s.n_tok);
+    float *out = malloc(s.n_tok * x.q_row * sizeof(float));
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, 1.0f / 8, NULL, NULL), CRIT_OK);
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_OK);
+    same_bits(ref, out, s.n_tok * x.q_row);
+    free(out);
+    free(ref);
+    crit_plan_close(&plan);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    drop(&x);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chunks_and_threads_change_no_bit), cmocka_unit_test(tiles_are_enough_for_criti),
+        cmocka_unit_test(full_budget_equals_dense),         cmocka_unit_test(causality),
+        cmocka_unit_test(rows_read_only_listed_keys),       cmocka_unit_test(larger_budget_keeps_more),
+        cmocka_unit_test(short_prompts),                    cmocka_unit_test(truncate_and_append),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
