@@ -45,7 +45,8 @@
  * Row r's bits depend on its own q, its visible keys and the list up to its last visible block only: neither on n_row,
  * nor on its place in the tile, nor on later list entries, nor on where the list came from.  The sum over keys runs in
  * list order in groups of CRIT_ATTEND_GROUP list entries counted from the first.
- * |err| <= (d + 16) 2^-24 sum|q||k| scale in the exponent, f32 accumulation in the product; K and V exactly their f16.
+ * |err| <= (d + 16) 2^-24 max_j sum|q||k_j| scale in the exponent, f32 accumulation in the product; K and V exactly
+ * their f16.  Listed keys before n_key must be finite: an infinite or NaN value may reach other rows of the tile.
  * scratch: crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread. */
 #define CRIT_ATTEND_GROUP 2
 typedef struct crit_attend_args {

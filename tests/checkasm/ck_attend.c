@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /* attend and block_lse against soft-max in double, and what a row may not depend on.
  *
- * Bounds.  Exponents are off by E = (d + 16) 2^-24 scale max_j sum|q||k_j|, so weights by a factor 1 +- (E + 2^-22), the
- * 2^-22 being exp's; sums of n terms by n 2^-24.  Both enter the quotient out = sum p v / sum p twice.  Blocks that are
- * not listed and keys behind n_key hold NaN throughout. */
+ * Bounds.  Exponents are off by E = (d + 16) 2^-24 scale max_j sum|q||k_j|, so weights by a factor 1 +- (E + 2^-22),
+ * the 2^-22 being exp's; sums of n terms by n 2^-24.  Both enter the quotient out = sum p v / sum p twice.  Blocks that
+ * are not listed and keys behind n_key hold NaN throughout. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "checkasm.h"
-#include "kernels/f16.h"
+#include "kernels/c/half.h"
 
 enum { B = CRIT_BLK_LEN };
 
-typedef enum kind { NORMAL, EQUAL, HUGE_LOGITS, RISING, RISING_SLOWLY, FALLING, FAR_DOWN, OVERFLOW_RANGE, SUBNORMAL, KINDS } kind;
-static const char *const kind_name[] = {"normal",   "all keys equal", "huge logits", "rising keys", "slowly rising",
-                                        "falling", "far below 0", "around exp's overflow", "subnormal keys"};
+typedef enum kind {
+    NORMAL,
+    EQUAL,
+    HUGE_LOGITS,
+    RISING,
+    RISING_SLOWLY,
+    FALLING,
+    FAR_DOWN,
+    OVERFLOW_RANGE,
+    SUBNORMAL,
+    KINDS
+} kind;
+static const char *const kind_name[] = {"normal",      "all keys equal",        "huge logits",
+                                        "rising keys", "slowly rising",         "falling",
+                                        "far below 0", "around exp's overflow", "subnormal keys"};
 
 typedef struct shape {
     uint32_t d, n_row;
@@ -31,16 +43,13 @@ typedef struct pcase {
     uint32_t *blk;
 } pcase;
 
-/* Nearest f16, within its range. */
 static uint16_t half(float x) {
-    const uint16_t sign = signbit(x) ? 0x8000 : 0;
-    const double y = fmin(fabs((double)x), 65504);
-    if (y < 0x1p-14) return (uint16_t)(sign | (uint16_t)lrint(y * 0x1p24));
-    const int e = ilogb(y);
-    return (uint16_t)(sign | (uint16_t)(((e + 15) << 10) + (int)lrint(ldexp(y, 10 - e)) - 1024));
-}
+    return crit_f16_bits(fminf(fmaxf(x, -65504), 65504));
+} /* stays finite */
 
-static double value(const uint16_t *k, size_t i) { return (double)crit_f16_value(k[i]); }
+static double value(const uint16_t *k, size_t i) {
+    return (double)crit_f16_value(k[i]);
+}
 
 /* Fills q, k and v; the logit of key j is steered through element 0, where every q is 1 / scale. */
 static void fill(ck *s, pcase *c, const shape *sh, kind how) {
@@ -83,10 +92,21 @@ static pcase make(ck *s, const shape *sh, kind how, ck_place place) {
     for (size_t b = 0; b < c.n_all; b++)
         if (ck_uniform(s, 0, 1) <= (float)sh->density || (sh->causal && b == sh->pos0 / B)) c.blk[n++] = (uint32_t)b;
     float *q = ck_alloc(s, ((sh->n_row - 1) * sh->q_stride + sh->d) * sizeof *q, place);
-    uint16_t *k = ck_alloc(s, c.n_all * B * sh->d * sizeof *k, place), *v = ck_alloc(s, c.n_all * B * sh->d * sizeof *v, place);
-    c.a = (crit_attend_args){.q = q, .q_stride = sh->q_stride, .k = k, .v = v, .blk = c.blk, .n_blk = n, .out_stride = sh->out_stride,
-                             .pos0 = sh->pos0, .n_key = sh->n_key, .scale = 1 / sqrtf((float)sh->d), .n_row = sh->n_row,
-                             .d = sh->d, .causal = sh->causal};
+    uint16_t *k = ck_alloc(s, c.n_all * B * sh->d * sizeof *k, place),
+             *v = ck_alloc(s, c.n_all * B * sh->d * sizeof *v, place);
+    c.a = (crit_attend_args){.q = q,
+                             .q_stride = sh->q_stride,
+                             .k = k,
+                             .v = v,
+                             .blk = c.blk,
+                             .n_blk = n,
+                             .out_stride = sh->out_stride,
+                             .pos0 = sh->pos0,
+                             .n_key = sh->n_key,
+                             .scale = 1 / sqrtf((float)sh->d),
+                             .n_row = sh->n_row,
+                             .d = sh->d,
+                             .causal = sh->causal};
     c.a.out = ck_alloc(s, ((sh->n_row - 1) * sh->out_stride + sh->d) * sizeof *c.a.out, place);
     c.a.lse = ck_alloc(s, sh->n_row * sizeof *c.a.lse, place);
     fill(s, &c, sh, how);
@@ -121,7 +141,8 @@ static void check_row(ck *s, const crit_attend_args *a, size_t r) {
                 o += p * x, abs_o += p * fabs(x);
             }
         }
-        ck_near(s, "out", r, e, (double)a->out[r * a->out_stride + e], o, 2 * (expm1(weight) + rounding) * abs_o + 0x1p-126);
+        ck_near(s, "out", r, e, (double)a->out[r * a->out_stride + e], o,
+                2 * (expm1(weight) + rounding) * abs_o + 0x1p-126);
     }
     const double lse = n ? top + log(sum) : -(double)INFINITY;
     ck_near(s, "lse", r, 0, (double)a->lse[r], lse, weight + rounding + 0x1p-22 * fabs(lse));
@@ -130,10 +151,12 @@ static void check_row(ck *s, const crit_attend_args *a, size_t r) {
 
 /* Columns behind d belong to the caller. */
 static void check_gaps(ck *s, const crit_attend_args *a) {
-    const uint8_t ff[64] = {[0 ... 63] = 0xff};
+    uint8_t ff[64];
+    memset(ff, 0xff, sizeof ff);
     for (size_t r = 0; r + 1 < a->n_row; r++)
         if (a->out_stride > a->d)
-            ck_same_bits(s, "between rows of out", a->out + r * a->out_stride + a->d, ff, (a->out_stride - a->d) * sizeof(float));
+            ck_same_bits(s, "between rows of out", a->out + r * a->out_stride + a->d, ff,
+                         (a->out_stride - a->d) * sizeof(float));
 }
 
 static void one(ck *s, crit_attend_fn fn, const shape *sh, kind how, ck_place place) {
@@ -164,18 +187,25 @@ static void invariance(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, siz
             }
             if (cut == 4) b.causal = 0, b.n_key = pos0 + r + 1, b.pos0 = 0;
             fn(&b, mem);
-            ck_same_bits(s, cut == 0 ? "row alone" : cut == 1 ? "row at an end" : cut == 2 ? "row at a start" : cut == 3 ? "list cut" : "not causal",
+            ck_same_bits(s,
+                         cut == 0   ? "row alone"
+                         : cut == 1 ? "row at an end"
+                         : cut == 2 ? "row at a start"
+                         : cut == 3 ? "list cut"
+                                    : "not causal",
                          out + before * d, c.a.out + r * sh.out_stride, d * sizeof *out);
             ck_same_bits(s, "lse", &lse[before], &c.a.lse[r], sizeof *lse);
         }
     }
     const uint32_t r = n_row / 2; /* everything behind row r changes */
     uint16_t *k = (uint16_t *)(uintptr_t)c.a.k, *v = (uint16_t *)(uintptr_t)c.a.v;
-    for (size_t i = (pos0 + r + 1) * d; i < sh.n_key * d; i++) k[i] = half(20 * ck_normal(s)), v[i] = half(ck_normal(s));
+    for (size_t i = (pos0 + r + 1) * d; i < sh.n_key * d; i++)
+        k[i] = half(20 * ck_normal(s)), v[i] = half(ck_normal(s));
     crit_attend_args b = c.a;
     b.out = out, b.lse = lse, b.out_stride = d;
     fn(&b, mem);
-    for (uint32_t i = 0; i <= r; i++) ck_same_bits(s, "other future", out + i * d, c.a.out + i * sh.out_stride, d * sizeof *out);
+    for (uint32_t i = 0; i <= r; i++)
+        ck_same_bits(s, "other future", out + i * d, c.a.out + i * sh.out_stride, d * sizeof *out);
     ck_same_bits(s, "other future, lse", lse, c.a.lse, (r + 1) * sizeof *lse);
     ck_release(s);
 }
@@ -187,7 +217,8 @@ void ck_test_attend(ck *s, const ck_row *row) {
     static const size_t keys[] = {1, 2, 31, 32, 33, 63, 64, 65, 95, 127, 200};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const uint32_t d = ds[i % 7], pos = 3 + ck_u32(s) % 150;
-        const shape sh = {d, rows[i], pos, pos + rows[i] + ck_u32(s) % 3, d + i % 3 * 5, d + i % 2 * 3, 1, i % 2 ? 1.0 : 0.5};
+        const shape sh = {d, rows[i],          pos, pos + rows[i] + ck_u32(s) % 3, d + i % 3 * 5, d + i % 2 * 3,
+                          1, i % 2 ? 1.0 : 0.5};
         one(s, fn, &sh, NORMAL, (ck_place)(i % CK_PLACES));
     }
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -201,7 +232,8 @@ void ck_test_attend(ck *s, const ck_row *row) {
     }
     const shape blind = {16, 40, 50, 200, 16, 16, 1, 0.0}, short_store = {16, 40, 100, 110, 16, 16, 1, 1.0};
     s->note = "rows without keys";
-    pcase c = make(s, &blind, NORMAL, CK_END); /* its list holds the block of row 0: rename it so that rows 0..13 see nothing */
+    pcase c = make(s, &blind, NORMAL,
+                   CK_END); /* its list holds the block of row 0: rename it so that rows 0..13 see nothing */
     c.a.n_blk = 1, c.blk[0] = 2;
     fill(s, &c, &blind, NORMAL);
     fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(16)));
@@ -239,21 +271,34 @@ void ck_bench_attend(ck *s, const ck_row *row) {
         double density;
         uint32_t n_row;
         int causal;
-    } load[] = {{"dense 4K", 4096, 1, 128, 1},       {"dense 16K", 16384, 1, 128, 1},     {"16K density .10", 16384, .1, 128, 1},
-                {"16K density .03", 16384, .03, 128, 1}, {"decode 16K, 1 row", 16384, 1, 1, 0}, {"decode 16K, 7 rows", 16384, 1, 7, 0}};
+    } load[] = {{"dense 4K", 4096, 1, 128, 1},          {"dense 16K", 16384, 1, 128, 1},
+                {"16K density .10", 16384, .1, 128, 1}, {"16K density .03", 16384, .03, 128, 1},
+                {"decode 16K, 1 row", 16384, 1, 1, 0},  {"decode 16K, 7 rows", 16384, 1, 7, 0}};
     for (uint32_t d = 64; d <= 128; d += 64) {
         const size_t n = 16384;
         uint16_t *k = malloc(n * d * sizeof *k), *v = malloc(n * d * sizeof *v);
-        float *q = malloc(CRIT_TILE_LEN * d * sizeof *q), *out = malloc(CRIT_TILE_LEN * d * sizeof *out), lse[CRIT_TILE_LEN];
+        float *q = malloc(CRIT_TILE_LEN * d * sizeof *q), *out = malloc(CRIT_TILE_LEN * d * sizeof *out),
+              lse[CRIT_TILE_LEN];
         fill_f16(s, k, n * d), fill_f16(s, v, n * d), ck_fill_normal(s, q, CRIT_TILE_LEN * d, 1);
         for (size_t i = 0; i < sizeof load / sizeof *load; i++) {
             if (!row->need && (load[i].ctx > 4096 || load[i].n_row < 128)) continue; /* the reference takes its time */
             const size_t n_blk = load[i].ctx / B, want = (size_t)(load[i].density * (double)n_blk);
             uint32_t blk[512];
             attend_work w = {.fn = (crit_attend_fn)row->fn, .mem = ck_scratch(s, crit_attend_scratch_bytes(d))};
-            w.a = (crit_attend_args){.q = q, .q_stride = d, .k = k, .v = v, .blk = blk, .out = out, .out_stride = d, .lse = lse,
-                                     .pos0 = load[i].ctx - load[i].n_row, .n_key = load[i].ctx, .scale = 1 / sqrtf((float)d),
-                                     .n_row = load[i].n_row, .d = d, .causal = load[i].causal};
+            w.a = (crit_attend_args){.q = q,
+                                     .q_stride = d,
+                                     .k = k,
+                                     .v = v,
+                                     .blk = blk,
+                                     .out = out,
+                                     .out_stride = d,
+                                     .lse = lse,
+                                     .pos0 = load[i].ctx - load[i].n_row,
+                                     .n_key = load[i].ctx,
+                                     .scale = 1 / sqrtf((float)d),
+                                     .n_row = load[i].n_row,
+                                     .d = d,
+                                     .causal = load[i].causal};
             double pairs = 0;
             for (size_t b = 0; b < n_blk; b++) { /* sink, tile and its neighbours, the rest scattered */
                 if (load[i].density < 1 && b > 0 && b + 8 < n_blk && b * 2654435761u / 128 % n_blk >= want) continue;
@@ -281,7 +326,8 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
         const float scale = i % 4 == 3 ? 5.0f : 1 / sqrtf((float)d);
         const ck_place place = (ck_place)(i % CK_PLACES);
         s->note = scale > 1 ? "huge logits" : "normal";
-        float *q = ck_alloc(s, ((n_row - 1) * stride + d) * sizeof *q, place), *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place);
+        float *q = ck_alloc(s, ((n_row - 1) * stride + d) * sizeof *q, place),
+              *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place);
         uint16_t *k = ck_alloc(s, n_blk * B * d * sizeof *k, place);
         for (size_t r = 0; r < n_row; r++) ck_fill_normal(s, q + r * stride, d, 2);
         for (size_t j = 0; j < n_key * d; j++) k[j] = i % 4 == 2 ? half(0.5f) : half(ck_normal(s));
@@ -335,7 +381,8 @@ void ck_bench_block_lse(ck *s, const ck_row *row) {
         float q[8 * 128], lse[128 * 8];
         fill_f16(s, k, (size_t)4096 * d), ck_fill_normal(s, q, 8 * d, 1);
         lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
-        ck_report(s, d == 64 ? "d=64 8 rows, 4K keys" : "d=128 8 rows, 4K keys", ck_time(run_lse, &w), 2.0 * 8 * 4096 * d, 0);
+        ck_report(s, d == 64 ? "d=64 8 rows, 4K keys" : "d=128 8 rows, 4K keys", ck_time(run_lse, &w),
+                  2.0 * 8 * 4096 * d, 0);
         ck_release(s);
         free(k);
     }

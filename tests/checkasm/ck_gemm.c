@@ -351,7 +351,7 @@ void ck_test_act_pack(ck *s, const ck_row *row) {
                 for (size_t i = 0; i < n; i++) {
                     double amax = 0;
                     for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++)
-                        amax = isfinite(v[j]) ? fmax(amax, fabs((double)v[j])) : NAN;
+                        amax = isfinite(v[j]) ? fmax(amax, fabs((double)v[j])) : (double)NAN;
                     double step = amax / (kind == CRIT_ACT_I8 ? 127 : CRIT_ACT_I16_MAX);
                     bool bad = false;
                     for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++) bad |= !isfinite(v[j]);

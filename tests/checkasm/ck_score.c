@@ -120,7 +120,8 @@ void ck_test_score(ck *s, const ck_row *row) {
                     const double x = (double)rep[r * d + e] * (double)kvec[b * d + e];
                     sum += x, mag += fabs(x);
                 }
-                ck_near(s, "z", b, r, (double)z[b * 8 + r], (double)scale * sum, (d + 2) * 0x1p-24 * (double)scale * mag);
+                ck_near(s, "z", b, r, (double)z[b * 8 + r], (double)scale * sum,
+                        (d + 2) * 0x1p-24 * (double)scale * mag);
             }
         }
         const size_t b = ck_u32(s) % n;
@@ -153,12 +154,14 @@ void ck_bench_score(ck *s, const ck_row *row) {
 
 void ck_test_share(ck *s, const ck_row *row) {
     crit_share_fn fn = (crit_share_fn)row->fn;
-    static const char *const kinds[] = {"normal", "wide", "all equal", "a column of -inf", "entries of -inf", "all -inf", "huge"};
+    static const char *const kinds[] = {"normal",          "wide",     "all equal", "a column of -inf",
+                                        "entries of -inf", "all -inf", "huge"};
     for (size_t i = 0; i < 77; i++) {
         const size_t n = sizes[i % N_SIZES], how = i % 7;
         const uint32_t n_rep = (uint32_t)(1 + i % 8);
         s->note = kinds[how];
-        float *z = ck_alloc(s, n * 8 * sizeof *z, (ck_place)(i % CK_PLACES)), *share = ck_alloc(s, n * sizeof *share, (ck_place)(i % CK_PLACES));
+        float *z = ck_alloc(s, n * 8 * sizeof *z, (ck_place)(i % CK_PLACES)),
+              *share = ck_alloc(s, n * sizeof *share, (ck_place)(i % CK_PLACES));
         double *want = calloc(2 * n, sizeof *want), *tol = want + n, whole = 0, live = 0;
         for (size_t j = 0; j < n * 8; j++) {
             z[j] = (how == 1 ? 40.0f : how == 6 ? 1e30f : 2.0f) * ck_normal(s);
@@ -215,7 +218,8 @@ void ck_test_minmax_score(ck *s, const ck_row *row) {
         const float w = i % 3 ? 0.25f : 1.0f;
         const int add = i % 2;
         float *q = ck_alloc(s, d * sizeof *q, place), *hi = ck_alloc(s, n * d * sizeof *hi, place);
-        float *lo = ck_alloc(s, n * d * sizeof *lo, place), *a = ck_alloc(s, n * sizeof *a, place), *old = ck_alloc(s, n * sizeof *old, place), one;
+        float *lo = ck_alloc(s, n * d * sizeof *lo, place), *a = ck_alloc(s, n * sizeof *a, place),
+              *old = ck_alloc(s, n * sizeof *old, place), one;
         ck_fill_normal(s, q, d, 2), ck_fill_normal(s, hi, n * d, 1);
         for (size_t j = 0; j < n * d; j++) lo[j] = hi[j] - ck_uniform(s, 0, 3);
         if (add) ck_fill_normal(s, a, n, 5), memcpy(old, a, n * sizeof *a);

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # The program as a user meets it: exit codes, what goes to stdout and what to stderr, files that are wrong, pipes,
 # signals, help texts.  Every file of cases/ is one case, run in an empty folder of its own with lib.bash loaded.
-#   usage: run_cli.sh PROGRAM [TINY_GGUF_TOOL] [WORKDIR] [CASE...]
+#   usage: run_cli.sh PROGRAM [TINY_TOOL] [WORKDIR] [CASE...]
 # UPDATE=1 in the environment writes golden/ anew instead of comparing.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-program=$(realpath "${1:?usage: run_cli.sh PROGRAM [TINY_GGUF_TOOL] [WORKDIR] [CASE...]}")
-tool=$(realpath "${2:-${CRIT_BUILD_DIR:-.}/tests/tiny_gguf}")
+program=$(realpath "${1:?usage: run_cli.sh PROGRAM [TINY_TOOL] [WORKDIR] [CASE...]}")
+tool=$(realpath "${2:-${CRIT_BUILD_DIR:-.}/tests/tiny}")
 work=${3:-}
 shift; [ $# -eq 0 ] || shift; [ $# -eq 0 ] || shift
 if [ -z "$work" ]; then
@@ -18,7 +18,7 @@ mkdir -p "$work"
 work=$(realpath "$work")
 
 # One small model for all cases.
-"$tool" "$work/tiny.gguf" || { echo "run_cli: $tool did not write a model" >&2; exit 1; }
+"$tool" write "$work/tiny.gguf" || { echo "run_cli: $tool did not write a model" >&2; exit 1; }
 
 failed=()
 cases=("$@")

@@ -3,7 +3,7 @@
 #if defined(__x86_64__)
 #include "emul_attend.h"
 
-#define crit_attend_avx512 emul_crit_attend_avx512
+#define crit_attend_avx512    emul_crit_attend_avx512
 #define crit_block_lse_avx512 emul_crit_block_lse_avx512
 #include "kernels/x86/attend_avx512.c"
 #else

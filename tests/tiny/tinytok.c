@@ -79,7 +79,7 @@ static void gpt2(gw *w, const tiny_params *p, vocab *v) {
 
 /* U+2581 stands for a space. */
 static const char *const pieces[] = {"\xe2\x96\x81", "e", "t", "a", "o", "n", "h", "s", "r", "l", "w", "d", "th", "he",
-                                     "the", "\xe2\x96\x81t", "\xe2\x96\x81the", "er", "in", "an", "\xe2\x96\x81" "a", "lo", "ll"};
+                                     "the", "\xe2\x96\x81t", "\xe2\x96\x81the", "er", "in", "an", "\342\226\201a", "lo", "ll"};
 
 static void spm(gw *w, const tiny_params *p, vocab *v) {
     (void)p;
@@ -115,7 +115,7 @@ void tiny_tokenizer(gw *w, const tiny_params *p) {
     if (p->tok == TINY_TOK_GPT2) gpt2(w, p, &v);
     else spm(w, p, &v);
     while (v.n < v.cap) {
-        char pad[24];
+        char pad[32];
         snprintf(pad, sizeof pad, "[PAD%zu]", v.n);
         add(&v, pad, UNUSED, -1000);
     }

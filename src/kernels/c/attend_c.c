@@ -5,15 +5,13 @@
  * online soft-max over its visible keys in list order, so it cannot depend on anything else. */
 #include <math.h>
 
-#include "kernels/f16.h"
-#include "kernels/kernels.h"
 #include "kernels/attend_scratch.h"
+#include "kernels/f16.h"
+#include "kernels/protos.h"
 
-void crit_attend_c(const crit_attend_args *a, void *scratch);
-void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                      float scale, float *lse, void *scratch);
-
-size_t crit_attend_scratch_bytes(uint32_t d) { return sizeof(float) * crit_attend_scratch_floats(d); }
+size_t crit_attend_scratch_bytes(uint32_t d) {
+    return sizeof(float) * crit_attend_scratch_floats(d);
+}
 
 static double dot_f16(const float *q, const uint16_t *k, uint32_t d) {
     double s = 0;

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Estimation and selection, the references, and the statistics of a key block.   [alg:represent] [alg:score] [alg:select]
+/* Estimation and selection, the references, and the statistics of a key block.   [alg:represent] [alg:score]
+ * [alg:select]
  *
  * Sums that feed one result are in double; what the contract says bit for bit (block_stats, select_above) is in f32
  * and in the order given there. */
 #include <math.h>
 
 #include "kernels/f16.h"
-#include "kernels/kernels.h"
-
-void crit_block_stats_c(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin, float *ksum);
-void crit_mean_rows_c(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep);
-void crit_score_c(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale, float *z);
-void crit_share_c(float *z, size_t n_blk, uint32_t n_rep, float *share);
-void crit_minmax_score_c(const float *qmid, const float *kmax, const float *kmin, size_t n_blk, uint32_t d, float w,
-                         int accumulate, float *a);
-size_t crit_select_above_c(const float *share, size_t n_blk, float thresh, uint32_t b0, uint32_t *out);
+#include "kernels/protos.h"
 
 void crit_block_stats_c(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                         float *ksum) {
@@ -37,7 +30,8 @@ void crit_mean_rows_c(const float *q, size_t q_stride, size_t n_row, uint32_t d,
     }
 }
 
-void crit_score_c(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale, float *z) {
+void crit_score_c(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
+                  float *z) {
     for (size_t b = 0; b < n_blk; b++) {
         for (uint32_t r = 0; r < CRIT_REP_MAX; r++) {
             double s = 0;

@@ -46,7 +46,8 @@ AI int16_t low(int v) { return (int16_t)v; }
 
 void crit_act_pack_i8_avx2(const float *x, size_t n_in, void *dst) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), one8 = _mm256_set1_epi8(1);
-    for (size_t g = 0; g * CRIT_ACT_LEN < n_in; g++) {
+    size_t g = 0;
+    for (; g * CRIT_ACT_LEN < n_in; g++) {
         __m256 v[4];
         float inv;
         crit_act_i8 a;
@@ -74,6 +75,8 @@ void crit_act_pack_i8_avx2(const float *x, size_t n_in, void *dst) {
         a.sum = a.s * (float)(l00 + l01 + l10 + l11);
         memcpy((char *)dst + g * sizeof a, &a, sizeof a);
     }
+    size_t bytes = g * CRIT_ACT_I8_BYTES;
+    memset((char *)dst + bytes, 0, crit_act_row_bytes(CRIT_ACT_I8, n_in) - bytes);
 }
 
 void crit_act_pack_i16_avx2(const float *x, size_t n_in, void *dst) {

@@ -20,10 +20,12 @@ enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
 /* The exponent that P is relative to, m, is the maximum of the first group and then lags behind: P is 2^(S - m) until
  * some round(S - m) reaches LAG.  So common groups need no maximum and no rescaling of O; a group that finds out
  * afterwards (the bits LAG_BITS of x + BIG) is done again with a new m. */
-#define LAG 16
+#define LAG        16
 #define RISE_ABOVE 0x1.effffep+3f /* the largest x with round(x) < LAG */
-#define BIG 0x1.7fffep+23f        /* 2^23 + 2^22 - LAG: x + BIG holds round(x) in its low bits, and bit 22 once it reaches LAG */
-#define LAG_BITS 0x34c00000       /* what no sum of -100 <= round(x) < LAG has set: bit 22, and the zeros of BIG's exponent */
+#define BIG                                                                                                            \
+    0x1.7fffep+23f /* 2^23 + 2^22 - LAG: x + BIG holds round(x) in its low bits, and bit 22 once it reaches LAG */
+#define LAG_BITS 0x34c00000 /* what no sum of -100 <= round(x) < LAG has set: bit 22, and the zeros of BIG's exponent  \
+                             */
 /* P is at least this: nothing beside the 1 of the maximum, and times the smallest f16 still a normal number. */
 #define X_MIN (-100.0f)
 
@@ -43,7 +45,8 @@ CRIT_INLINE vec v_exp2(vec x, vec *t) {
 }
 
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
-CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m, float *s) {
+CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m,
+                         float *s) {
     vec acc[8][4];
     CRIT_UNROLL for (int v = 0; v < nv; v++) {
         const vec m = V_LOAD(minus_m + v * V_W);
@@ -62,7 +65,8 @@ CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const floa
     }
 }
 
-CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m, float *s) {
+CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m,
+                    float *s) {
     const size_t w = (size_t)nv * V_W;
     while (n_key >= TILE_N(nv) && n_key != 2 * TILE_R(nv)) {
         qk_tile(nv, TILE_N(nv), qt, k, d, minus_m, s);
@@ -76,7 +80,8 @@ CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key,
 }
 
 /* o[e][row] += sum_j p[j][row] v[j][e] for dt values of d from e on; v in panels of 8 values, see widen_v. */
-CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t e, size_t n_key, float *o) {
+CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t e, size_t n_key,
+                         float *o) {
     vec acc[8][4];
     const float *col[8];
     CRIT_UNROLL for (int j = 0; j < dt; j++) {
@@ -100,7 +105,8 @@ CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float
 CRIT_INLINE void pv(const int nv, const float *p, const float *vp, size_t n_key, size_t d, float *o) {
     const size_t w = (size_t)nv * V_W;
     size_t e = 0;
-    for (; d - e >= TILE_N(nv) && d - e != 2 * TILE_R(nv); e += TILE_N(nv)) pv_tile(nv, TILE_N(nv), p, vp, e, n_key, o + e * w);
+    for (; d - e >= TILE_N(nv) && d - e != 2 * TILE_R(nv); e += TILE_N(nv))
+        pv_tile(nv, TILE_N(nv), p, vp, e, n_key, o + e * w);
     for (; d - e >= TILE_R(nv); e += TILE_R(nv)) pv_tile(nv, TILE_R(nv), p, vp, e, n_key, o + e * w);
     for (; e < d; e++) pv_tile(nv, 1, p, vp, e, n_key, o + e * w);
 }
@@ -116,19 +122,23 @@ typedef struct strip {
 /* What one strip sees of a group: the first n_all keys all rows, the ones up to n_vis the rows from first_row(j) on. */
 typedef struct view {
     size_t n_all, n_vis;
-    size_t base[CRIT_ATTEND_GROUP]; /* position of each block's first key, relative to the strip's first row, mod 2^64 */
+    size_t
+        base[CRIT_ATTEND_GROUP]; /* position of each block's first key, relative to the strip's first row, mod 2^64 */
 } view;
 
-static const float iota[CRIT_ATTEND_STRIP_MAX] = {
-    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
-    32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+static const float iota[CRIT_ATTEND_STRIP_MAX] __attribute__((aligned(64))) = {
+    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+    44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-CRIT_INLINE float first_row(const view *w, size_t j) { return (float)(w->base[j / BLK] + j % BLK); }
+CRIT_INLINE float first_row(const view *w, size_t j) {
+    return (float)(w->base[j / BLK] + j % BLK);
+}
 
 /* s becomes P = 2^(s - delta), 0 for what a row may not see; adds to l; returns whether some s - delta was >= LAG
  * (or NaN).  With shift == 0 delta is not looked at. */
-CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1, const vec *delta,
-                    float *s, vec *sum) {
+CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1,
+                         const vec *delta, float *s, vec *sum) {
     vec seen = V_ZERO();
     for (size_t j = j0; j < j1; j++) {
         float *at = s + j * (size_t)nv * V_W;
@@ -157,10 +167,12 @@ CRIT_INLINE int exp_group(const int nv, const int shift, const strip *t, const v
     return 0;
 }
 
-/* m rises to the maximum of s for the rows that outgrew it (on the first group: for all), l and O shrink accordingly;
- * delta is what s has to come down by: 0 for the other rows, which keep their bits. */
-CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const float *s, size_t d, int first, vec *delta) {
-    vec mx[4], f[4];
+/* m rises to the maximum of s for the rows that outgrew it (on the first group: for all) and l shrinks accordingly.
+ * delta is what s has to come down by, 2^-delta what O has to shrink by: 0 and 1 for the other rows, which keep their
+ * bits. */
+CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const float *s, int first, vec *delta,
+                         vec *shrink) {
+    vec mx[4];
     CRIT_UNROLL for (int v = 0; v < nv; v++) mx[v] = V_SET1(-INFINITY);
     for (size_t j = 0; j < w->n_vis; j++, s += nv * V_W) {
         const vec from = j < w->n_all ? V_ZERO() : V_SET1(first_row(w, j));
@@ -173,33 +185,34 @@ CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const floa
         vec unused;
         delta[v] = V_SELECT_GT(mx[v], V_SET1(first ? -0x1.fffffep+127f : RISE_ABOVE), mx[v], V_ZERO());
         V_STORE(t->minus_m + v * V_W, V_SUB(V_LOAD(t->minus_m + v * V_W), delta[v]));
-        f[v] = v_exp2(V_SUB(V_ZERO(), delta[v]), &unused);
-    }
-    if (first) return;
-    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_MUL(V_LOAD(t->l + v * V_W), f[v]));
-    float *o = t->ot;
-    for (size_t i = 0; i < d; i++, o += nv * V_W) {
-        CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), f[v]));
+        shrink[v] = v_exp2(V_SUB(V_ZERO(), delta[v]), &unused);
+        if (!first) V_STORE(t->l + v * V_W, V_MUL(V_LOAD(t->l + v * V_W), shrink[v]));
     }
 }
 
-/* One group of keys for one strip; k and v are the group widened, s is scratch. */
-CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k, const float *v,
-                        float *s) {
+/* One group of keys for one strip; k and vp are the group widened, s is scratch. */
+CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k,
+                             const float *vp, float *s) {
     qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
     if (first || exp_group(nv, 0, t, w, NULL, s)) {
-        vec delta[4];
+        vec delta[4], shrink[4];
         if (!first) qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
-        raise_m(nv, t, w, s, d, first, delta);
+        raise_m(nv, t, w, s, first, delta, shrink);
+        if (!first) {
+            float *o = t->ot;
+            for (size_t i = 0; i < d; i++, o += nv * V_W) {
+                CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), shrink[v]));
+            }
+        }
         exp_group(nv, 1, t, w, delta, s);
     }
-    pv(nv, s, v, w->n_vis, d, t->ot);
+    pv(nv, s, vp, w->n_vis, d, t->ot);
 }
 
-#define STRIP_GROUP(nv)                                                                                            \
-    static __attribute__((noinline)) void strip_group_##nv(const strip *t, const view *w, int first, size_t d,     \
-                                                           const float *k, const float *v, float *s) {             \
-        strip_group(nv, t, w, first, d, k, v, s);                                                                  \
+#define STRIP_GROUP(nv)                                                                                                \
+    static __attribute__((noinline)) void strip_group_##nv(const strip *t, const view *w, int first, size_t d,         \
+                                                           const float *k, const float *v, float *s) {                 \
+        strip_group(nv, t, w, first, d, k, v, s);                                                                      \
     }
 STRIP_GROUP(1)
 STRIP_GROUP(2)
@@ -214,47 +227,56 @@ static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size
     for (size_t r = 0; r < w; r += 8) {
         for (size_t e = 0; e < d; e += 8) {
             __m256 x[8];
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
-                x[i] = r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+                r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
             crit_transpose_8x8(x);
             CRIT_UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(qt + (e + i) * w + r, x[i]);
         }
     }
 }
 
-/* out rows = O / l; adding 0 turns -0 into 0, so that a row cannot tell whether it was once scaled by 0. */
+/* 1 / l, and 0 for rows that saw no key. */
+CRIT_INLINE __m256 inverse(const float *l) {
+    const __m256 x = _mm256_load_ps(l);
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), x));
+}
+
+static float lse_of(float minus_m, float l) {
+    return l == 0 ? -INFINITY : (float)(log((double)l) - (double)minus_m * 0x1.62e42fefa39efp-1);
+}
+
+/* out rows = O / l; adding 0 turns -0 into 0, so that a row cannot tell whether it was once scaled to nothing. */
 static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_stride) {
     for (size_t r = 0; r < t->n_row; r += 8) {
-        const __m256 l = _mm256_load_ps(t->l + r), zero = _mm256_setzero_ps();
-        const __m256 inv = _mm256_andnot_ps(_mm256_cmp_ps(l, zero, _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), l));
+        const __m256 inv = inverse(t->l + r), zero = _mm256_setzero_ps();
         for (size_t e = 0; e < d; e += 8) {
             __m256 x[8];
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
-                x[i] = _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(t->ot + (e + i) * w + r)), zero);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+                _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(t->ot + (e + i) * w + r)), zero);
             crit_transpose_8x8(x);
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++)
-                if (r + i < t->n_row) _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) if (r + i < t->n_row)
+                _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
         }
     }
 }
 
 /* f16 -> f32; n a multiple of 8. */
 static void widen(const uint16_t *x, size_t n, float *y) {
-    for (size_t i = 0; i < n; i += 8)
-        _mm256_store_ps(y + i, crit_load_f16(x + i));
+    for (size_t i = 0; i < n; i += 8) _mm256_store_ps(y + i, crit_load_f16(x + i));
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
  * V it would touch 64 lines that all fall into 8 of the first-level cache's 64 sets. */
 static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
     for (size_t j = 0; j < n_key; j++, vp += 8)
-        for (size_t e = 0; e < d; e += 8)
-            _mm256_store_ps(vp + e * KEYS, crit_load_f16(v + j * d + e));
+        for (size_t e = 0; e < d; e += 8) _mm256_store_ps(vp + e * KEYS, crit_load_f16(v + j * d + e));
 }
 
 /* ------------------------------------------------------------------------------------------------- the kernel */
 
-CRIT_INLINE size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
+CRIT_INLINE size_t size_min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
 
 /* Keys of a group that a row at this position sees; positions ascend, so they are its first ones. */
 static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
@@ -274,7 +296,8 @@ static void attend(const crit_attend_args *a, float *mem) {
     for (size_t r = 0; r < n_row; r += STRIP_NV * V_W) {
         const size_t n = size_min(n_row - r, STRIP_NV * V_W), nv = (n + V_W - 1) / V_W, w = nv * V_W;
         nvs[n_strip] = nv;
-        strips[n_strip++] = (strip){.qt = qt + r * d, .ot = ot + r * d, .minus_m = minus_m + r, .l = l + r, .row0 = r, .n_row = n};
+        strips[n_strip++] =
+            (strip){.qt = qt + r * d, .ot = ot + r * d, .minus_m = minus_m + r, .l = l + r, .row0 = r, .n_row = n};
         pack_q(a->q + r * a->q_stride, a->q_stride, n, w, d, a->scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
         memset(ot + r * d, 0, w * d * sizeof *ot);
         memset(minus_m + r, 0, w * sizeof *minus_m);
@@ -302,18 +325,25 @@ static void attend(const crit_attend_args *a, float *mem) {
             }
             if (w.n_vis == 0) continue;
             switch (nvs[i]) {
-            case 1: strip_group_1(t, &w, g == 0, d, k, v, s); break;
-            case 2: strip_group_2(t, &w, g == 0, d, k, v, s); break;
-            case 3: strip_group_3(t, &w, g == 0, d, k, v, s); break;
-            default: strip_group_4(t, &w, g == 0, d, k, v, s); break;
+            case 1:
+                strip_group_1(t, &w, g == 0, d, k, v, s);
+                break;
+            case 2:
+                strip_group_2(t, &w, g == 0, d, k, v, s);
+                break;
+            case 3:
+                strip_group_3(t, &w, g == 0, d, k, v, s);
+                break;
+            default:
+                strip_group_4(t, &w, g == 0, d, k, v, s);
+                break;
             }
         }
     }
     for (size_t i = 0; i < n_strip; i++) {
         const strip *t = &strips[i];
         unpack_o(t, nvs[i] * V_W, d, a->out, a->out_stride);
-        for (size_t r = 0; a->lse && r < t->n_row; r++)
-            a->lse[t->row0 + r] = t->l[r] == 0 ? -INFINITY : (float)(log((double)t->l[r]) - (double)t->minus_m[r] * 0x1.62e42fefa39efp-1);
+        for (size_t r = 0; a->lse && r < t->n_row; r++) a->lse[t->row0 + r] = lse_of(t->minus_m[r], t->l[r]);
     }
 }
 
@@ -322,7 +352,8 @@ static void attend(const crit_attend_args *a, float *mem) {
 /* Natural logarithm of 8 normal numbers, 3e-8 relative beside the rounding; exactly 0 at 1, NaN for NaN. */
 static __m256 log_8(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x);
-    const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23); /* x = 2^e m, m in [.71, 1.41) */
+    const __m256i e =
+        _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23); /* x = 2^e m, m in [.71, 1.41) */
     const __m256 m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23)));
     const __m256 f = _mm256_sub_ps(m, _mm256_set1_ps(1.0f)), f2 = _mm256_mul_ps(f, f);
     __m256 p = _mm256_set1_ps(0x1.645eb8p-4f);
@@ -337,8 +368,8 @@ static __m256 log_8(__m256 x) {
     return _mm256_add_ps(p, _mm256_sub_ps(x, x));
 }
 
-static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d, float scale,
-                      float *lse, float *mem) {
+static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
+                      float scale, float *lse, float *mem) {
     float *qt = mem, *k = qt + V_W * d, *s = k + BLK * d, *zero = s + BLK * V_W, *top = zero + V_W, *sum = top + V_W;
     const __m256 used = _mm256_cmp_ps(_mm256_loadu_ps(iota), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
     pack_q(q, q_stride, n_row, V_W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
@@ -352,7 +383,8 @@ static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint1
         for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * V_W), m), &t));
         V_STORE(top, m);
         V_STORE(sum, l);
-        const __m256 r = _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), log_8(_mm256_load_ps(sum)));
+        const __m256 r =
+            _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), log_8(_mm256_load_ps(sum)));
         _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
     }
 }

@@ -91,6 +91,8 @@ static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel_i16 *p, s
 #define STEP(t) LOAD_W(t) ROWS(NEXT, t)
 #define FINISH(r, t)                                                                                          \
     if (MR > r) {                                                                                             \
+        __builtin_prefetch(a##r + ahead, 0, 3);                                                               \
+        __builtin_prefetch(a##r + ahead + 64, 0, 3);                                                          \
         __m256 rs = bcast_ps(a##r + 64);                                                                      \
         float *cr = c + 16 * r;                                                                               \
         _mm256_store_ps(cr, _mm256_fmadd_ps(_mm256_cvtepi32_ps(x##r), _mm256_mul_ps(s0, rs), _mm256_load_ps(cr))); \
@@ -100,6 +102,7 @@ static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel_i16 *p, s
 
 CRIT_AI void tile(const int MR, panel_i16 *p, const uint8_t *a0, size_t row_bytes, size_t ng) {
     const uint8_t *a1 = a0 + row_bytes, *a2 = a1 + row_bytes, *a3 = a2 + row_bytes;
+    const size_t ahead = (size_t)MR * row_bytes; /* see gemm_u8_avx2.c */
     const int16_t *q = p->q;
     const float *s = p->s;
     float *c = p->c;
@@ -143,6 +146,7 @@ static void gemm_i16(const crit_gemm_args *a, size_t n0, size_t n1, void *scratc
             for (size_t r = 0; r < a->n_row; r += 4) {
                 size_t nr = a->n_row - r < 4 ? a->n_row - r : 4;
                 tile_begin(a, p->c, r, nr, n, nv, g0 == 0);
+                prefetch_out(a, r + nr, 4, n);
                 tiles[nr - 1](p, act + r * row_bytes, row_bytes, ng);
                 tile_end(a, p->c, r, nr, n, nv);
             }

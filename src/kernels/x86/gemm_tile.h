@@ -49,6 +49,12 @@ CRIT_AI void tile_begin(const crit_gemm_args *a, float *c, size_t r0, size_t n_r
         }
 }
 
+/* The next tile's cells of out, a whole line each: they were last touched a panel or a K block ago. */
+CRIT_AI void prefetch_out(const crit_gemm_args *a, size_t r0, size_t n_row, size_t n) {
+    for (size_t r = r0; r < r0 + n_row && r < a->n_row; r++)
+        __builtin_prefetch(a->out + r * a->out_stride + n, 1, 3);
+}
+
 CRIT_AI void tile_end(const crit_gemm_args *a, const float *c, size_t r0, size_t n_row, size_t n, size_t nv) {
     for (size_t r = 0; r < n_row; r++) {
         float *o = a->out + (r0 + r) * a->out_stride + n;

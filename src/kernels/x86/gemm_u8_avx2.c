@@ -46,9 +46,11 @@ _Static_assert(offsetof(crit_act_i8, s) == AT_S && offsetof(crit_act_i8, sum) ==
     }
 #define STEP(t) LOAD_W(t) ROWS(NEXT, t)
 
-/* One group's int32 sums into the f32 tile; min terms follow. */
+/* One group's int32 sums into the f32 tile; min terms follow.  Rows are re-read for every panel, from beyond L2 when
+ * there are many: the same group of the next tile is fetched meanwhile. */
 #define FINISH(r, t)                                                                                      \
     if (MR > r) {                                                                                         \
+        __builtin_prefetch(a##r + ahead, 0, 3);                                                           \
         __m256 rs = bcast_ps(a##r + AT_S);                                                                \
         float *cr = c + 16 * r;                                                                           \
         __m256 c0 = _mm256_fmadd_ps(_mm256_cvtepi32_ps(x##r), _mm256_mul_ps(s0, rs), _mm256_load_ps(cr)); \
@@ -79,6 +81,7 @@ _Static_assert(offsetof(crit_act_i8, s) == AT_S && offsetof(crit_act_i8, sum) ==
 CRIT_AI void tile32(const int MR, const int SHIFT, const int MIN, const panel *p, const uint8_t *a0,
                     size_t row_bytes, size_t ng, float *c) {
     const uint8_t *q = p->q, *a1 = a0 + row_bytes, *a2 = a1 + row_bytes, *a3 = a2 + row_bytes;
+    const size_t ahead = (size_t)MR * row_bytes;
     const float *s = p->s, *m = p->m;
     const __m256i one = _mm256_set1_epi16(1), z = _mm256_setzero_si256();
     enum { lane_at = AT_LANE };
@@ -112,6 +115,7 @@ CRIT_AI void tile32(const int MR, const int SHIFT, const int MIN, const panel *p
 CRIT_AI void tile16(const int MR, const int SHIFT, const int MIN, const panel *p, const uint8_t *a0,
                     size_t row_bytes, size_t ng, float *c) {
     const uint8_t *q = p->q, *a1 = a0 + row_bytes, *a2 = a1 + row_bytes, *a3 = a2 + row_bytes;
+    const size_t ahead = (size_t)MR * row_bytes;
     const float *s = p->s, *m = p->m;
     const int32_t *sub = p->sub;
     const __m256i z = _mm256_setzero_si256();
@@ -173,6 +177,7 @@ static void gemm_u8(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch
             for (size_t r = 0; r < a->n_row; r += k->max_rows) {
                 size_t nr = a->n_row - r < k->max_rows ? a->n_row - r : k->max_rows;
                 tile_begin(a, w->c, r, nr, n, nv, g0 == 0);
+                prefetch_out(a, r + nr, k->max_rows, n);
                 k->tile[nr - 1](&w->p, act + r * row_bytes, row_bytes, ng, w->c);
                 tile_end(a, w->c, r, nr, n, nv);
             }

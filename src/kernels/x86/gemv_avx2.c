@@ -15,9 +15,10 @@ typedef struct side {
     float sum[2 * CHUNK]; /* of groups, or of halves for types with scales per 16 */
 } side;
 
-/* acc: lanes to be added up; low: sum of scale * sum products, weighted at the end */
+/* acc: lanes to be added up, two chains because one fma per 4 cycles is slower than memory; low: sum of
+ * scale * sum products, weighted at the end */
 typedef struct partial {
-    __m256 acc, low;
+    __m256 acc[2], low;
 } partial;
 
 CRIT_AI float hsum(__m256 v) {
@@ -26,13 +27,14 @@ CRIT_AI float hsum(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
 }
 
-/* f16 values at p, p + stride, ..: nb <= 8 of them, 0 behind */
+/* f16 values at p, p + stride, ..: nb <= 8 of them, 0 behind.  4 and 8 avoid reading what was just stored in pieces. */
 CRIT_AI __m256 f16_strided(const uint8_t *p, size_t stride, size_t nb) {
-    if (nb == 8) {
+    if (nb == 8 || nb == 4) {
         __m128i v = _mm_cvtsi32_si128(load_u16(p));
         v = _mm_insert_epi16(v, load_u16(p + stride), 1);
         v = _mm_insert_epi16(v, load_u16(p + 2 * stride), 2);
         v = _mm_insert_epi16(v, load_u16(p + 3 * stride), 3);
+        if (nb == 4) return _mm256_cvtph_ps(v);
         v = _mm_insert_epi16(v, load_u16(p + 4 * stride), 4);
         v = _mm_insert_epi16(v, load_u16(p + 5 * stride), 5);
         v = _mm_insert_epi16(v, load_u16(p + 6 * stride), 6);
@@ -82,10 +84,11 @@ CRIT_AI void batch_q45(const uint8_t *w, size_t nb, const uint8_t *a, const floa
     _mm256_storeu_ps(ds, _mm256_mul_ps(d, _mm256_loadu_ps(s)));
     p->low = _mm256_fmadd_ps(has_m ? f16_strided(w + 2, bytes, nb) : d, _mm256_loadu_ps(sum), p->low);
     prefetch(w), prefetch(w + 64), prefetch(w + 128);
+#pragma GCC unroll 8
     for (size_t i = 0; i < nb; i++) {
         __m256i q = nibbles(w + i * bytes + at);
         if (five) q = _mm256_or_si256(q, bits32(load_u32(w + i * bytes + at - 4)));
-        p->acc = add_i8(p->acc, q, a + i * CRIT_ACT_I8_BYTES, one, ds + i);
+        p->acc[i & 1] = add_i8(p->acc[i & 1], q, a + i * CRIT_ACT_I8_BYTES, one, ds + i);
     }
 }
 
@@ -111,8 +114,8 @@ CRIT_AI void batch_k45(const uint8_t *w, const uint8_t *a, const float *s, const
             lo = _mm256_or_si256(lo, _mm256_slli_epi16(bits(h, 2 * j, 1), 4));
             hi = _mm256_or_si256(hi, _mm256_slli_epi16(bits(h, 2 * j + 1, 1), 4));
         }
-        p->acc = add_i8(p->acc, lo, a + 2 * j * CRIT_ACT_I8_BYTES, one, ds + 2 * j);
-        p->acc = add_i8(p->acc, hi, a + (2 * j + 1) * CRIT_ACT_I8_BYTES, one, ds + 2 * j + 1);
+        p->acc[0] = add_i8(p->acc[0], lo, a + 2 * j * CRIT_ACT_I8_BYTES, one, ds + 2 * j);
+        p->acc[1] = add_i8(p->acc[1], hi, a + (2 * j + 1) * CRIT_ACT_I8_BYTES, one, ds + 2 * j + 1);
     }
 }
 
@@ -141,10 +144,10 @@ CRIT_AI void batch_q6(const uint8_t *w, const uint8_t *a, const float *s, const 
         __m256i q1 = _mm256_or_si256(lo4(l1), _mm256_and_si256(_mm256_slli_epi16(h, 2), k));
         __m256i q2 = _mm256_or_si256(hi4(l0), _mm256_and_si256(h, k));
         __m256i q3 = _mm256_or_si256(hi4(l1), _mm256_and_si256(_mm256_srli_epi16(h, 2), k));
-        p->acc = add_i8(p->acc, q0, an, sub_at(sub, 4 * n), ds + 4 * n);
-        p->acc = add_i8(p->acc, q1, an + CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 1), ds + 4 * n + 1);
-        p->acc = add_i8(p->acc, q2, an + 2 * CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 2), ds + 4 * n + 2);
-        p->acc = add_i8(p->acc, q3, an + 3 * CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 3), ds + 4 * n + 3);
+        p->acc[0] = add_i8(p->acc[0], q0, an, sub_at(sub, 4 * n), ds + 4 * n);
+        p->acc[1] = add_i8(p->acc[1], q1, an + CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 1), ds + 4 * n + 1);
+        p->acc[0] = add_i8(p->acc[0], q2, an + 2 * CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 2), ds + 4 * n + 2);
+        p->acc[1] = add_i8(p->acc[1], q3, an + 3 * CRIT_ACT_I8_BYTES, sub_at(sub, 4 * n + 3), ds + 4 * n + 3);
     }
 }
 
@@ -162,7 +165,7 @@ CRIT_AI void batch_q3(const uint8_t *w, const uint8_t *a, const float *s, const 
     for (int g = 0; g < 8; g++) {
         __m256i q = bits(load_256(w + 32 + 32 * (g / 4)), 2 * (g % 4), 3);
         q = _mm256_or_si256(q, _mm256_slli_epi16(bits(h, g, 1), 2));
-        p->acc = add_i8(p->acc, q, a + g * CRIT_ACT_I8_BYTES, sub_at(sub, g), ds + g);
+        p->acc[g & 1] = add_i8(p->acc[g & 1], q, a + g * CRIT_ACT_I8_BYTES, sub_at(sub, g), ds + g);
     }
 }
 
@@ -179,7 +182,7 @@ CRIT_AI void batch_q2(const uint8_t *w, const uint8_t *a, const float *s, const 
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         __m256i q = bits(load_256(w + 16 + 32 * (g / 4)), 2 * (g % 4), 3);
-        p->acc = add_i8(p->acc, q, a + g * CRIT_ACT_I8_BYTES, sub_at(sub, g), ds + g);
+        p->acc[g & 1] = add_i8(p->acc[g & 1], q, a + g * CRIT_ACT_I8_BYTES, sub_at(sub, g), ds + g);
     }
 }
 
@@ -187,8 +190,9 @@ CRIT_AI void batch_q8_0(const uint8_t *w, size_t nb, const uint8_t *a, const flo
     float ds[8];
     _mm256_storeu_ps(ds, _mm256_mul_ps(f16_strided(w, 34, nb), _mm256_loadu_ps(s)));
     prefetch(w), prefetch(w + 64), prefetch(w + 128), prefetch(w + 192), prefetch(w + 256);
+#pragma GCC unroll 8
     for (size_t i = 0; i < nb; i++)
-        p->acc = add_i16(p->acc, load_256(w + i * 34 + 2), a + i * CRIT_ACT_I16_BYTES, ds + i);
+        p->acc[i & 1] = add_i16(p->acc[i & 1], load_256(w + i * 34 + 2), a + i * CRIT_ACT_I16_BYTES, ds + i);
 }
 
 CRIT_AI __m256i iq4_values(__m256i idx) {
@@ -199,8 +203,9 @@ CRIT_AI void batch_iq4_nl(const uint8_t *w, size_t nb, const uint8_t *a, const f
     float ds[8];
     _mm256_storeu_ps(ds, _mm256_mul_ps(f16_strided(w, 18, nb), _mm256_loadu_ps(s)));
     prefetch(w), prefetch(w + 64), prefetch(w + 128);
+#pragma GCC unroll 8
     for (size_t i = 0; i < nb; i++)
-        p->acc = add_i16(p->acc, iq4_values(nibbles(w + i * 18 + 2)), a + i * CRIT_ACT_I16_BYTES, ds + i);
+        p->acc[i & 1] = add_i16(p->acc[i & 1], iq4_values(nibbles(w + i * 18 + 2)), a + i * CRIT_ACT_I16_BYTES, ds + i);
 }
 
 CRIT_AI void batch_iq4_xs(const uint8_t *w, const uint8_t *a, const float *s, partial *p) {
@@ -208,8 +213,9 @@ CRIT_AI void batch_iq4_xs(const uint8_t *w, const uint8_t *a, const float *s, pa
     float ds[8];
     _mm256_storeu_ps(ds, _mm256_mul_ps(_mm256_mul_ps(d, _mm256_cvtepi32_ps(iq4_xs_scales(w))), _mm256_loadu_ps(s)));
     prefetch(w), prefetch(w + 64), prefetch(w + 128);
+#pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++)
-        p->acc = add_i16(p->acc, iq4_values(nibbles(w + 8 + i * 16)), a + i * CRIT_ACT_I16_BYTES, ds + i);
+        p->acc[i & 1] = add_i16(p->acc[i & 1], iq4_values(nibbles(w + 8 + i * 16)), a + i * CRIT_ACT_I16_BYTES, ds + i);
 }
 
 /* Scales and sums of groups [g0, g0 + ng) of the activation row. */
@@ -231,35 +237,37 @@ static void gather(side *v, const uint8_t *act, size_t ng, int i16, int halves) 
     void crit_gemv_##type##_avx2(const crit_gemm_args *a, size_t n0, size_t n1) {                              \
         const size_t n_grp = a->n_in / CRIT_ACT_LEN, rec = (i16) ? CRIT_ACT_I16_BYTES : CRIT_ACT_I8_BYTES;     \
         side v;                                                                                                \
+        if (n0 >= n1) return;                                                                                  \
         for (size_t g0 = 0; g0 < n_grp; g0 += CHUNK) {                                                         \
             size_t ng = n_grp - g0 < CHUNK ? n_grp - g0 : CHUNK;                                               \
             const uint8_t *act = (const uint8_t *)a->act + g0 * rec;                                           \
             gather(&v, act, ng, i16, halves);                                                                  \
             for (size_t n = n0; n < n1; n++) {                                                                 \
                 const uint8_t *row = (const uint8_t *)a->w + n * a->w_row_bytes + g0 / (blk) * (bytes);        \
-                partial p = {_mm256_setzero_ps(), _mm256_setzero_ps()};                                        \
+                partial p = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm256_setzero_ps()};                 \
                 size_t g = 0;                                                                                  \
-                for (; g + 8 <= ng; g += 8) BATCH(row + g / (blk) * (bytes), 8, act + g * rec, g)              \
-                if ((blk) == 1 && g < ng) BATCH(row + g * (bytes), ng - g, act + g * rec, g)                   \
-                float o = hsum(p.acc) + (fold) * hsum(p.low);                                                  \
+                for (; g + 8 <= ng; g += 8) BATCH(row + g / (blk) * (bytes), 8, act + g * rec, g);             \
+                if ((blk) == 1 && g + 4 == ng) BATCH(row + g * (bytes), 4, act + g * rec, g);                  \
+                else if ((blk) == 1 && g < ng) BATCH(row + g * (bytes), ng - g, act + g * rec, g);             \
+                float o = hsum(_mm256_add_ps(p.acc[0], p.acc[1])) + (fold) * hsum(p.low);                      \
                 if (g0 > 0 || a->accumulate) o += a->out[n];                                                   \
                 if (g0 == 0 && a->bias) o += a->bias[n];                                                       \
                 a->out[n] = o;                                                                                 \
             }                                                                                                  \
         }                                                                                                      \
     }
-#define B_Q4_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 0);
-#define B_Q4_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 1);
-#define B_Q5_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 0);
-#define B_Q5_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 1);
-#define B_Q4_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 0);
-#define B_Q5_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 1);
-#define B_Q6_K(w, nb, x, g) batch_q6(w, x, v.s + (g), v.sum + 2 * (g), &p);
-#define B_Q3_K(w, nb, x, g) batch_q3(w, x, v.s + (g), v.sum + 2 * (g), &p);
-#define B_Q2_K(w, nb, x, g) batch_q2(w, x, v.s + (g), v.sum + 2 * (g), &p);
-#define B_Q8_0(w, nb, x, g) batch_q8_0(w, nb, x, v.s + (g), &p);
-#define B_IQ4_NL(w, nb, x, g) batch_iq4_nl(w, nb, x, v.s + (g), &p);
-#define B_IQ4_XS(w, nb, x, g) batch_iq4_xs(w, x, v.s + (g), &p);
+#define B_Q4_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 0)
+#define B_Q4_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 1)
+#define B_Q5_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 0)
+#define B_Q5_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 1)
+#define B_Q4_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 0)
+#define B_Q5_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 1)
+#define B_Q6_K(w, nb, x, g) batch_q6(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q3_K(w, nb, x, g) batch_q3(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q2_K(w, nb, x, g) batch_q2(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q8_0(w, nb, x, g) batch_q8_0(w, nb, x, v.s + (g), &p)
+#define B_IQ4_NL(w, nb, x, g) batch_iq4_nl(w, nb, x, v.s + (g), &p)
+#define B_IQ4_XS(w, nb, x, g) batch_iq4_xs(w, x, v.s + (g), &p)
 GEMV(q4_0, 0, 0, 1, 18, -8.0f, B_Q4_0)
 GEMV(q4_1, 0, 0, 1, 20, 1.0f, B_Q4_1)
 GEMV(q5_0, 0, 0, 1, 22, -16.0f, B_Q5_0)

@@ -11,10 +11,10 @@
 
 #define CRIT_INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
-#define CRIT_UNROLL _Pragma("clang loop unroll(full)")
+#define CRIT_UNROLL   _Pragma("clang loop unroll(full)")
 #define CRIT_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
-#define CRIT_UNROLL _Pragma("GCC unroll 8")
+#define CRIT_UNROLL   _Pragma("GCC unroll 8")
 #define CRIT_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 

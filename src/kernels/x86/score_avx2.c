@@ -9,16 +9,8 @@
 #include <string.h>
 
 #include "kernels/f16.h"
-#include "kernels/kernels.h"
+#include "kernels/protos.h"
 #include "kernels/x86/lanes_avx2.h"
-
-void crit_block_stats_avx2(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin, float *ksum);
-void crit_mean_rows_avx2(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep);
-void crit_score_avx2(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale, float *z);
-void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, float *share);
-void crit_minmax_score_avx2(const float *qmid, const float *kmax, const float *kmin, size_t n_blk, uint32_t d, float w,
-                            int accumulate, float *a);
-size_t crit_select_above_avx2(const float *share, size_t n_blk, float thresh, uint32_t b0, uint32_t *out);
 
 void crit_block_stats_avx2(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                            float *ksum) {
@@ -73,17 +65,20 @@ CRIT_INLINE void score_blocks(const int n, const float *rt, const float *kvec, s
     CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] = _mm256_setzero_ps();
     for (size_t i = 0; i < d; i++) {
         const __m256 r = _mm256_load_ps(rt + i * 8);
-        CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] = _mm256_fmadd_ps(r, _mm256_set1_ps(kvec[(size_t)b * d + i]), acc[b]);
+        CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] =
+            _mm256_fmadd_ps(r, _mm256_set1_ps(kvec[(size_t)b * d + i]), acc[b]);
     }
     CRIT_UNROLL for (int b = 0; b < n; b++) _mm256_storeu_ps(z + b * 8, _mm256_mul_ps(scale, acc[b]));
 }
 
-void crit_score_avx2(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale, float *z) {
+void crit_score_avx2(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
+                     float *z) {
     float rt[CRIT_D_HEAD_MAX * 8] __attribute__((aligned(32)));
     size_t e = 0;
     for (; e + 8 <= d; e += 8) {
         __m256 x[8];
-        CRIT_UNROLL for (size_t r = 0; r < 8; r++) x[r] = r < n_rep ? _mm256_loadu_ps(rep + r * d + e) : _mm256_setzero_ps();
+        CRIT_UNROLL for (size_t r = 0; r < 8; r++) x[r] =
+            r < n_rep ? _mm256_loadu_ps(rep + r * d + e) : _mm256_setzero_ps();
         crit_transpose_8x8(x);
         CRIT_UNROLL for (size_t r = 0; r < 8; r++) _mm256_store_ps(rt + (e + r) * 8, x[r]);
     }
@@ -124,10 +119,18 @@ void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, float *share) {
         const __m256 e = exp_not_positive(_mm256_sub_ps(_mm256_loadu_ps(z + b * 8), top));
         _mm256_storeu_ps(z + b * 8, e);
         switch (b % 4) { /* four sums: a quarter of the rounding, and of the latency */
-        case 0: sum[0] = _mm256_add_ps(sum[0], e); break;
-        case 1: sum[1] = _mm256_add_ps(sum[1], e); break;
-        case 2: sum[2] = _mm256_add_ps(sum[2], e); break;
-        default: sum[3] = _mm256_add_ps(sum[3], e); break;
+        case 0:
+            sum[0] = _mm256_add_ps(sum[0], e);
+            break;
+        case 1:
+            sum[1] = _mm256_add_ps(sum[1], e);
+            break;
+        case 2:
+            sum[2] = _mm256_add_ps(sum[2], e);
+            break;
+        default:
+            sum[3] = _mm256_add_ps(sum[3], e);
+            break;
         }
     }
     float inv[8];
@@ -136,11 +139,12 @@ void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, float *share) {
     for (size_t b = 0; b < n_blk; b += 8) {
         const size_t n = n_blk - b < 8 ? n_blk - b : 8;
         __m256 x[8], s = _mm256_setzero_ps();
-        CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] = i < n ? _mm256_loadu_ps(z + (b + i) * 8) : _mm256_setzero_ps();
+        CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+            i < n ? _mm256_loadu_ps(z + (b + i) * 8) : _mm256_setzero_ps();
         crit_transpose_8x8(x);
-        CRIT_UNROLL for (size_t r = 0; r < 8; r++)
-            if (r < n_rep) s = _mm256_fmadd_ps(x[r], _mm256_set1_ps(inv[r]), s);
-        if (n == 8) _mm256_storeu_ps(share + b, s);
+        CRIT_UNROLL for (size_t r = 0; r < 8; r++) if (r < n_rep) s = _mm256_fmadd_ps(x[r], _mm256_set1_ps(inv[r]), s);
+        if (n == 8)
+            _mm256_storeu_ps(share + b, s);
         else {
             float last[8];
             _mm256_storeu_ps(last, s);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* References of the rest of a layer: norm, rotation, gate, sum, and arrays of f16. */
+#include <math.h>
+
+#include "kernels/c/half.h"
+#include "kernels/protos.h"
+
+void crit_rmsnorm_c(const float *x, const float *w, float *y, size_t n, float eps) {
+    double ss = 0;
+    for (size_t i = 0; i < n; i++) ss += (double)x[i] * (double)x[i];
+    double scale = n ? 1.0 / sqrt(ss / (double)n + (double)eps) : 0;
+    for (size_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * scale) * w[i];
+}
+
+static void rotate(float *a, float *b, float c, float s) {
+    float x = *a, y = *b;
+    *a = x * c - y * s;
+    *b = x * s + y * c;
+}
+
+void crit_rope_norm_c(float *x, size_t n_head, uint32_t d, uint32_t n_rot, const float *cosv, const float *sinv) {
+    for (size_t h = 0; h < n_head; h++)
+        for (size_t i = 0; i < n_rot / 2; i++) rotate(x + h * d + 2 * i, x + h * d + 2 * i + 1, cosv[i], sinv[i]);
+}
+
+void crit_rope_neox_c(float *x, size_t n_head, uint32_t d, uint32_t n_rot, const float *cosv, const float *sinv) {
+    size_t half = n_rot / 2;
+    for (size_t h = 0; h < n_head; h++)
+        for (size_t i = 0; i < half; i++) rotate(x + h * d + i, x + h * d + half + i, cosv[i], sinv[i]);
+}
+
+void crit_silu_mul_c(const float *g, const float *u, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = (double)g[i], e = exp(-fabs(x)); /* e^-x would make -inf / inf of g = -inf */
+        double gate = x < 0 ? (e > 0 ? x * e : -0.0) / (1.0 + e) : x / (1.0 + e);
+        y[i] = (float)gate * u[i];
+    }
+}
+
+void crit_add_c(const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void crit_f32_to_f16_c(const float *x, uint16_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = crit_f16_bits(x[i]);
+}
+
+void crit_f16_to_f32_c(const uint16_t *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = crit_f16_value(x[i]);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Tier 1: text to tokens and back, chat, sampling: the public names of text/. */
+#include "critiprefill/critiprefill.h"
+
+#include "model/model.h"
+#include "text/chat.h"
+#include "text/sample.h"
+#include "text/vocab.h"
+
+static crit_status need_vocab(const crit_model *m, crit_error *err) {
+    return m->vocab ? CRIT_OK : crit_fail(err, CRIT_E_TOKENIZER, "%s", m->vocab_error.message);
+}
+
+crit_status crit_tokenize(const crit_model *m, const char *text, size_t len, unsigned flags, int32_t *ids, size_t cap,
+                          size_t *n, crit_error *err) {
+    if (!m || !n || (len && !text) || (cap && !ids)) return crit_fail(err, CRIT_E_ARG, "crit_tokenize: bad argument");
+    *n = 0;
+    crit_status st = need_vocab(m, err);
+    return st ? st : crit_vocab_tokenize(m->vocab, text, len, flags, ids, cap, n, err);
+}
+
+size_t crit_token_bytes(const crit_model *m, int32_t id, bool special, char *buf, size_t cap) {
+    return m && m->vocab ? crit_vocab_piece(m->vocab, id, special, buf, cap) : 0;
+}
+
+bool crit_token_ends(const crit_model *m, int32_t id) { return m && m->vocab && crit_vocab_is_eog(m->vocab, id); }

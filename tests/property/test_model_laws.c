@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/* Laws of the whole model through the public API, on synthetic models written here: logits agree with an independent
+ * double-precision pass, and chunk length, threads, cuts into calls, cancels and rewinds change no bit. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "critiprefill/critiprefill.h"
+#include "tiny/oracle.h"
+#include "tiny/tiny.h"
+
+static const char *model_path(void) {
+    static char path[512];
+    const char *dir = getenv("CRIT_TEST_TMP");
+    snprintf(path, sizeof path, "%s/laws-%ld.gguf", dir ? dir : P_tmpdir, (long)getpid());
+    return path;
+}
+
+static crit_model *open_model(const tiny_params *p) {
+    crit_error err;
+    crit_model *m = NULL;
+    assert_int_equal(tiny_write(model_path(), p), 0);
+    if (crit_model_open(&m, model_path(), NULL, &err)) fail_msg("%s", err.message);
+    return m;
+}
+
+static int32_t *tokens_of(uint32_t n, uint32_t n_vocab, uint64_t seed) {
+    int32_t *t = malloc(n * sizeof *t);
+    assert_non_null(t);
+    /* Repeats with a long period, so that some heads have something far away to find. */
+    for (uint32_t i = 0; i < n; i++) t[i] = i >= 900 && i % 7 ? t[i - 900] : (int32_t)(tiny_rand(&seed) % n_vocab);
+    return t;
+}
+
+typedef struct rows {
+    float *at;
+    uint32_t n_vocab, from, n, cancel_at;
+} rows;
+
+static int keep_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
+    rows *r = user;
+    assert_int_equal(n_vocab, r->n_vocab);
+    assert_int_equal(pos, r->from + r->n); /* ascending, none left out */
+    memcpy(r->at + (size_t)r->n++ * n_vocab, logits, n_vocab * sizeof *logits);
+    return 0;
+}
+
+static crit_session *session(const crit_model *m, crit_attn mode, uint32_t ub, uint32_t threads, float theta) {
+    crit_session_params p;
+    crit_session_params_init(&p);
+    p.n_ctx = 4096;
+    p.n_batch = ub;
+    p.n_threads = threads;
+    p.attn.mode = mode;
+    p.attn.theta = theta;
+    p.attn.threshold = 1024;
+    p.attn.budget_tok = theta == 0 ? 1 << 20 : 128;
+    crit_session *s = NULL;
+    crit_error err;
+    if (crit_session_open(&s, m, &p, &err)) fail_msg("%s", err.message);
+    return s;
+}
+
+static void prefill(crit_session *s, const int32_t *t, uint32_t n, bool more) {
+    crit_prefill_params p;
+    crit_prefill_params_init(&p);
+    p.more = more;
+    crit_error err;
+    if (crit_prefill(s, t, n, &p, &err)) fail_msg("%s", err.message);
+}
+
+/* Logits of all positions. */
+static float *all_rows(crit_session *s, const int32_t *t, uint32_t n, uint32_t n_vocab) {
+    rows r = {.at = malloc((size_t)n * n_vocab * sizeof(float)), .n_vocab = n_vocab};
+    assert_non_null(r.at);
+    crit_prefill_params p;
+    crit_prefill_params_init(&p);
+    p.on_logits = keep_row;
+    p.logits_user = &r;
+    crit_error err;
+    if (crit_prefill(s, t, n, &p, &err)) fail_msg("%s", err.message);
+    assert_int_equal(r.n, n);
+    return r.at;
+}
+
+static const struct {
+    const char *arch;
+    uint32_t n_head, n_kv_head, d_head, n_embd;
+} shapes[] = {{"llama", 2, 2, 64, 64}, {"qwen2", 3, 1, 64, 96}, {"qwen3", 8, 2, 128, 64}, {"llama", 7, 1, 64, 128}};
+
+static tiny_params tiny_of(size_t i, crit_type type) {
+    tiny_params p;
+    tiny_params_init(&p);
+    p.arch = shapes[i].arch;
+    p.n_head = shapes[i].n_head;
+    p.n_kv_head = shapes[i].n_kv_head;
+    p.d_head = shapes[i].d_head;
+    p.n_embd = shapes[i].n_embd;
+    p.n_layer = 3;
+    p.seed = 5 + i;
+    tiny_all_types(&p, type);
+    return p;
+}
+
+/* ---- against the oracle ---- */
+
+static void agrees_with_oracle(const tiny_params *p, double bound) {
+    enum { N = 203 };
+    crit_model *m = open_model(p);
+    int32_t *t = tokens_of(N, p->n_vocab, 3);
+    crit_session *s = session(m, CRIT_ATTN_DENSE, 128, 2, 1);
+    float *got = all_rows(s, t, N, p->n_vocab);
+    oracle *o = oracle_open(model_path());
+    assert_non_null(o);
+    double *want = malloc((size_t)N * p->n_vocab * sizeof *want), worst = 0;
+    oracle_opts opts = {.f16_kv = true};
+    oracle_logits(o, t, N, 0, &opts, want);
+    for (uint32_t i = 0; i < N; i++) {
+        double kl = oracle_kl(want + (size_t)i * p->n_vocab, got + (size_t)i * p->n_vocab, p->n_vocab);
+        if (!(kl <= worst)) worst = kl;
+    }
+    if (!(worst <= bound)) fail_msg("%s: KL %g from the oracle, bound %g", p->arch, worst, bound);
+    /* The last row by itself, and one decode step behind a shorter prompt, tell the same. */
+    crit_error err;
+    const float *last = crit_logits(s);
+    assert_non_null(last);
+    assert_true(oracle_kl(want + (size_t)(N - 1) * p->n_vocab, last, p->n_vocab) <= bound);
+    assert_int_equal(crit_session_rewind(s, N - 1, &err), CRIT_OK);
+    assert_null(crit_logits(s));
+    assert_int_equal(crit_decode(s, t[N - 1], &err), CRIT_OK);
+    assert_true(oracle_kl(want + (size_t)(N - 1) * p->n_vocab, crit_logits(s), p->n_vocab) <= bound);
+    oracle_close(o);
+    free(want);
+    free(got);
+    free(t);
+    crit_session_close(&s);
+    crit_model_close(&m);
+}
+
+static void logits_of_float_weights(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (tiny_rope rope = TINY_ROPE_NONE; rope <= TINY_ROPE_LLAMA3; rope++) {
+            tiny_params p = tiny_of(i, CRIT_T_F32);
+            p.rope = rope;
+            p.tied = rope & 1;
+            if (rope == TINY_ROPE_YARN) p.rope_attn = 0.9f;
+            if (rope == TINY_ROPE_LINEAR) p.n_rot = p.d_head / 2;
+            agrees_with_oracle(&p, 1e-6); /* f32 sums against double, f16 ties of K and V aside */
+        }
+}
+
+static void logits_of_quantised_weights(void **state) {
+    (void)state;
+    /* The oracle decodes the same weights; the activations we quantise to int8 per 32 (about 5e-3 a product) or 12 bits
+     * are the difference.  Random weights make logits a few units wide: KL is about half the squared error. */
+    static const crit_type types[] = {CRIT_T_F16, CRIT_T_Q8_0, CRIT_T_Q4_0, CRIT_T_Q4_1, CRIT_T_Q5_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        tiny_params p = tiny_of(1, types[i]);
+        agrees_with_oracle(&p, types[i] == CRIT_T_F16 ? 1e-6 : 2e-2);
+    }
+}
+
+/* ---- bits ---- */
+
+static void chunk_length_and_threads(void **state) {
+    (void)state;
+    static const crit_type types[] = {CRIT_T_Q4_0, CRIT_T_F32, CRIT_T_Q8_0, CRIT_T_Q5_0};
+    for (size_t i = 0; i < 4; i++) {
+        tiny_params p = tiny_of(i, types[i]);
+        crit_model *m = open_model(&p);
+        enum { N = 2309 };
+        int32_t *t = tokens_of(N, p.n_vocab, 9);
+        for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+            crit_session *s = session(m, (crit_attn)mode, 4096, 1, 1);
+            prefill(s, t, N, false);
+            float *ref = malloc(p.n_vocab * sizeof *ref);
+            memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            crit_stats st = {.struct_size = sizeof st};
+            assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
+            assert_true(mode == CRIT_ATTN_DENSE ? st.density == 1 : st.density < 0.98);
+            crit_session_close(&s);
+            static const struct {
+                uint32_t ub, threads;
+            } other[] = {{1, 2}, {384, 7}, {1000, 1}};
+            for (size_t j = 0; j < 3; j++) {
+                s = session(m, (crit_attn)mode, other[j].ub, other[j].threads, 1);
+                prefill(s, t, N, false);
+                assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+                crit_session_close(&s);
+            }
+            free(ref);
+        }
+        free(t);
+        crit_model_close(&m);
+    }
+}
+
+static void short_prompts(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(1, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    int32_t *t = tokens_of(600, p.n_vocab, 4);
+    static const uint32_t len[] = {1, 2, 31, 32, 33, 127, 128, 129, 511, 513};
+    for (size_t i = 0; i < sizeof len / sizeof *len; i++) {
+        crit_session *d = session(m, CRIT_ATTN_DENSE, 512, 1, 1);
+        prefill(d, t, len[i], false);
+        for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode += 2) {
+            crit_session *s = session(m, (crit_attn)mode, 256, 2, 1);
+            prefill(s, t, len[i], false);
+            assert_memory_equal(crit_logits(d), crit_logits(s), p.n_vocab * sizeof(float));
+            crit_session_close(&s);
+        }
+        crit_session_close(&d);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
+/* Two turns with decoding between; the first cut into calls in several ways. */
+static void turns(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(3, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    enum { A = 2100, B = 1500 };
+    int32_t *t = tokens_of(A + B, p.n_vocab, 8);
+    static const uint32_t cuts[][4] = {{A, 0}, {1, A - 1, 0}, {700, 700, 700, 0}, {1999, 100, 1, 0}};
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        float *ref = malloc(p.n_vocab * sizeof *ref);
+        for (size_t c = 0; c < 4; c++) {
+            crit_session *s = session(m, (crit_attn)mode, c ? 256 : 1024, 1 + (uint32_t)c, 1);
+            uint32_t at = 0;
+            for (size_t i = 0; at < A; at += cuts[c][i++]) {
+                prefill(s, t + at, cuts[c][i], at + cuts[c][i] < A);
+                assert_int_equal(crit_session_n_past(s), at + cuts[c][i]);
+            }
+            for (uint32_t i = 0; i < 5; i++) assert_int_equal(crit_decode(s, t[A + i], NULL), CRIT_OK);
+            prefill(s, t + A + 5, B - 5, false);
+            if (c == 0) memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            else assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            crit_session_close(&s);
+        }
+        free(ref);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
+/* With a budget that keeps everything every rule is dense, and two turns are one long prompt, to the bit. */
+static void full_budget(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(0, CRIT_T_Q4_1);
+    crit_model *m = open_model(&p);
+    enum { A = 1733, B = 900 };
+    int32_t *t = tokens_of(A + B, p.n_vocab, 12);
+    crit_session *d = session(m, CRIT_ATTN_DENSE, 512, 2, 1);
+    prefill(d, t, A + B, false);
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        crit_session *s = session(m, (crit_attn)mode, 640, 1, 0);
+        prefill(s, t, A, false);
+        prefill(s, t + A, B, false);
+        assert_memory_equal(crit_logits(d), crit_logits(s), p.n_vocab * sizeof(float));
+        crit_stats st = {.struct_size = sizeof st};
+        assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
+        assert_true(fabs(st.density - 1) < 1e-9);
+        crit_session_close(&s);
+    }
+    crit_session_close(&d);
+    free(t);
+    crit_model_close(&m);
+}
+
+/* A token changes no row before it. */
+static void causality(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(1, CRIT_T_Q8_0);
+    crit_model *m = open_model(&p);
+    enum { N = 1900, AT = 1675 };
+    int32_t *t = tokens_of(N, p.n_vocab, 21);
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        crit_session *s = session(m, (crit_attn)mode, 512, 2, 1);
+        float *a = all_rows(s, t, N, p.n_vocab);
+        int32_t old = t[AT];
+        t[AT] = (old + 1) % (int32_t)p.n_vocab;
+        assert_int_equal(crit_session_rewind(s, 0, NULL), CRIT_OK);
+        float *b = all_rows(s, t, N, p.n_vocab);
+        t[AT] = old;
+        uint32_t unit = mode == CRIT_ATTN_DENSE ? 1 : mode == CRIT_ATTN_PAPER ? 512 : 128; /* a tile shares one list */
+        assert_memory_equal(a, b, (size_t)(AT / unit * unit) * p.n_vocab * sizeof *a);
+        assert_memory_not_equal(a + (size_t)AT * p.n_vocab, b + (size_t)AT * p.n_vocab, p.n_vocab * sizeof *a);
+        free(a);
+        free(b);
+        crit_session_close(&s);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
+/* ---- cancel, failure, rewind ---- */
+
+typedef struct stopper {
+    int calls, stop_at;
+    double last;
+} stopper;
+
+static int stop(void *user, double done, uint32_t total) {
+    stopper *s = user;
+    assert_true(done > s->last && done <= total); /* progress only moves forward */
+    s->last = done;
+    return ++s->calls == s->stop_at;
+}
+
+static void cancel_and_rewind(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(3, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    enum { A = 1400, B = 1300 };
+    int32_t *t = tokens_of(A + B, p.n_vocab, 31);
+    crit_session *ref = session(m, CRIT_ATTN_CRITI, 256, 1, 1), *s = session(m, CRIT_ATTN_CRITI, 256, 2, 1);
+    prefill(ref, t, A, false);
+    float *after_a = malloc(p.n_vocab * sizeof *after_a);
+    memcpy(after_a, crit_logits(ref), p.n_vocab * sizeof *after_a);
+    prefill(ref, t + A, B, false);
+
+    prefill(s, t, A, false);
+    crit_error err;
+    for (int at = 1; at < 16; at += 5) {
+        stopper st = {.stop_at = at};
+        crit_prefill_params pp;
+        crit_prefill_params_init(&pp);
+        pp.progress = stop;
+        pp.progress_user = &st;
+        assert_int_equal(crit_prefill(s, t + A, B, &pp, &err), CRIT_E_CANCELLED);
+        assert_int_equal(crit_session_n_past(s), A);
+        assert_non_null(crit_logits(s));
+        assert_memory_equal(after_a, crit_logits(s), p.n_vocab * sizeof *after_a);
+    }
+    t[A + 7] = -1;
+    assert_int_equal(crit_prefill(s, t + A, B, NULL, &err), CRIT_E_ARG);
+    t[A + 7] = 5;
+    assert_int_equal(crit_prefill(s, t, 4000, NULL, &err), CRIT_E_CONTEXT);
+    assert_int_equal(crit_prefill(s, t, 0, NULL, &err), CRIT_E_ARG);
+    assert_int_equal(crit_session_n_past(s), A);
+
+    /* The reference read the original token; rewind both and read the same. */
+    assert_int_equal(crit_session_rewind(ref, A, &err), CRIT_OK);
+    prefill(ref, t + A, B, false);
+    prefill(s, t + A, 300, true);
+    assert_int_equal(crit_decode(s, 1, &err), CRIT_E_STATE);
+    assert_int_equal(crit_session_rewind(s, 0, &err), CRIT_E_STATE);
+    prefill(s, t + A + 300, B - 300, false);
+    assert_memory_equal(crit_logits(ref), crit_logits(s), p.n_vocab * sizeof(float));
+
+    assert_int_equal(crit_session_rewind(s, 0, &err), CRIT_OK);
+    assert_int_equal(crit_session_rewind(s, 1, &err), CRIT_E_ARG);
+    prefill(s, t, A, false);
+    assert_memory_equal(after_a, crit_logits(s), p.n_vocab * sizeof *after_a);
+    free(after_a);
+    free(t);
+    crit_session_close(&ref);
+    crit_session_close(&s);
+    crit_model_close(&m);
+}
+
+static void nan_weights_are_named(void **state) {
+    (void)state;
+    static const char *const names[] = {"blk.1.ffn_up.weight", "blk.0.attn_k.weight", "output_norm.weight"};
+    for (size_t i = 0; i < 3; i++) {
+        tiny_params p = tiny_of(0, CRIT_T_Q4_0);
+        p.nan_tensor = names[i];
+        assert_int_equal(tiny_write(model_path(), &p), 0);
+        crit_model *m = NULL;
+        crit_error err;
+        crit_status st = crit_model_open(&m, model_path(), NULL, &err);
+        if (!st) {
+            int32_t t[40] = {1, 2, 3, 4, 5};
+            crit_session *s = session(m, CRIT_ATTN_CRITI, 512, 1, 1);
+            st = crit_prefill(s, t, 40, NULL, &err);
+            assert_null(crit_logits(s));
+            crit_session_close(&s);
+            crit_model_close(&m);
+        }
+        assert_int_equal(st, CRIT_E_VALUE);
+        assert_non_null(strstr(err.message, names[i]));
+    }
+}
+
+static void limits(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(0, CRIT_T_F32);
+    p.n_swa = 256;
+    crit_model *m = open_model(&p);
+    crit_session *s = NULL;
+    crit_error err;
+    crit_session_params sp;
+    crit_session_params_init(&sp);
+    sp.n_ctx = 512;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_CONTEXT); /* beyond the sliding window */
+    sp.n_ctx = 256;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_OK);
+    crit_session_close(&s);
+    sp.n_batch = 0;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
+    sp.n_batch = 512;
+    sp.attn.theta = NAN;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
+    crit_model_close(&m);
+    tiny_params q = tiny_of(0, CRIT_T_F32);
+    m = open_model(&q);
+    crit_session_params_init(&sp);
+    sp.n_ctx = 1u << 30;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_NOMEM); /* the estimate comes first */
+    assert_null(s);
+    crit_model_close(&m);
+}
+
+static int tidy(void **state) {
+    (void)state;
+    return remove(model_path());
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_of_float_weights), cmocka_unit_test(logits_of_quantised_weights),
+        cmocka_unit_test(chunk_length_and_threads), cmocka_unit_test(short_prompts),
+        cmocka_unit_test(turns),                   cmocka_unit_test(full_budget),
+        cmocka_unit_test(causality),               cmocka_unit_test(cancel_and_rewind),
+        cmocka_unit_test(nan_weights_are_named),   cmocka_unit_test(limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, tidy);
+}
