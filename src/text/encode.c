@@ -37,7 +37,7 @@ crit_status crit_vocab_tokenize(const crit_vocab *v, const char *text, size_t le
 size_t crit_vocab_piece(const crit_vocab *v, int32_t id, bool special, char *buf, size_t cap) {
     if (id < 0 || (uint32_t)id >= v->n_token) return 0;
     uint8_t kind = v->kind[id];
-    if ((kind == CRIT_TOKEN_CONTROL || kind == CRIT_TOKEN_UNKNOWN) && !special) return 0;
+    if (kind == CRIT_TOKEN_UNUSED || ((kind == CRIT_TOKEN_CONTROL || kind == CRIT_TOKEN_UNKNOWN) && !special)) return 0;
     crit_text t = crit_vocab_text(v, id);
     if (v->bpe || kind == CRIT_TOKEN_CONTROL || kind == CRIT_TOKEN_UNKNOWN || kind == CRIT_TOKEN_USER) {
         if (cap && t.len) memcpy(buf, t.ptr, t.len < cap ? t.len : cap);

@@ -30,11 +30,11 @@ typedef struct family {
 
 static const family families[] = {
     {{"[" P "$+<=>^~|]+", GPT2, "[" N "]+", "[0-9][0-9][0-9]"}, false, false, "default "},
-    {{GPT2}, false, false, "gpt-2 gpt2 phi-2 roberta-bpe "},
-    {{"[" N "]", GPT2}, false, false, "smollm starcoder refact command-r codeshell exaone "},
-    {{CL100K("{1,3}")}, true, true, "llama-bpe llama3 llama-v3 "},
+    {{GPT2}, false, false, "gpt-2 phi-2 roberta-bpe olmo "},
+    {{"[" N "]", GPT2}, false, false, "smollm starcoder refact command-r codeshell exaone minerva-7b "},
+    {{CL100K("{1,3}")}, true, true, "llama-bpe llama3 llama-v3 falcon3 pixtral "},
     {{CL100K("{1,3}")}, false, false, "dbrx smaug-bpe "},
-    {{CL100K("")}, false, false, "qwen2 deepseek-r1-qwen stablelm2 "},
+    {{CL100K("")}, false, false, "qwen2 deepseek-r1-qwen stablelm2 megrez "},
 };
 
 struct crit_pretok {

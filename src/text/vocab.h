@@ -63,7 +63,7 @@ crit_text crit_vocab_text(const crit_vocab *v, int32_t id); /* as stored; empty 
 crit_status crit_vocab_tokenize(const crit_vocab *v, const char *text, size_t len, unsigned flags, int32_t *ids,
                                 size_t cap, size_t *n, crit_error *err);
 /* As crit_token_bytes: the length of the token's bytes, of which at most cap are written.  Control and unknown tokens
- * are empty unless special; a "llama" piece keeps its leading blank. */
+ * are empty unless special, unused ones always; a "llama" piece keeps its leading blank. */
 size_t crit_vocab_piece(const crit_vocab *v, int32_t id, bool special, char *buf, size_t cap);
 
 #endif
