@@ -26,6 +26,16 @@ const char *crit_status_str(crit_status status) {
     return "unknown status";
 }
 
+/* Length of the well-formed UTF-8 sequence at c, 0 when there is none. */
+static size_t utf8_len(const unsigned char *c) {
+    size_t n = *c < 0x80 ? 1 : *c >= 0xc2 && *c < 0xe0 ? 2 : (*c & 0xf0) == 0xe0 ? 3 : *c >= 0xf0 && *c < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((c[i] & 0xc0) != 0x80) return 0; /* the NUL at the end too */
+    if (n == 3 && ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f))) return 0;
+    if (n == 4 && ((*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))) return 0;
+    return n;
+}
+
 crit_status crit_fail(crit_error *err, crit_status code, const char *fmt, ...) {
     if (!err) return code;
     err->code = code;
@@ -33,8 +43,11 @@ crit_status crit_fail(crit_error *err, crit_status code, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(err->message, sizeof err->message, fmt, ap);
     va_end(ap);
-    /* Names come from files: one line, whatever they hold. */
-    for (char *c = err->message; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    /* Names come from files: one line of valid text, whatever they hold. */
+    for (unsigned char *c = (unsigned char *)err->message; *c;) {
+        size_t n = utf8_len(c);
+        if (n == 0 || *c < 0x20 || *c == 0x7f) *c = '?', n = 1;
+        c += n;
+    }
     return code;
 }

@@ -97,7 +97,7 @@ crit_status crit_model_get_info(const crit_model *m, crit_model_info *info) {
         .name = m->name,
         .cpu = crit_cpu_level_name(m->kernels.cpu),
         .tokenizer = m->vocab ? crit_vocab_describe(m->vocab) : "",
-        .chat = m->vocab ? crit_chat_family_name(crit_vocab_chat_family(m->vocab)) : "",
+        .chat = m->vocab ? crit_chat_family_name(crit_chat_recognise(crit_vocab_chat_template(m->vocab))) : "",
         .rope = m->rope_text,
         .n_layer = c->n_layer,
         .n_head = c->n_head,

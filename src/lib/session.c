@@ -264,8 +264,8 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             .attend_ms = (double)s->fwd.plan.attend_ns * 1e-6,
             .gemm_ms = (double)f->gemm_ns * 1e-6,
             .density = f->pairs_causal > 0 ? f->pairs / f->pairs_causal : 1,
-            .mass_measured = NAN,
-            .peak_recall_measured = NAN,
+            .mass_measured = (double)NAN,
+            .peak_recall_measured = (double)NAN,
         };
     }
     return CRIT_OK;

@@ -71,8 +71,10 @@ static void read_rope(reader *r, crit_config *c) {
             r->st = crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported (linear, llama3, yarn)",
                               gguf_path(r->g), (int)(type.len > 32 ? 32 : type.len), type.ptr);
         c->rope_factor = get_f64(r, "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
-    } else if (gguf_has(r->g, key_of(r, "rope.scale_linear", key))) { /* files of 2023 */
-        c->rope_factor = get_f64(r, "rope.scale_linear", false, 1.0, 1e-3, 1e6);
+    } else if (!gguf_has(r->g, key_of(r, "rope.scaling.type", key))) {
+        /* A factor without a kind is linear; files of 2023 call it scale_linear. */
+        bool old = gguf_has(r->g, key_of(r, "rope.scale_linear", key));
+        c->rope_factor = get_f64(r, old ? "rope.scale_linear" : "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
         if (c->rope_factor != 1.0) c->rope = CRIT_ROPE_LINEAR;
     }
     c->yarn_ctx = get_f64(r, "rope.scaling.original_context_length", false, c->n_ctx_train ? c->n_ctx_train : 8192, 1, 1e9);

@@ -79,8 +79,10 @@ bool crit_strtab_add(crit_strtab *t, const char *s, size_t len, bool hidden) {
     t->off[++t->n] = (uint32_t)t->n_bytes;
     if (!hidden) {
         uint32_t *slot = probe(t, t->bytes + t->off[t->n - 1], len);
-        if (!*slot) t->n_found++;
-        *slot = t->n;
+        if (!*slot) {
+            *slot = t->n;
+            t->n_found++;
+        }
     }
     return true;
 }

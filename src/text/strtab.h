@@ -2,7 +2,7 @@
 /* Byte strings numbered in the order they were added, with look-up by content.
  *
  * A string may be stored without being found (hidden), as tokens that text cannot spell are.  Of equal strings the one
- * added last is found.  Constant after the last add; then safe to read from any thread. */
+ * added first is found.  Constant after the last add; then safe to read from any thread. */
 #ifndef CRIT_TEXT_STRTAB_H
 #define CRIT_TEXT_STRTAB_H
 

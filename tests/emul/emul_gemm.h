@@ -17,7 +17,8 @@ typedef struct emul_f512 {
     float v[16];
 } emul_f512;
 
-#define EMUL static inline __attribute__((unused))
+/* Never inlined, nor is the tile: one instance with variables for its constants, or compiling takes minutes. */
+#define EMUL static __attribute__((noinline, unused))
 #define EACH for (int i = 0; i < 16; i++)
 
 EMUL emul_i512 emul_set1_i32(int x) {
@@ -107,5 +108,6 @@ EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
 #define _mm512_dpwssd_epi32 emul_dpwssd
 #define _mm256_dpbusd_epi32 emul_dpbusd_256
 #define KEEP_V(v) ((void)(v))
+#define TILE_FN static __attribute__((noinline))
 
 #endif

@@ -12,6 +12,7 @@
 
 #ifndef KEEP_V /* tests/emul has structs for vectors */
 #define KEEP_V(v) __asm__("" : "+v"(v))
+#define TILE_FN CRIT_AI
 #endif
 
 enum { GROUPS = 16, MR = 6, WIDTH = 2 * CRIT_GEMM_NR };
@@ -121,7 +122,7 @@ CRIT_AI __m512 bcast_512ps(const uint8_t *p) {
         if (NP > 1) _mm512_storeu_ps(w->c + 16 * (MR + r), d##r);          \
     }
 
-CRIT_AI void tile(const int NR, const int NP, const int SHIFT, const int MIN, const int HALVES, scratch_vnni *w,
+TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, const int HALVES, scratch_vnni *w,
                   const uint8_t *a, size_t row_bytes, size_t ng) {
     const __m512i z = _mm512_setzero_si512(), offset = _mm512_set1_epi16((short)-(1 << SHIFT));
     __m512 c0 = _mm512_set1_ps(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
