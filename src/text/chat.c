@@ -1,157 +1,286 @@
 /* SPDX-License-Identifier: MIT */
-/* The chat families and their layouts (contract: chat.h).  Each layout is what the family's template text spells out. */
-#include "text/chat.h"
-
+/* See chat.h: recognising a family and writing its messages. */
 #include <string.h>
 
-static const char *const names[] = {"", "chatml", "llama-2", "llama-3", "mistral", "zephyr"};
+#include "text/chat.h"
 
-static const char *find(crit_text t, const char *what) {
-    size_t n = strlen(what);
-    return t.len < n ? NULL : memmem(t.ptr, t.len, what, n);
+/* ---- families ---- */
+
+/* Relatives that do more than the family's frame are left to the refusal: reasoning modes, tools in every prompt. */
+static bool plain_chatml(crit_text t) {
+    if (crit_text_has(t, "<|im_sep|>")) return false;
+    /* Qwen3's reply is the plain one unless thinking is switched off, which nothing here can ask for. */
+    return !crit_text_has(t, "<think>") || crit_text_has(t, "enable_thinking is defined and enable_thinking is false");
+}
+
+static bool plain_llama3(crit_text t) {
+    return !crit_text_has(t, ">>>") &&
+           crit_text_has(t, "Cutting Knowledge Date: ") == crit_text_has(t, "Today Date: \"");
 }
 
 crit_chat_family crit_chat_recognise(crit_text t) {
-    if (find(t, "<|im_start|>")) return CRIT_CHAT_CHATML;
-    if (find(t, "<|start_header_id|>")) return CRIT_CHAT_LLAMA3;
-    if (find(t, "[INST]")) return find(t, "<<SYS>>") ? CRIT_CHAT_LLAMA2 : CRIT_CHAT_MISTRAL;
-    if (find(t, "<|user|>") && find(t, "<|assistant|>")) return CRIT_CHAT_ZEPHYR;
+    if (crit_text_has(t, "<|im_start|>")) return plain_chatml(t) ? CRIT_CHAT_CHATML : CRIT_CHAT_NONE;
+    if (crit_text_has(t, "<|start_header_id|>")) return plain_llama3(t) ? CRIT_CHAT_LLAMA3 : CRIT_CHAT_NONE;
+    if (crit_text_has(t, "[SYSTEM_PROMPT]")) return CRIT_CHAT_NONE;
+    if (crit_text_has(t, "[INST]")) return crit_text_has(t, "<<SYS>>") ? CRIT_CHAT_LLAMA2 : CRIT_CHAT_MISTRAL;
+    if (crit_text_has(t, "<|user|>") && crit_text_has(t, "<|assistant|>") && crit_text_has(t, "eos_token") &&
+        !crit_text_has(t, "<|end|>") && !crit_text_has(t, "[gMASK]"))
+        return CRIT_CHAT_ZEPHYR;
     return CRIT_CHAT_NONE;
 }
 
-const char *crit_chat_family_name(crit_chat_family f) { return names[f]; }
+const char *crit_chat_family_name(crit_chat_family family) {
+    static const char *const names[] = {"", "chatml", "llama-2", "llama-3", "mistral", "zephyr"};
+    return (unsigned)family < sizeof names / sizeof *names ? names[family] : "";
+}
 
-/* Counts everything, keeps what fits. */
-typedef struct out {
+crit_chat_family crit_vocab_chat_family(const crit_vocab *v) { return crit_chat_recognise(crit_vocab_chat_template(v)); }
+
+/* ---- output ---- */
+
+typedef struct writer {
     char *buf;
     size_t cap, n;
-} out;
+    crit_text tmpl, bos, eos;
+} writer;
 
-static void put_n(out *o, const char *s, size_t len) {
-    for (size_t i = 0; i < len; i++, o->n++)
-        if (o->n < o->cap) o->buf[o->n] = s[i];
+static void put(writer *w, crit_text t) {
+    if (t.len && w->n < w->cap) memcpy(w->buf + w->n, t.ptr, t.len < w->cap - w->n ? t.len : w->cap - w->n);
+    w->n += t.len;
 }
-static void put(out *o, const char *s) { put_n(o, s, strlen(s)); }
+static crit_text text_of(const char *s) { return (crit_text){s, strlen(s)}; }
+static void puts_(writer *w, const char *s) { put(w, text_of(s)); }
 
-static bool blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
-static void put_trimmed(out *o, const char *s) {
-    size_t n = strlen(s);
-    while (n && blank(s[n - 1])) n--;
-    while (n && blank(*s)) s++, n--;
-    put_n(o, s, n);
-}
-
-/* The system text a ChatML template writes when the messages bring none: a literal between the system header and the end
- * mark.  What looks like an expression (quotes, braces) is none. */
-static void put_default_system(out *o, crit_text t) {
-    static const char head[] = "<|im_start|>system", end[] = "<|im_end|>";
-    for (const char *p; (p = find(t, head));) {
-        p += sizeof head - 1;
-        t = (crit_text){p, t.len - (size_t)(p - t.ptr)};
-        const char *stop = find(t, end);
-        size_t skip = t.len >= 1 && *p == '\n' ? 1 : t.len >= 2 && p[0] == '\\' && p[1] == 'n' ? 2 : 0;
-        if (!stop || !skip) continue;
-        size_t n = (size_t)(stop - p) - skip;
-        if (n == 0 || memchr(p, '\'', (size_t)(stop - p)) || memchr(p, '{', (size_t)(stop - p)) || memchr(p, '"', (size_t)(stop - p))) continue;
-        put(o, "<|im_start|>system\n");
-        for (const char *c = p + skip; c < stop; c++) {
-            bool newline = *c == '\\' && c + 1 < stop && c[1] == 'n';
-            put_n(o, newline ? "\n" : c, 1);
-            c += newline;
+/* A literal without its backslashes. */
+static void put_unescaped(writer *w, crit_text t, bool quoted) {
+    for (size_t i = 0; i < t.len; i++) {
+        char c = t.ptr[i];
+        if (quoted && c == '\\' && i + 1 < t.len) {
+            c = t.ptr[++i];
+            c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
         }
-        put(o, "<|im_end|>\n");
+        put(w, (crit_text){&c, 1});
+    }
+}
+
+static bool blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+enum { KEEP = 0, TRIM_START = 1, TRIM_END = 2, TRIM = 3 };
+
+static crit_text content(const crit_message *m, unsigned trim) {
+    crit_text t = text_of(m->content);
+    for (; (trim & TRIM_START) && t.len && blank(t.ptr[0]); t.ptr++) t.len--;
+    while ((trim & TRIM_END) && t.len && blank(t.ptr[t.len - 1])) t.len--;
+    return t;
+}
+
+static bool role_is(const crit_message *m, const char *role) { return !strcmp(m->role, role); }
+
+static unsigned template_trims(crit_text t) {
+    return crit_text_has(t, "| trim") || crit_text_has(t, "|trim") || crit_text_has(t, ".strip()") ? TRIM : KEEP;
+}
+
+/* First literal that begins with start and, after that, holds part. */
+static bool find_literal(crit_text t, const char *start, const char *part, crit_text *lit, bool *quoted) {
+    crit_chat_cursor c = {0};
+    while (crit_chat_literal(t, &c, lit, quoted)) {
+        const char *s = memmem(lit->ptr, lit->len, start, strlen(start));
+        if (!s || (*quoted && s != lit->ptr)) continue;
+        lit->len -= (size_t)(s - lit->ptr);
+        lit->ptr = s;
+        if (crit_text_has((crit_text){s + strlen(start), lit->len - strlen(start)}, part)) return true;
+    }
+    return false;
+}
+
+/* ---- chatml: <|im_start|>role\ncontent<|im_end|>\n ---- */
+
+/* The system text for conversations that bring none. */
+static void default_system(writer *w) {
+    static const char open[] = "<|im_start|>system", close[] = "<|im_end|>";
+    crit_text lit;
+    bool quoted;
+    if (find_literal(w->tmpl, open, close, &lit, &quoted)) {
+        const char *end = memmem(lit.ptr, lit.len, close, strlen(close));
+        put_unescaped(w, (crit_text){lit.ptr, (size_t)(end - lit.ptr)}, quoted);
+        puts_(w, "<|im_end|>\n");
         return;
     }
+    lit = crit_chat_assigned(w->tmpl, "system_message");
+    if (!lit.len) return;
+    puts_(w, "<|im_start|>system\n");
+    put_unescaped(w, lit, true);
+    puts_(w, "<|im_end|>\n");
 }
 
-static bool is(const crit_message *m, const char *role) { return strcmp(m->role, role) == 0; }
-
-static void chatml(out *o, crit_text tmpl, const crit_message *msg, size_t n, bool reply) {
-    if (n && !is(&msg[0], "system")) put_default_system(o, tmpl);
-    for (size_t i = 0; i < n; i++) {
-        put(o, "<|im_start|>");
-        put(o, msg[i].role);
-        put(o, "\n");
-        put(o, msg[i].content);
-        put(o, "<|im_end|>\n");
-    }
-    if (reply) put(o, "<|im_start|>assistant\n");
-}
-
-static void llama3(out *o, const crit_message *msg, size_t n, bool reply) {
-    for (size_t i = 0; i < n; i++) {
-        put(o, "<|start_header_id|>");
-        put(o, msg[i].role);
-        put(o, "<|end_header_id|>\n\n");
-        put_trimmed(o, msg[i].content);
-        put(o, "<|eot_id|>");
-    }
-    if (reply) put(o, "<|start_header_id|>assistant<|end_header_id|>\n\n");
-}
-
-static void zephyr(out *o, crit_text eos, const crit_message *msg, size_t n, bool reply) {
-    for (size_t i = 0; i < n; i++) {
-        put(o, "<|");
-        put(o, msg[i].role);
-        put(o, "|>\n");
-        put(o, msg[i].content);
-        put_n(o, eos.ptr, eos.len);
-        put(o, "\n");
-    }
-    if (reply) put(o, "<|assistant|>\n");
-}
-
-/* Llama 2 and Mistral: the system text goes into the first user's turn. */
-static void inst(out *o, bool llama2, crit_text tmpl, crit_text bos, crit_text eos, const crit_message *msg, size_t n) {
-    bool open = llama2 || find(tmpl, "[INST] "), close = llama2 || find(tmpl, " [/INST]");
-    const char *system = NULL;
-    for (size_t i = 0; i < n; i++) {
-        if (is(&msg[i], "system")) {
-            system = msg[i].content;
-            continue;
-        }
-        if (is(&msg[i], "assistant")) {
-            if (llama2) put(o, " ");
-            put_trimmed(o, msg[i].content);
-            if (llama2) put(o, " ");
-            put_n(o, eos.ptr, eos.len);
-            if (llama2 && i + 1 < n) put_n(o, bos.ptr, bos.len);
-            continue;
-        }
-        put(o, open ? "[INST] " : "[INST]");
-        if (system) {
-            if (llama2) put(o, "<<SYS>>\n");
-            put(o, system);
-            put(o, llama2 ? "\n<</SYS>>\n\n" : "\n\n");
-            system = NULL;
-        }
-        put_trimmed(o, msg[i].content);
-        put(o, close ? " [/INST]" : "[/INST]");
-    }
-}
-
-crit_status crit_chat_write(const crit_vocab *v, const crit_message *msg, size_t n_msg, bool add_reply, char *buf, size_t cap,
-                            size_t *n, crit_error *err) {
-    crit_text tmpl = crit_vocab_chat_template(v);
-    crit_chat_family f = crit_chat_recognise(tmpl);
-    *n = 0;
-    if (f == CRIT_CHAT_NONE)
-        return crit_fail(err, CRIT_E_CHAT, tmpl.len ? "the model's chat template is of no known family; it begins '%.*s'"
-                                                    : "the model has no chat template%.*s",
-                         (int)(tmpl.len > 60 ? 60 : tmpl.len), tmpl.ptr);
+static void write_chatml(writer *w, const crit_message *msg, size_t n_msg, bool add_reply) {
+    unsigned trim = crit_text_has(w->tmpl, "message['content'] | trim") ||
+                            crit_text_has(w->tmpl, "message['content']|trim") ? TRIM : KEEP;
+    if (!role_is(&msg[0], "system")) default_system(w);
     for (size_t i = 0; i < n_msg; i++) {
-        if (!msg[i].role || !msg[i].content) return crit_fail(err, CRIT_E_ARG, "message %zu has no role or no content", i);
-        if (!is(&msg[i], "system") && !is(&msg[i], "user") && !is(&msg[i], "assistant"))
-            return crit_fail(err, CRIT_E_ARG, "message %zu has role '%.32s' (system, user, assistant)", i, msg[i].role);
+        puts_(w, "<|im_start|>");
+        puts_(w, msg[i].role);
+        puts_(w, "\n");
+        put(w, content(&msg[i], trim));
+        puts_(w, "<|im_end|>\n");
     }
-    out o = {buf, cap ? cap - 1 : 0, 0};
-    crit_text bos = crit_vocab_text(v, crit_vocab_bos(v)), eos = crit_vocab_text(v, crit_vocab_eos(v));
-    if (f == CRIT_CHAT_CHATML) chatml(&o, tmpl, msg, n_msg, add_reply);
-    else if (f == CRIT_CHAT_LLAMA3) llama3(&o, msg, n_msg, add_reply);
-    else if (f == CRIT_CHAT_ZEPHYR) zephyr(&o, eos, msg, n_msg, add_reply);
-    else inst(&o, f == CRIT_CHAT_LLAMA2, tmpl, bos, eos, msg, n_msg);
-    if (cap) buf[o.n < cap - 1 ? o.n : cap - 1] = 0;
-    *n = o.n;
-    return o.n < cap ? CRIT_OK : CRIT_E_SPACE;
+    if (add_reply) puts_(w, "<|im_start|>assistant\n");
+}
+
+/* ---- llama-3 ---- */
+
+static void llama3_header(writer *w, const char *role) {
+    puts_(w, "<|start_header_id|>");
+    puts_(w, role);
+    puts_(w, "<|end_header_id|>\n\n");
+}
+
+static void write_llama3(writer *w, const crit_message *msg, size_t n_msg, bool add_reply) {
+    unsigned trim = template_trims(w->tmpl);
+    bool quoted;
+    size_t i = 0;
+    crit_text lit;
+    /* From 3.1 on a system turn with two dates is always there. */
+    if (find_literal(w->tmpl, "Cutting Knowledge Date: ", "", &lit, &quoted)) {
+        llama3_header(w, "system");
+        put_unescaped(w, lit, quoted);
+        puts_(w, "Today Date: ");
+        put_unescaped(w, crit_chat_assigned(w->tmpl, "date_string"), true);
+        puts_(w, "\n\n");
+        if (role_is(&msg[0], "system")) put(w, content(&msg[i++], trim));
+        puts_(w, "<|eot_id|>");
+    }
+    for (; i < n_msg; i++) {
+        llama3_header(w, msg[i].role);
+        put(w, content(&msg[i], trim));
+        puts_(w, "<|eot_id|>");
+    }
+    if (add_reply) llama3_header(w, "assistant");
+}
+
+/* ---- llama-2 ---- */
+
+static void write_llama2(writer *w, const crit_message *msg, size_t n_msg) {
+    unsigned trim = template_trims(w->tmpl);
+    bool system = role_is(&msg[0], "system");
+    for (size_t i = system; i < n_msg; i++) {
+        if (role_is(&msg[i], "assistant")) {
+            puts_(w, " ");
+            put(w, content(&msg[i], trim));
+            puts_(w, " ");
+            put(w, w->eos);
+            continue;
+        }
+        /* BOS before the first turn is written by the caller. */
+        if (i > system) put(w, w->bos);
+        puts_(w, "[INST] ");
+        if (system && i == 1) {
+            puts_(w, "<<SYS>>\n");
+            put(w, content(&msg[0], KEEP));
+            puts_(w, "\n<</SYS>>\n\n");
+        }
+        put(w, content(&msg[i], system && i == 1 ? trim & TRIM_END : trim)); /* system and user text are trimmed as one */
+        puts_(w, " [/INST]");
+    }
+}
+
+/* ---- mistral ---- */
+
+static void write_mistral(writer *w, const crit_message *msg, size_t n_msg) {
+    crit_text open, close, t = w->tmpl;
+    bool q_open, q_close, system = role_is(&msg[0], "system");
+    /* The versions differ in the blanks around the marks. */
+    if (!find_literal(t, " [INST]", "", &open, &q_open) && !find_literal(t, "[INST]", "", &open, &q_open))
+        open = text_of("[INST] ");
+    if (!find_literal(t, " [/INST]", "", &close, &q_close)) close = text_of("[/INST]");
+    open.len = (open.ptr[0] == ' ') + 6 + (open.len > 6u + (open.ptr[0] == ' ') && open.ptr[6 + (open.ptr[0] == ' ')] == ' ');
+    close.len = (close.ptr[0] == ' ') + 7;
+    bool reply_blank = crit_text_has(t, "\" \" + ") || crit_text_has(t, "' ' + ");
+    bool eos_blank = crit_text_has(t, "eos_token + ' '") || crit_text_has(t, "eos_token+ ' '");
+    size_t with_system = system; /* the user turn that carries the system text */
+    if (system && crit_text_has(t, "loop.last and system_message"))
+        for (size_t i = 1; i < n_msg; i++)
+            if (role_is(&msg[i], "user")) with_system = i;
+    for (size_t i = system; i < n_msg; i++) {
+        if (role_is(&msg[i], "assistant")) {
+            if (reply_blank) puts_(w, " ");
+            put(w, content(&msg[i], template_trims(t)));
+            put(w, w->eos);
+            if (eos_blank) puts_(w, " ");
+            continue;
+        }
+        put(w, open);
+        if (system && i == with_system) {
+            put(w, content(&msg[0], KEEP));
+            puts_(w, "\n\n");
+        }
+        put(w, content(&msg[i], KEEP));
+        put(w, close);
+    }
+}
+
+/* ---- zephyr, TinyLlama ---- */
+
+static void write_zephyr(writer *w, const crit_message *msg, size_t n_msg, bool add_reply) {
+    unsigned trim = template_trims(w->tmpl);
+    for (size_t i = 0; i < n_msg; i++) {
+        puts_(w, "<|");
+        puts_(w, msg[i].role);
+        puts_(w, "|>\n");
+        put(w, content(&msg[i], trim));
+        put(w, w->eos);
+        puts_(w, "\n");
+    }
+    if (add_reply) puts_(w, "<|assistant|>\n");
+}
+
+/* ---- all ---- */
+
+static crit_status check(const crit_vocab *v, crit_chat_family family, const crit_message *msg, size_t n_msg,
+                         crit_error *err) {
+    crit_text t = crit_vocab_chat_template(v);
+    if (!t.len) return crit_fail(err, CRIT_E_CHAT, "the model has no chat template");
+    if (family == CRIT_CHAT_NONE)
+        return crit_fail(err, CRIT_E_CHAT, "the model's chat template is not one we know: %.*s%s",
+                         t.len > 120 ? 120 : (int)t.len, t.ptr, t.len > 120 ? "..." : "");
+    if (!n_msg) return crit_fail(err, CRIT_E_ARG, "a chat needs at least one message");
+    bool paired = family == CRIT_CHAT_LLAMA2 || family == CRIT_CHAT_MISTRAL;
+    for (size_t i = 0; i < n_msg; i++) {
+        if (!msg[i].role || !msg[i].content) return crit_fail(err, CRIT_E_ARG, "message %zu lacks role or content", i);
+        bool system = role_is(&msg[i], "system");
+        if (!system && !role_is(&msg[i], "user") && !role_is(&msg[i], "assistant"))
+            return crit_fail(err, CRIT_E_ARG, "message %zu has the unknown role \"%.40s\"", i, msg[i].role);
+        if (paired && system && (i > 0 || n_msg == 1 || !msg[1].role || !role_is(&msg[1], "user")))
+            return crit_fail(err, CRIT_E_ARG, "a %s chat takes a system message only before the first user message",
+                             crit_chat_family_name(family));
+    }
+    if (family != CRIT_CHAT_CHATML && family != CRIT_CHAT_LLAMA3 && crit_vocab_eos(v) < 0)
+        return crit_fail(err, CRIT_E_CHAT, "the %s chat template needs an EOS token", crit_chat_family_name(family));
+    return CRIT_OK;
+}
+
+crit_status crit_chat_write(const crit_vocab *v, const crit_message *msg, size_t n_msg, bool add_reply, char *buf,
+                            size_t cap, size_t *n, crit_error *err) {
+    *n = 0;
+    crit_chat_family family = crit_vocab_chat_family(v);
+    crit_status st = check(v, family, msg, n_msg, err);
+    if (st) return st;
+    writer w = {.buf = buf, .cap = cap, .tmpl = crit_vocab_chat_template(v)};
+    w.bos = crit_vocab_text(v, crit_vocab_bos(v));
+    w.eos = crit_vocab_text(v, crit_vocab_eos(v));
+    if (crit_vocab_adds_bos(v) || crit_text_has(w.tmpl, "bos_token") ||
+        (w.bos.len && find_literal(w.tmpl, "<|begin_of_text|>", "", &(crit_text){0}, &(bool){false})))
+        put(&w, w.bos);
+    switch (family) {
+    case CRIT_CHAT_CHATML: write_chatml(&w, msg, n_msg, add_reply); break;
+    case CRIT_CHAT_LLAMA3: write_llama3(&w, msg, n_msg, add_reply); break;
+    case CRIT_CHAT_LLAMA2: write_llama2(&w, msg, n_msg); break;
+    case CRIT_CHAT_MISTRAL: write_mistral(&w, msg, n_msg); break;
+    case CRIT_CHAT_ZEPHYR: write_zephyr(&w, msg, n_msg, add_reply); break;
+    case CRIT_CHAT_NONE: break;
+    }
+    *n = w.n;
+    if (w.n >= cap) return crit_fail(err, CRIT_E_SPACE, "room for %zu bytes, the chat has %zu and a NUL", cap, w.n);
+    buf[w.n] = 0;
+    return CRIT_OK;
 }

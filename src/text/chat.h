@@ -31,9 +31,13 @@ crit_status crit_chat_write(const crit_vocab *v, const crit_message *msg, size_t
 /* ---- string literals of a template (chat_literal.c) ---- */
 
 bool crit_text_has(crit_text t, const char *s);
-/* The next literal from *at on: a quoted string inside {{ }} or {% %}, or plain text outside.  *quoted tells which;
- * backslashes of quoted ones are still there.  false at the end. */
-bool crit_chat_literal(crit_text t, size_t *at, crit_text *lit, bool *quoted);
+typedef struct crit_chat_cursor {
+    size_t at;
+    bool in_tag;
+} crit_chat_cursor; /* starts zeroed */
+/* The next literal: a quoted string inside {{ }} or {% %}, or plain text outside.  *quoted tells which; backslashes of
+ * quoted ones are still there.  false at the end. */
+bool crit_chat_literal(crit_text t, crit_chat_cursor *c, crit_text *lit, bool *quoted);
 /* The literal assigned to the variable: {% set name = "..." %}; len 0 = none. */
 crit_text crit_chat_assigned(crit_text t, const char *name);
 

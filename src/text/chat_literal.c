@@ -4,7 +4,9 @@
 
 #include "text/chat.h"
 
-bool crit_text_has(crit_text t, const char *s) { return t.len && memmem(t.ptr, t.len, s, strlen(s)) != NULL; }
+bool crit_text_has(crit_text t, const char *s) {
+    return !*s || (t.len && memmem(t.ptr, t.len, s, strlen(s)) != NULL);
+}
 
 static bool at_mark(crit_text t, size_t i, const char *mark) {
     return t.len - i >= 2 && t.ptr[i] == mark[0] && t.ptr[i + 1] == mark[1];
@@ -17,18 +19,16 @@ static size_t closing(crit_text t, size_t i) {
     return i < t.len ? i : t.len;
 }
 
-/* Whether place at lies inside a tag cannot be seen locally; *at counts from the start of the text or from behind what
- * an earlier call returned, and the sign that it stopped inside a tag is the quote it stopped behind. */
-bool crit_chat_literal(crit_text t, size_t *at, crit_text *lit, bool *quoted) {
-    size_t i = *at;
-    bool inside = i > 0 && (t.ptr[i - 1] == '\'' || t.ptr[i - 1] == '"');
+bool crit_chat_literal(crit_text t, crit_chat_cursor *c, crit_text *lit, bool *quoted) {
+    size_t i = c->at;
+    bool inside = c->in_tag;
     while (i < t.len) {
         if (inside) {
             if (t.ptr[i] == '\'' || t.ptr[i] == '"') {
                 size_t end = closing(t, i);
                 *lit = (crit_text){t.ptr + i + 1, end > i ? end - i - 1 : 0};
                 *quoted = true;
-                *at = end < t.len ? end + 1 : t.len;
+                *c = (crit_chat_cursor){end < t.len ? end + 1 : t.len, true};
                 return true;
             }
             bool ends = at_mark(t, i, "}}") || at_mark(t, i, "%}");
@@ -50,10 +50,10 @@ bool crit_chat_literal(crit_text t, size_t *at, crit_text *lit, bool *quoted) {
         while (i < t.len && !at_mark(t, i, "{{") && !at_mark(t, i, "{%") && !at_mark(t, i, "{#")) i++;
         *lit = (crit_text){t.ptr + from, i - from};
         *quoted = false;
-        *at = i;
+        *c = (crit_chat_cursor){i, false};
         return true;
     }
-    *at = t.len;
+    c->at = t.len;
     return false;
 }
 
