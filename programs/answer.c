@@ -110,7 +110,10 @@ int answer_run(const question *q, answer *a) {
         a->first_ms = a->open_ms + a->prompt_ms;
         if (crit_session_stats(s, &a->stats)) rc = fail("no statistics of the prompt");
     }
-    if (!rc) rc = generate(q, s, sampler, a);
+    if (!rc) {
+        crit_sampler_accept(sampler, q->text->ids, q->text->n);
+        rc = generate(q, s, sampler, a);
+    }
     crit_sampler_close(&sampler);
     crit_session_close(&s);
     a->peak_rss_bytes = peak_rss();

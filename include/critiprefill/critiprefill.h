@@ -105,7 +105,8 @@ typedef struct crit_attn_params {
     size_t struct_size;
     crit_attn mode;       /* default CRIT_ATTN_CRITI */
     /* criti */
-    float theta;          /* keep a block when sigma * share > theta * 1/(blocks up to the tile); 0 keeps all; [0, 100] */
+    float theta;          /* keep a block when sigma * share > theta / (blocks up to the tile); 0 keeps all; [0, 100];
+                             default 0.25 */
     uint32_t min_tok;     /* floor: at least this many tokens of far blocks a tile, best first; default 0 */
     uint32_t max_tok;     /* cap, same unit; default 0 = none */
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
@@ -213,7 +214,9 @@ CRIT_API void crit_sampler_params_init(crit_sampler_params *p);
 CRIT_API crit_status crit_sampler_open(crit_sampler **out, const crit_model *model, const crit_sampler_params *params,
                                        crit_error *err);
 CRIT_API void crit_sampler_close(crit_sampler **sampler); /* accepts NULL */
-/* Next token from logits [n_vocab] (not modified); remembers it for the repeat penalty. */
+/* Tokens that came before, such as the prompt: the repeat penalty counts them.  Ids outside the vocabulary are ignored. */
+CRIT_API void crit_sampler_accept(crit_sampler *sampler, const int32_t *ids, size_t n);
+/* Next token from logits [n_vocab] (not modified); accepts it.  -1 when every logit is NaN. */
 CRIT_API int32_t crit_sample(crit_sampler *sampler, const float *logits);
 
 #ifdef __cplusplus

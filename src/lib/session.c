@@ -15,7 +15,7 @@ void crit_attn_params_init(crit_attn_params *p) {
     *p = (crit_attn_params){
         .struct_size = sizeof *p,
         .mode = CRIT_ATTN_CRITI,
-        .theta = 0.3f,
+        .theta = 0.25f,
         .dense_until = 1024,
         .dense_last = 512,
         .budget_tok = 2048,

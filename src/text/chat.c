@@ -10,7 +10,8 @@
 static bool plain_chatml(crit_text t) {
     if (crit_text_has(t, "<|im_sep|>")) return false;
     /* Qwen3's reply is the plain one unless thinking is switched off, which nothing here can ask for. */
-    return !crit_text_has(t, "<think>") || crit_text_has(t, "enable_thinking is defined and enable_thinking is false");
+    return !crit_text_has(t, "<think>") || (!crit_text_has(t, "'<think>\\n'") &&
+                                            crit_text_has(t, "enable_thinking is defined and enable_thinking is false"));
 }
 
 static bool plain_llama3(crit_text t) {

@@ -146,6 +146,16 @@ static int32_t choose(crit_sampler *s, candidate *c, size_t n) {
     return c[i].id;
 }
 
+void crit_sampler_accept(crit_sampler *s, const int32_t *ids, size_t n) {
+    if (!s || !s->p.repeat_last_n) return;
+    for (size_t i = n > s->p.repeat_last_n ? n - s->p.repeat_last_n : 0; i < n; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= s->n_vocab) continue;
+        s->last[s->next] = ids[i];
+        s->next = (s->next + 1) % s->p.repeat_last_n;
+        if (s->n_last < s->p.repeat_last_n) s->n_last++;
+    }
+}
+
 int32_t crit_sample(crit_sampler *s, const float *logits) {
     if (!s || !logits) return -1;
     size_t n = collect(s, logits);
@@ -159,10 +169,6 @@ int32_t crit_sample(crit_sampler *s, const float *logits) {
     } else {
         id = choose(s, s->cand, n);
     }
-    if (s->p.repeat_last_n) {
-        s->last[s->next] = id;
-        s->next = (s->next + 1) % s->p.repeat_last_n;
-        if (s->n_last < s->p.repeat_last_n) s->n_last++;
-    }
+    crit_sampler_accept(s, &id, 1);
     return id;
 }
