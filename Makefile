@@ -33,7 +33,7 @@ build: setup
 	@scripts/build.sh release $(JOBS)
 
 demo: build model
-	@scripts/demo.sh
+	@scripts/demo.sh $(MODEL)
 
 test: setup
 	@scripts/build.sh test $(JOBS)

@@ -2,8 +2,9 @@
 /* SentencePiece-style merges: neighbours are joined while their joint text is a token, the best score first, the
  * leftmost of equals; what is left and is no token becomes byte tokens.
  *
- * A symbol is a slice of the escaped text, so the joint text of neighbours is a slice too.  O(n log n) for any text:
- * the whole text is one sequence, candidates wait in a heap. */
+ * A symbol is a slice of the escaped text, so the joint text of neighbours is a slice too.  Candidates wait in a heap:
+ * O(n log n) for any text.  When no token has a blank behind another character, which is the rule, nothing is ever
+ * joined across the start of a word, and the words are worked on one by one. */
 #include <string.h>
 
 #include "text/vocab_impl.h"
@@ -119,38 +120,57 @@ static size_t char_len(const char *p, size_t left) {
     return len < left ? len : left;
 }
 
+/* Symbols from *end on up to where a word ends; *end is moved there. */
+static size_t next_word(const crit_vocab *v, const char *text, size_t n_byte, size_t *end) {
+    size_t n = 0;
+    bool was_blank = true;
+    while (*end < n_byte) {
+        bool blank = n_byte - *end >= 3 && !memcmp(text + *end, BLANK, 3);
+        if (blank && !was_blank && v->words_apart) break;
+        was_blank = blank;
+        *end += char_len(text + *end, n_byte - *end);
+        n++;
+    }
+    return n;
+}
+
+static void encode_word(spm *s, size_t from, size_t end, crit_ids *out) {
+    uint32_t n = 0;
+    for (size_t at = from; at < end; at += s->len[n++]) {
+        s->at[n] = (uint32_t)at;
+        s->len[n] = (uint32_t)char_len(s->text + at, end - at);
+        s->prev[n] = n ? n - 1 : END;
+        s->next[n] = n + 1;
+    }
+    s->n = n;
+    s->next[n - 1] = END;
+    merge_all(s);
+    emit_all(s, out);
+}
+
 crit_status crit_spm_encode(const crit_vocab *v, const char *text, size_t len, bool blank_first, crit_ids *out,
                             crit_error *err) {
-    size_t n_byte;
+    size_t n_byte, longest = 0;
     spm s = {.v = v};
     char *own = escape(text, len, blank_first, &n_byte);
-    s.text = own;
-    for (size_t i = 0; own && i < n_byte; i += char_len(own + i, n_byte - i)) s.n++;
-    if (n_byte >= UINT32_MAX) {
+    if (own && n_byte >= INT32_MAX) {
         crit_free(own);
         return crit_fail(err, CRIT_E_ARG, "%zu bytes of text are too many at once", len);
     }
-    if (s.n == 0 && own) {
-        crit_free(own);
-        return CRIT_OK;
+    s.text = own;
+    for (size_t end = 0; own && end < n_byte;) {
+        size_t n = next_word(v, own, n_byte, &end);
+        if (n > longest) longest = n;
     }
-    s.at = crit_malloc(s.n, sizeof *s.at);
-    s.len = crit_malloc(s.n, sizeof *s.len);
-    s.next = crit_malloc(s.n, sizeof *s.next);
-    s.prev = crit_malloc(s.n, sizeof *s.prev);
-    s.heap = crit_malloc(s.n, 2 * sizeof *s.heap);
+    s.at = crit_malloc(longest, sizeof *s.at);
+    s.len = crit_malloc(longest, sizeof *s.len);
+    s.next = crit_malloc(longest, sizeof *s.next);
+    s.prev = crit_malloc(longest, sizeof *s.prev);
+    s.heap = crit_malloc(longest, 2 * sizeof *s.heap);
     bool ok = own && s.at && s.len && s.next && s.prev && s.heap;
-    if (ok) {
-        uint32_t at = 0;
-        for (uint32_t i = 0; i < s.n; i++) {
-            s.at[i] = at;
-            s.len[i] = (uint32_t)char_len(own + at, n_byte - at);
-            s.prev[i] = i ? i - 1 : END;
-            s.next[i] = i + 1 < s.n ? i + 1 : END;
-            at += s.len[i];
-        }
-        merge_all(&s);
-        emit_all(&s, out);
+    for (size_t from = 0, end = 0; ok && end < n_byte; from = end) {
+        next_word(v, own, n_byte, &end);
+        encode_word(&s, from, end, out);
     }
     crit_free(own);
     crit_free(s.at);

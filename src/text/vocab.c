@@ -93,11 +93,20 @@ static crit_status add_tokens(crit_vocab *v, const crit_vocab_source *src, crit_
     return st;
 }
 
+/* U+2581 somewhere behind a character that is not one. */
+static bool blank_inside(crit_text t) {
+    size_t i = 0;
+    while (t.len - i >= 3 && !memcmp(t.ptr + i, "\xe2\x96\x81", 3)) i += 3;
+    return memmem(t.ptr + i, t.len - i, "\xe2\x96\x81", 3) != NULL;
+}
+
 static crit_status add_byte_tokens(crit_vocab *v, const crit_vocab_source *src, crit_error *err) {
     v->score = crit_malloc(src->n_token, sizeof *v->score);
     if (!v->score) return no_memory(err);
     for (unsigned b = 0; b < 256; b++) v->byte_sym[b] = CRIT_STR_NONE;
+    v->words_apart = true;
     for (size_t i = 0; i < src->n_token; i++) {
+        if (blank_inside(src->token[i])) v->words_apart = false;
         v->score[i] = src->score[i] == src->score[i] ? src->score[i] : 0; /* NaN would break the order of merges */
         if (v->kind[i] != CRIT_TOKEN_BYTE) continue;
         static const char digits[] = "0123456789ABCDEF";

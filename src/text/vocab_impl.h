@@ -31,6 +31,7 @@ struct crit_vocab {
     uint32_t n_merge_slot;
 
     float *score; /* [n_token] llama */
+    bool words_apart; /* no token of llama has U+2581 behind another character */
     size_t longest; /* bytes of the longest token */
 
     crit_special *special; /* [n_special] by text: user-defined, control and unknown tokens */

@@ -62,7 +62,7 @@ static void smollm2_corpus(void **state) {
     assert_non_null(d);
     int n_file = 0;
     for (struct dirent *e; (e = readdir(d));) {
-        size_t name = strlen(e->d_name), len, n;
+        size_t name = strlen(e->d_name), len = 0, n = 0;
         if (name < 4 || strcmp(e->d_name + name - 4, ".ids") != 0) continue;
         char text_name[300];
         snprintf(text_name, sizeof text_name, "%.*s.txt", (int)(name - 4), e->d_name);
@@ -91,7 +91,7 @@ static void sentencepiece_vectors(void **state) {
     static crit_text token[MAX];
     static float score[MAX];
     static int32_t kind[MAX];
-    size_t n, n_vec = 0;
+    size_t n = 0, n_vec = 0;
     char *list = read_file("spm.vocab", &n);
     assert_non_null(list);
     crit_vocab_source src = crit_vocab_source_empty();
