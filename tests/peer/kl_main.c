@@ -2,6 +2,7 @@
 /* Compares our logits with those another engine saved: KL divergence, top-1 agreement, perplexity.
  *
  *   peer_kl MODEL BASE [dense|criti|paper]
+ *   peer_kl --between BASE OTHER               two saved files: how far the peer is from itself under other settings
  *
  * BASE is the file llama-perplexity writes with --save-all-logits (called --kl-divergence-base when it reads one): tokens,
  * then for the second half of every chunk each row of log-probabilities as 16-bit steps between two floats.  Prints one
@@ -64,18 +65,53 @@ static int fail(const char *what, const char *why) {
     return 1;
 }
 
+/* A saved file's header; the rows follow. */
+static FILE *open_base(const char *path, int32_t *n_ctx, int32_t *n_vocab, int32_t *n_chunk) {
+    FILE *f = fopen(path, "rb");
+    char magic[8];
+    if (f && fread(magic, 8, 1, f) == 1 && !memcmp(magic, "_logits_", 8) && fread(n_ctx, 4, 1, f) == 1 &&
+        fread(n_vocab, 4, 1, f) == 1 && fread(n_chunk, 4, 1, f) == 1 && *n_ctx >= 8 && *n_chunk >= 1 && *n_vocab > 0)
+        return f;
+    if (f) fclose(f);
+    return NULL;
+}
+
+static int between(const char *a, const char *b) {
+    int32_t ca, cb, va, vb, na, nb;
+    FILE *fa = open_base(a, &ca, &va, &na), *fb = open_base(b, &cb, &vb, &nb);
+    if (!fa || !fb || ca != cb || va != vb || na != nb) return fail(b, "not a file of saved logits of the same text");
+    size_t len = 2 * (((size_t)va + 1) / 2) + 4, n = 0;
+    long skip = 4L * ca * na;
+    uint16_t *x = malloc(len * sizeof *x), *y = malloc(len * sizeof *y);
+    if (!x || !y || fseek(fa, skip, SEEK_CUR) || fseek(fb, skip, SEEK_CUR)) return fail(b, "truncated");
+    double kl = 0;
+    for (; fread(x, sizeof *x, len, fa) == len && fread(y, sizeof *y, len, fb) == len; n++) {
+        float sx[2], sy[2];
+        memcpy(sx, x, sizeof sx);
+        memcpy(sy, y, sizeof sy);
+        for (int32_t i = 0; i < va; i++) {
+            double p = (double)sx[0] * x[4 + i] + (double)sx[1], q = (double)sy[0] * y[4 + i] + (double)sy[1];
+            if (p > -16) kl += exp(p) * (p - q);
+        }
+    }
+    printf("{\"between\": \"%s\", \"positions\": %zu, \"kl_mean\": %.6f}\n", b, n, n ? kl / (double)n : 0.0);
+    free(x);
+    free(y);
+    fclose(fa);
+    fclose(fb);
+    return n == 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 4 && !strcmp(argv[1], "--between")) return between(argv[2], argv[3]);
     if (argc < 3) return fprintf(stderr, "usage: peer_kl MODEL BASE [dense|criti|paper]\n"), 2;
     const char *mode = argc > 3 ? argv[3] : "dense";
     crit_error err;
     crit_model *m;
     if (crit_model_open(&m, argv[1], NULL, &err)) return fail("model", err.message);
-    FILE *f = fopen(argv[2], "rb");
-    char magic[8];
     int32_t n_ctx, n_vocab, n_chunk;
-    if (!f || fread(magic, 8, 1, f) != 1 || memcmp(magic, "_logits_", 8) || fread(&n_ctx, 4, 1, f) != 1 ||
-        fread(&n_vocab, 4, 1, f) != 1 || fread(&n_chunk, 4, 1, f) != 1 || n_ctx < 8 || n_chunk < 1)
-        return fail(argv[2], "not a file of saved logits");
+    FILE *f = open_base(argv[2], &n_ctx, &n_vocab, &n_chunk);
+    if (!f) return fail(argv[2], "not a file of saved logits");
     size_t n = (size_t)n_ctx * (size_t)n_chunk;
     int32_t *tokens = malloc(n * sizeof *tokens);
     compare c = {.f = f, .n_ctx = (uint32_t)n_ctx, .n_vocab = (uint32_t)n_vocab, .row_len = 2 * (((size_t)n_vocab + 1) / 2) + 4};
