@@ -18,7 +18,8 @@ typedef struct fit {
 /* Opens -m with --cpu and reads its facts; *load_ms is the time taken.  EXIT_OK or the exit code after a line on stderr
  * (as all of these). */
 int model_open(const options *o, crit_model **model, crit_model_info *info, double *load_ms);
-/* The context the model is good for: what it was trained for, or a sliding window we cannot go beyond; 0 = not known. */
+/* The context the model is good for: what it was trained for, or a sliding window we cannot go beyond; 0 = not known.
+ */
 uint32_t model_context(const crit_model_info *info);
 /* Tokens of text, appended to p. */
 int prompt_tokenize(prompt *p, const crit_model *model, const char *text, size_t n, unsigned flags);

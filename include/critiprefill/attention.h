@@ -50,7 +50,8 @@ CRIT_API void crit_plan_close(crit_plan **plan);
  * scale: soft-max scale, usually 1/sqrt(d_head).  prev: the plan of the previous layer for the same queries, or NULL.
  * pos0 must be a multiple of the tile (128; paper: seg_len) unless the chunk starts a new turn. */
 CRIT_API crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
-                                     uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err);
+                                     uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev,
+                                     crit_error *err);
 /* Forgets calibration: a new prompt from position 0. */
 CRIT_API void crit_plan_reset(crit_plan *plan);
 
@@ -63,9 +64,10 @@ CRIT_API double crit_plan_density(const crit_plan *plan);
 /* Multiply-adds crit_attention_run will do with it. */
 CRIT_API double crit_plan_cost(const crit_plan *plan);
 
-/* out[t][h] = softmax-weighted values over the planned keys at positions <= pos0 + t.  q as given to crit_plan_build. */
-CRIT_API crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride,
-                                        float *out, size_t out_stride, crit_error *err);
+/* out[t][h] = softmax-weighted values over the planned keys at positions <= pos0 + t.  q as given to crit_plan_build.
+ */
+CRIT_API crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out,
+                                        size_t out_stride, crit_error *err);
 
 #ifdef __cplusplus
 }

@@ -43,29 +43,31 @@ CRIT_API void crit_model_params_init(crit_model_params *p);
 
 /* Maps path and checks all of it that can be checked without reading the weights' pages.  The file must not be
  * changed while it is open.  Errors: CRIT_E_IO, _FORMAT, _UNSUPPORTED, _SHAPE, _VALUE, _CPU, _NOMEM. */
-CRIT_API crit_status crit_model_open(crit_model **out, const char *path, const crit_model_params *params, crit_error *err);
+CRIT_API crit_status crit_model_open(crit_model **out, const char *path, const crit_model_params *params,
+                                     crit_error *err);
 CRIT_API void crit_model_close(crit_model **model); /* accepts NULL; no session may be left */
 
 typedef struct crit_model_info {
     size_t struct_size;
-    const char *arch, *name;  /* "llama"; general.name or ""; valid as long as the model */
-    const char *cpu;          /* CPU level in use */
-    const char *tokenizer;    /* "gpt2/qwen2", "llama", or "" when the file has none we can use */
-    const char *chat;         /* chat family ("chatml") or "" */
-    const char *rope;         /* "norm" or "neox", with the scaling: "neox yarn x4" */
+    const char *arch, *name; /* "llama"; general.name or ""; valid as long as the model */
+    const char *cpu;         /* CPU level in use */
+    const char *tokenizer;   /* "gpt2/qwen2", "llama", or "" when the file has none we can use */
+    const char *chat;        /* chat family ("chatml") or "" */
+    const char *rope;        /* "norm" or "neox", with the scaling: "neox yarn x4" */
     uint32_t n_layer, n_head, n_kv_head, n_group, d_head, n_embd, n_ff, n_vocab;
-    uint32_t n_ctx_train;     /* tokens the model was trained for; 0 = not declared */
-    uint32_t n_swa;           /* sliding window, tokens; 0 = none */
+    uint32_t n_ctx_train; /* tokens the model was trained for; 0 = not declared */
+    uint32_t n_swa;       /* sliding window, tokens; 0 = none */
     float rope_base, rms_eps;
-    uint64_t n_params;        /* elements of all tensors */
+    uint64_t n_params; /* elements of all tensors */
     size_t weights_bytes, file_bytes;
     size_t n_tensor;
 } crit_model_info;
 /* info->struct_size must be set by the caller (sizeof). */
 CRIT_API crit_status crit_model_get_info(const crit_model *model, crit_model_info *info);
-/* Tensor i of the file, for listings: name (not NUL-terminated: *name_len bytes), type name, dims [4].  false past the end. */
-CRIT_API bool crit_model_tensor(const crit_model *model, size_t i, const char **name, size_t *name_len, const char **type,
-                                uint64_t dims[4], size_t *bytes);
+/* Tensor i of the file, for listings: name (not NUL-terminated: *name_len bytes), type name, dims [4].  false past the
+ * end. */
+CRIT_API bool crit_model_tensor(const crit_model *model, size_t i, const char **name, size_t *name_len,
+                                const char **type, uint64_t dims[4], size_t *bytes);
 
 /* ------------------------------------------------------------------------------------------------ text */
 
@@ -103,7 +105,7 @@ typedef enum crit_attn {
 /* Knobs of the attention rules; ranges are checked by crit_session_open. */
 typedef struct crit_attn_params {
     size_t struct_size;
-    crit_attn mode;       /* default CRIT_ATTN_CRITI */
+    crit_attn mode; /* default CRIT_ATTN_CRITI */
     /* criti */
     float theta;          /* keep a block when sigma * share > theta / (blocks up to the tile); 0 keeps all; [0, 100];
                              default 0.25 */
@@ -112,11 +114,11 @@ typedef struct crit_attn_params {
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
     uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
     /* paper */
-    uint32_t budget_tok;  /* K; default 2048 */
-    uint32_t seg_len;     /* S; default 512, multiple of 128, up to 4096 */
-    uint32_t threshold;   /* T: segments starting before are dense; default 4096 */
-    float alpha;          /* share of the previous layer in the fused score; default 0.25, [0, 1] */
-    uint32_t layer_skip;  /* first layers that are dense; default 1 */
+    uint32_t budget_tok; /* K; default 2048 */
+    uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */
+    uint32_t threshold;  /* T: segments starting before are dense; default 4096 */
+    float alpha;         /* share of the previous layer in the fused score; default 0.25, [0, 1] */
+    uint32_t layer_skip; /* first layers that are dense; default 1 */
 } crit_attn_params;
 CRIT_API void crit_attn_params_init(crit_attn_params *p);
 
@@ -162,9 +164,9 @@ typedef struct crit_prefill_params {
                                   one.  Up to n_batch + dense_last tokens are held back until the last call */
     crit_progress_fn progress; /* NULL = none */
     void *progress_user;
-    crit_logits_fn on_logits;  /* NULL = only the last position's logits are computed */
+    crit_logits_fn on_logits; /* NULL = only the last position's logits are computed */
     void *logits_user;
-    uint32_t logits_from;      /* on_logits only for positions >= this; default 0 */
+    uint32_t logits_from; /* on_logits only for positions >= this; default 0 */
 } crit_prefill_params;
 CRIT_API void crit_prefill_params_init(crit_prefill_params *p);
 
@@ -188,13 +190,13 @@ CRIT_API crit_status crit_session_rewind(crit_session *session, uint32_t n_past,
 typedef struct crit_stats {
     size_t struct_size;
     uint32_t n_tok;
-    double prefill_ms;   /* sum of the phases below and the rest */
-    double estimate_ms;  /* represent, score, calibrate, select */
-    double attend_ms;    /* attention over the plan */
-    double gemm_ms;      /* matrix products with their packing */
-    double density;      /* (query, key) pairs computed / causal pairs, mean over layers and heads */
+    double prefill_ms;  /* sum of the phases below and the rest */
+    double estimate_ms; /* represent, score, calibrate, select */
+    double attend_ms;   /* attention over the plan */
+    double gemm_ms;     /* matrix products with their packing */
+    double density;     /* (query, key) pairs computed / causal pairs, mean over layers and heads */
     double mass_measured, peak_recall_measured; /* [alg:check]; NaN while not measured */
-    size_t kv_bytes;     /* KV store in use */
+    size_t kv_bytes;                            /* KV store in use */
 } crit_stats;
 CRIT_API crit_status crit_session_stats(const crit_session *session, crit_stats *out);
 
@@ -202,19 +204,20 @@ CRIT_API crit_status crit_session_stats(const crit_session *session, crit_stats 
 
 typedef struct crit_sampler_params {
     size_t struct_size;
-    float temp;           /* <= 0: greedy (default), ties to the lower id */
-    uint32_t top_k;       /* 0 = off; default 40 (used when temp > 0) */
-    float top_p;          /* 1 = off; default 0.95 */
-    float min_p;          /* 0 = off; default 0.05 */
-    float repeat_penalty; /* 1 = off (default) */
+    float temp;             /* <= 0: greedy (default), ties to the lower id */
+    uint32_t top_k;         /* 0 = off; default 40 (used when temp > 0) */
+    float top_p;            /* 1 = off; default 0.95 */
+    float min_p;            /* 0 = off; default 0.05 */
+    float repeat_penalty;   /* 1 = off (default) */
     uint32_t repeat_last_n; /* tokens looked back at; default 64 */
-    uint64_t seed;        /* default 0; same seed, same tokens */
+    uint64_t seed;          /* default 0; same seed, same tokens */
 } crit_sampler_params;
 CRIT_API void crit_sampler_params_init(crit_sampler_params *p);
 CRIT_API crit_status crit_sampler_open(crit_sampler **out, const crit_model *model, const crit_sampler_params *params,
                                        crit_error *err);
 CRIT_API void crit_sampler_close(crit_sampler **sampler); /* accepts NULL */
-/* Tokens that came before, such as the prompt: the repeat penalty counts them.  Ids outside the vocabulary are ignored. */
+/* Tokens that came before, such as the prompt: the repeat penalty counts them.  Ids outside the vocabulary are ignored.
+ */
 CRIT_API void crit_sampler_accept(crit_sampler *sampler, const int32_t *ids, size_t n);
 /* Next token from logits [n_vocab] (not modified); accepts it.  -1 when every logit is NaN. */
 CRIT_API int32_t crit_sample(crit_sampler *sampler, const float *logits);

@@ -8,8 +8,12 @@
 
 enum { HUGE_BYTES = 2 << 20 };
 
-bool crit_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-bool crit_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+bool crit_mul_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+bool crit_add_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
 
 void *crit_malloc(size_t n, size_t size) {
     size_t bytes;
@@ -24,7 +28,9 @@ void *crit_calloc(size_t n, size_t size) {
     return p;
 }
 
-void crit_free(void *p) { free(p); }
+void crit_free(void *p) {
+    free(p);
+}
 
 void *crit_map(size_t bytes) {
     if (bytes == 0) bytes = 1;

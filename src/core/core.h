@@ -36,7 +36,8 @@ void crit_unmap(void *p, size_t bytes);
 bool crit_mul_size(size_t a, size_t b, size_t *out);
 bool crit_add_size(size_t a, size_t b, size_t *out);
 
-/* Bytes this process may still use: what the system has available, or less when its control group says so.  0 = unknown. */
+/* Bytes this process may still use: what the system has available, or less when its control group says so.  0 =
+ * unknown. */
 size_t crit_memory_available(void);
 
 /* ---- thread pool ---- */
@@ -47,7 +48,8 @@ size_t crit_memory_available(void);
 typedef struct crit_pool crit_pool;
 typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
 
-crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err); /* 0 = all cores available to the process */
+crit_status crit_pool_open(crit_pool **out, unsigned n_thread,
+                           crit_error *err); /* 0 = all cores available to the process */
 void crit_pool_close(crit_pool **p);
 unsigned crit_cpu_count(void); /* cores this process may run on */
 unsigned crit_pool_size(const crit_pool *p);
@@ -57,21 +59,21 @@ void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg);
 /* ---- CPU ---- */
 
 enum {
-    CRIT_CPU_AVX2 = 1u << 0,       /* AVX2 + FMA + F16C + BMI2 */
-    CRIT_CPU_AVX512 = 1u << 1,     /* F + BW + DQ + VL */
+    CRIT_CPU_AVX2 = 1u << 0,   /* AVX2 + FMA + F16C + BMI2 */
+    CRIT_CPU_AVX512 = 1u << 1, /* F + BW + DQ + VL */
     CRIT_CPU_AVX512_VNNI = 1u << 2,
     CRIT_CPU_AVX512_BF16 = 1u << 3,
-    CRIT_CPU_AMX = 1u << 4,        /* TILE + BF16 + INT8, and the OS grants the state */
+    CRIT_CPU_AMX = 1u << 4, /* TILE + BF16 + INT8, and the OS grants the state */
     CRIT_CPU_NEON = 1u << 5,
     CRIT_CPU_ALL = 0x3f
 };
 
-unsigned crit_cpu_detect(void);                       /* CPUID and XCR0 of this machine */
+unsigned crit_cpu_detect(void); /* CPUID and XCR0 of this machine */
 /* "auto", "c", "avx2", "avx512", "amx", "neon" -> mask of everything up to that level that the machine has.
  * CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
 crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err);
-const char *crit_cpu_level_name(unsigned mask);       /* "avx512+vnni+bf16", "avx2", "c", ... */
-const char *crit_cpu_brand(char *buf, size_t cap);    /* "AMD EPYC 7763 ..." or "unknown" */
+const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx2", "c", ... */
+const char *crit_cpu_brand(char *buf, size_t cap); /* "AMD EPYC 7763 ..." or "unknown" */
 
 /* ---- clock ---- */
 uint64_t crit_now_ns(void); /* monotonic */

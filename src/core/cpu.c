@@ -39,7 +39,8 @@ const char *crit_cpu_brand(char *buf, size_t cap) {
     unsigned r[12], max = 0, b, c, d;
     if (!cap) return "unknown";
     if (__get_cpuid(0x80000000u, &max, &b, &c, &d) && max >= 0x80000004u) {
-        for (unsigned i = 0; i < 3; i++) __get_cpuid(0x80000002u + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3]);
+        for (unsigned i = 0; i < 3; i++)
+            __get_cpuid(0x80000002u + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3]);
         char text[49];
         memcpy(text, r, 48);
         text[48] = 0;
@@ -56,7 +57,9 @@ const char *crit_cpu_brand(char *buf, size_t cap) {
     return "unknown";
 }
 #else
-unsigned crit_cpu_detect(void) { return 0; }
+unsigned crit_cpu_detect(void) {
+    return 0;
+}
 const char *crit_cpu_brand(char *buf, size_t cap) {
     if (cap) buf[0] = 0;
     return "unknown";

@@ -131,7 +131,8 @@ unsigned crit_cpu_count(void) {
 crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err) {
     *out = NULL;
     if (n_thread == 0) n_thread = crit_cpu_count();
-    if (n_thread > MAX_THREADS) return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, MAX_THREADS);
+    if (n_thread > MAX_THREADS)
+        return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, MAX_THREADS);
     crit_pool *p = crit_calloc(1, sizeof *p);
     if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for the thread pool");
     p->workers = crit_calloc(n_thread, sizeof *p->workers);
@@ -179,4 +180,6 @@ void crit_pool_close(crit_pool **pp) {
     *pp = NULL;
 }
 
-unsigned crit_pool_size(const crit_pool *p) { return p->n_thread; }
+unsigned crit_pool_size(const crit_pool *p) {
+    return p->n_thread;
+}

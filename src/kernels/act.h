@@ -13,12 +13,12 @@
 enum { CRIT_ACT_LEN = 32, CRIT_ACT_I8_BYTES = 64, CRIT_ACT_I16_BYTES = 68 };
 
 typedef struct crit_act_i8 {
-    int8_t q[32];       /* x = s q,  |q| <= 127 */
+    int8_t q[32]; /* x = s q,  |q| <= 127 */
     float s;
-    float sum;          /* s * (q0 + ... + q31) */
-    float sum_half[2];  /* the same over q0..q15 and q16..q31 */
+    float sum;               /* s * (q0 + ... + q31) */
+    float sum_half[2];       /* the same over q0..q15 and q16..q31 */
     int16_t lane_half[2][2]; /* per half: sums of q[i] with i mod 4 < 2, and of the others */
-    int16_t lane[2];    /* both halves */
+    int16_t lane[2];         /* both halves */
     int16_t pad[2];
 } crit_act_i8;
 

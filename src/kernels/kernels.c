@@ -15,9 +15,9 @@
 void crit_kernels_init(crit_kernels *t, unsigned cpu_mask) {
     memset(t, 0, sizeof *t);
     t->cpu = cpu_mask;
-#define KERNEL(f, type, need, symbol) \
+#define KERNEL(f, type, need, symbol)                                                                                  \
     if ((cpu_mask & (unsigned)(need)) == (unsigned)(need)) t->f = symbol;
-#define ACT_KIND(type, need, kind) \
+#define ACT_KIND(type, need, kind)                                                                                     \
     if ((cpu_mask & (unsigned)(need)) == (unsigned)(need)) t->act_kind[type] = (unsigned char)(kind);
 #include "kernels/kernels.inc"
 #undef KERNEL

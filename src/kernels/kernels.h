@@ -17,11 +17,11 @@
 
 #include "kernels/qtype.h"
 
-#define CRIT_BLK_LEN 32    /* B: keys in one KV block, the unit of selection and of the packed store */
-#define CRIT_TILE_LEN 128  /* T: query positions of one head that share one list of blocks */
-#define CRIT_REP_LEN 16    /* consecutive queries behind one representative (8 representatives a tile) */
-#define CRIT_REP_MAX 8     /* representatives a scoring call takes */
-#define CRIT_GEMM_NR 16    /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
+#define CRIT_BLK_LEN    32  /* B: keys in one KV block, the unit of selection and of the packed store */
+#define CRIT_TILE_LEN   128 /* T: query positions of one head that share one list of blocks */
+#define CRIT_REP_LEN    16  /* consecutive queries behind one representative (8 representatives a tile) */
+#define CRIT_REP_MAX    8   /* representatives a scoring call takes */
+#define CRIT_GEMM_NR    16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
 #define CRIT_D_HEAD_MAX 256
 
 /* f32 below is IEEE binary32 float; f16 is binary16 in a uint16_t. */
@@ -100,8 +100,8 @@ typedef void (*crit_mean_rows_fn)(const float *q, size_t q_stride, size_t n_row,
 /* Representatives against block vectors.                                                             [alg:score]
  *   z[b][r] = scale * rep[r].kvec[b]     rep [n_rep <= 8][d] f32 in; kvec [n_blk][d] f32 in;
  *   z [n_blk][8] f32 out, columns >= n_rep are 0.  |err| <= (d + 2) 2^-24 scale sum|rep||kvec|. */
-typedef void (*crit_score_fn)(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
-                              float *z);
+typedef void (*crit_score_fn)(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d,
+                              float scale, float *z);
 
 /* Column soft-max over blocks, then the mean over representatives.                                   [alg:score]
  *   share[b] = (1/n_rep) sum_{r < n_rep} softmax_b( z[b][r] )     z [n_blk][8] f32 in (overwritten: scratch);
@@ -130,7 +130,8 @@ typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float t
  *   CRIT_ACT_F32  plain copy (float weights; the C reference for everything)                                    */
 typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_KINDS } crit_act_kind;
 
-/* Bytes of the packed form of one row of n_in values; rows follow one another (row r at dst + r * that). 64-byte multiple. */
+/* Bytes of the packed form of one row of n_in values; rows follow one another (row r at dst + r * that). 64-byte
+ * multiple. */
 size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in);
 /* Packs one row.  x [n_in] f32 in, dst out.  A row of zeros packs to zeros; NaN or infinity in x gives NaN products.
  * Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4 (doc/KERNELS.md). */

@@ -62,7 +62,9 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
     }
 }
 
-void crit_kv_advance(crit_kv *kv, uint32_t n) { kv->n_tok += n; }
+void crit_kv_advance(crit_kv *kv, uint32_t n) {
+    kv->n_tok += n;
+}
 
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
     kv->n_tok = n_tok;
@@ -70,7 +72,7 @@ void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
     if (!in_blk) return;
     for (uint32_t h = 0; h < kv->n_kv_head; h++) {
         size_t blk = (size_t)h * kv->n_blk_cap + n_tok / CRIT_BLK_LEN, d = kv->d;
-        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, in_blk, 0, kv->d, kv->kmax + blk * d, kv->kmin + blk * d,
-                                 kv->ksum + blk * d);
+        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, in_blk, 0, kv->d, kv->kmax + blk * d,
+                                 kv->kmin + blk * d, kv->ksum + blk * d);
     }
 }

@@ -14,9 +14,9 @@
 struct crit_kv {
     const crit_kernels *kernels;
     uint32_t n_kv_head, d;
-    uint32_t n_blk_cap; /* blocks allocated per head */
-    uint32_t n_tok;     /* keys appended, the same for all heads */
-    uint16_t *k, *v;    /* [n_kv_head][n_blk_cap][CRIT_BLK_LEN][d] f16 */
+    uint32_t n_blk_cap;        /* blocks allocated per head */
+    uint32_t n_tok;            /* keys appended, the same for all heads */
+    uint16_t *k, *v;           /* [n_kv_head][n_blk_cap][CRIT_BLK_LEN][d] f16 */
     float *kmax, *kmin, *ksum; /* [n_kv_head][n_blk_cap][d] f32, over the keys of the block so far */
     void *map;
     size_t map_bytes;

@@ -27,8 +27,10 @@ crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_thre
     if (!e) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     crit_kernels_init(&e->kernels, mask);
     st = crit_pool_open(&e->pool, n_threads, err);
-    if (st) crit_free(e);
-    else *out = e;
+    if (st)
+        crit_free(e);
+    else
+        *out = e;
     return st;
 }
 
@@ -39,7 +41,8 @@ void crit_engine_close(crit_engine **engine) {
     *engine = NULL;
 }
 
-crit_status crit_kv_open(crit_kv **out, crit_engine *engine, uint32_t n_kv_head, uint32_t d_head, uint32_t n_tok_cap, crit_error *err) {
+crit_status crit_kv_open(crit_kv **out, crit_engine *engine, uint32_t n_kv_head, uint32_t d_head, uint32_t n_tok_cap,
+                         crit_error *err) {
     if (!out || !engine) return crit_fail(err, CRIT_E_ARG, "crit_kv_open: out and engine are required");
     *out = NULL;
     owned_kv *o = crit_calloc(1, sizeof *o);
@@ -76,19 +79,26 @@ static void append_item(void *arg, size_t item, unsigned worker) {
     crit_kv_put(a->kv, (uint32_t)item, a->kv->n_tok, a->n_tok, a->k + at, a->k_stride, a->v + at, a->v_stride);
 }
 
-crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const float *v, size_t v_stride, uint32_t n_tok, crit_error *err) {
+crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const float *v, size_t v_stride,
+                           uint32_t n_tok, crit_error *err) {
     if (!kv || (n_tok && (!k || !v))) return crit_fail(err, CRIT_E_ARG, "crit_kv_append: bad argument");
     size_t row = (size_t)kv->n_kv_head * kv->d, cap = (size_t)kv->n_blk_cap * CRIT_BLK_LEN;
-    if (k_stride < row || v_stride < row) return crit_fail(err, CRIT_E_ARG, "crit_kv_append: a row stride is below %zu", row);
-    if (n_tok > cap - kv->n_tok) return crit_fail(err, CRIT_E_CONTEXT, "%u + %u tokens do not fit the store's %zu", kv->n_tok, n_tok, cap);
+    if (k_stride < row || v_stride < row)
+        return crit_fail(err, CRIT_E_ARG, "crit_kv_append: a row stride is below %zu", row);
+    if (n_tok > cap - kv->n_tok)
+        return crit_fail(err, CRIT_E_CONTEXT, "%u + %u tokens do not fit the store's %zu", kv->n_tok, n_tok, cap);
     append_arg a = {kv, k, v, k_stride, v_stride, n_tok};
     crit_pool_run(((owned_kv *)kv)->engine->pool, kv->n_kv_head, append_item, &a);
     crit_kv_advance(kv, n_tok);
     return CRIT_OK;
 }
 
-uint32_t crit_kv_len(const crit_kv *kv) { return kv ? kv->n_tok : 0; }
-size_t crit_kv_bytes(const crit_kv *kv) { return kv ? kv->map_bytes : 0; }
+uint32_t crit_kv_len(const crit_kv *kv) {
+    return kv ? kv->n_tok : 0;
+}
+size_t crit_kv_bytes(const crit_kv *kv) {
+    return kv ? kv->map_bytes : 0;
+}
 
 crit_status crit_kv_truncate(crit_kv *kv, uint32_t n_tok, crit_error *err) {
     if (!kv || n_tok > kv->n_tok) return crit_fail(err, CRIT_E_ARG, "crit_kv_truncate: the store holds fewer tokens");
@@ -104,7 +114,8 @@ crit_status crit_plan_open(crit_plan **out, crit_engine *engine, uint32_t n_head
     if (params) {
         if (params->struct_size != sizeof p) return crit_fail(err, CRIT_E_ARG, "crit_attn_params: struct_size not set");
         p = *params;
-    } else crit_attn_params_init(&p);
+    } else
+        crit_attn_params_init(&p);
     crit_plan *plan = crit_calloc(1, sizeof *plan);
     if (!plan) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     crit_status st = crit_plan_init(plan, engine->pool, &engine->kernels, n_head, n_kv_head, d_head, &p, err);
@@ -123,18 +134,26 @@ void crit_plan_close(crit_plan **plan) {
     *plan = NULL;
 }
 
-crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0, uint32_t n_tok,
-                            uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err) {
+crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
+                            uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err) {
     if (!plan || !kv || !q || n_tok == 0) return crit_fail(err, CRIT_E_ARG, "crit_plan_build: bad argument");
     if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
         return crit_fail(err, CRIT_E_ARG, "crit_plan_build: store and plan have different heads");
-    if (q_stride < (size_t)plan->n_head * plan->d) return crit_fail(err, CRIT_E_ARG, "crit_plan_build: row stride too small");
+    if (q_stride < (size_t)plan->n_head * plan->d)
+        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: row stride too small");
     if (kv->n_tok != (uint64_t)pos0 + n_tok)
-        return crit_fail(err, CRIT_E_STATE, "crit_plan_build: the store holds %u tokens, the queries end at %llu", kv->n_tok,
-                         (unsigned long long)pos0 + n_tok);
+        return crit_fail(err, CRIT_E_STATE, "crit_plan_build: the store holds %u tokens, the queries end at %llu",
+                         kv->n_tok, (unsigned long long)pos0 + n_tok);
     crit_calib_cut(&plan->own_calib, pos0);
-    crit_plan_job job = {.kv = kv, .q = q, .q_stride = q_stride, .n_head = plan->n_head, .pos0 = pos0, .n_tok = n_tok,
-                         .n_rest = n_rest, .scale = scale, .prev = prev};
+    crit_plan_job job = {.kv = kv,
+                         .q = q,
+                         .q_stride = q_stride,
+                         .n_head = plan->n_head,
+                         .pos0 = pos0,
+                         .n_tok = n_tok,
+                         .n_rest = n_rest,
+                         .scale = scale,
+                         .prev = prev};
     return crit_plan_make(plan, &job, &plan->own_calib, err);
 }
 
@@ -142,7 +161,9 @@ void crit_plan_reset(crit_plan *plan) {
     if (plan) plan->own_calib.n = 0;
 }
 
-uint32_t crit_plan_n_tile(const crit_plan *plan) { return plan ? plan->n_tile : 0; }
+uint32_t crit_plan_n_tile(const crit_plan *plan) {
+    return plan ? plan->n_tile : 0;
+}
 
 size_t crit_plan_row(const crit_plan *plan, uint32_t head, uint32_t tile, const uint32_t **ids) {
     if (!plan || head >= plan->n_head || tile >= plan->n_tile) return 0;
@@ -155,14 +176,19 @@ double crit_plan_density(const crit_plan *plan) {
     return plan && plan->pairs_causal > 0 ? plan->pairs / plan->pairs_causal : 1;
 }
 
-double crit_plan_cost(const crit_plan *plan) { return plan ? plan->pairs * 2 * plan->d : 0; }
+double crit_plan_cost(const crit_plan *plan) {
+    return plan ? plan->pairs * 2 * plan->d : 0;
+}
 
-crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out, size_t out_stride,
-                               crit_error *err) {
-    if (!plan || !kv || !q || !out || plan->n_tile == 0) return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
+crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out,
+                               size_t out_stride, crit_error *err) {
+    if (!plan || !kv || !q || !out || plan->n_tile == 0)
+        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
     size_t row = (size_t)plan->n_head * plan->d;
-    if (q_stride < row || out_stride < row) return crit_fail(err, CRIT_E_ARG, "crit_attention_run: a row stride is below %zu", row);
-    if (kv->n_tok < (uint64_t)plan->pos0 + plan->n_tok) return crit_fail(err, CRIT_E_STATE, "crit_attention_run: the store was cut behind the plan");
+    if (q_stride < row || out_stride < row)
+        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: a row stride is below %zu", row);
+    if (kv->n_tok < (uint64_t)plan->pos0 + plan->n_tok)
+        return crit_fail(err, CRIT_E_STATE, "crit_attention_run: the store was cut behind the plan");
     crit_plan_job job = {.kv = kv, .q = q, .q_stride = q_stride};
     crit_plan_attend(plan, &job, out, out_stride);
     return CRIT_OK;

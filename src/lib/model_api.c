@@ -10,10 +10,16 @@
 #include "text/chat.h"
 #include "text/vocab.h"
 
-const char *crit_version(void) { return CRIT_VERSION_STRING; }
-const char *crit_cpu_name(void) { return crit_cpu_level_name(crit_cpu_detect()); }
+const char *crit_version(void) {
+    return CRIT_VERSION_STRING;
+}
+const char *crit_cpu_name(void) {
+    return crit_cpu_level_name(crit_cpu_detect());
+}
 
-void crit_model_params_init(crit_model_params *p) { *p = (crit_model_params){.struct_size = sizeof *p, .cpu = "auto"}; }
+void crit_model_params_init(crit_model_params *p) {
+    *p = (crit_model_params){.struct_size = sizeof *p, .cpu = "auto"};
+}
 
 static char *copy_text(const char *text, size_t len) {
     char *c = crit_malloc(len + 1, 1);
@@ -28,7 +34,8 @@ static char *describe_rope(const crit_config *c) {
     static const char *const kinds[] = {"", "linear", "yarn", "llama3"};
     char text[64];
     int n = snprintf(text, sizeof text, "%s", c->neox ? "neox" : "norm");
-    if (c->rope != CRIT_ROPE_NONE) n += snprintf(text + n, sizeof text - (size_t)n, " %s x%g", kinds[c->rope], c->rope_factor);
+    if (c->rope != CRIT_ROPE_NONE)
+        n += snprintf(text + n, sizeof text - (size_t)n, " %s x%g", kinds[c->rope], c->rope_factor);
     return copy_text(text, (size_t)n);
 }
 
@@ -38,7 +45,8 @@ crit_status crit_model_open(crit_model **out, const char *path, const crit_model
     crit_model_params p;
     crit_model_params_init(&p);
     if (params) {
-        if (params->struct_size != sizeof p) return crit_fail(err, CRIT_E_ARG, "crit_model_params: struct_size not set");
+        if (params->struct_size != sizeof p)
+            return crit_fail(err, CRIT_E_ARG, "crit_model_params: struct_size not set");
         p = *params;
     }
     unsigned mask;
@@ -57,7 +65,8 @@ crit_status crit_model_open(crit_model **out, const char *path, const crit_model
     }
     if (!st && crit_vocab_from_gguf(&m->vocab, m->file, &m->vocab_error)) m->vocab = NULL; /* tokens still work */
     if (!st && m->vocab && crit_vocab_size(m->vocab) > m->config.n_vocab)
-        st = crit_fail(err, CRIT_E_SHAPE, "%s: %u tokens, but the embedding has %u rows", path, crit_vocab_size(m->vocab), m->config.n_vocab);
+        st = crit_fail(err, CRIT_E_SHAPE, "%s: %u tokens, but the embedding has %u rows", path,
+                       crit_vocab_size(m->vocab), m->config.n_vocab);
     if (!st) {
         gguf_str name = {"", 0};
         gguf_get_str(m->file, "general.name", &name);

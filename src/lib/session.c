@@ -31,10 +31,13 @@ void crit_session_params_init(crit_session_params *p) {
     crit_attn_params_init(&p->attn);
 }
 
-void crit_prefill_params_init(crit_prefill_params *p) { *p = (crit_prefill_params){.struct_size = sizeof *p}; }
+void crit_prefill_params_init(crit_prefill_params *p) {
+    *p = (crit_prefill_params){.struct_size = sizeof *p};
+}
 
 /* Fills the open questions of params: context, chunk length. */
-static crit_status settle(const crit_model *m, const crit_session_params *params, crit_session_params *p, crit_error *err) {
+static crit_status settle(const crit_model *m, const crit_session_params *params, crit_session_params *p,
+                          crit_error *err) {
     const crit_config *c = &m->config;
     crit_session_params_init(p);
     if (params) {
@@ -49,17 +52,21 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
         if (c->n_swa && c->n_swa < p->n_ctx) p->n_ctx = c->n_swa;
     }
     if (c->n_swa && p->n_ctx > c->n_swa)
-        return crit_fail(err, CRIT_E_CONTEXT, "%s: a context of %u tokens exceeds the model's sliding window of %u, which is not supported",
+        return crit_fail(err, CRIT_E_CONTEXT,
+                         "%s: a context of %u tokens exceeds the model's sliding window of %u, which is not supported",
                          gguf_path(m->file), p->n_ctx, c->n_swa);
     if (p->n_ctx > 1u << 30) return crit_fail(err, CRIT_E_ARG, "a context of %u tokens is too large", p->n_ctx);
-    if (p->n_batch == 0 || p->n_batch > 65536) return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 1..65536", p->n_batch);
+    if (p->n_batch == 0 || p->n_batch > 65536)
+        return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 1..65536", p->n_batch);
     uint32_t align = crit_attn_align(&p->attn), whole = (p->n_ctx + align - 1) / align * align;
     p->n_batch = (p->n_batch + align - 1) / align * align;
     if (p->n_batch > whole) p->n_batch = whole;
     return CRIT_OK;
 }
 
-static uint32_t chunk_rows(const crit_session_params *p) { return p->n_batch < p->n_ctx ? p->n_batch : p->n_ctx; }
+static uint32_t chunk_rows(const crit_session_params *p) {
+    return p->n_batch < p->n_ctx ? p->n_batch : p->n_ctx;
+}
 
 static crit_status estimate(const crit_model *m, const crit_session_params *p, crit_memory *out, crit_error *err) {
     const crit_config *c = &m->config;
@@ -73,26 +80,30 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     out->weights_bytes = gguf_file_bytes(m->file);
     if (m->weights.output.w != e->w) out->weights_bytes -= (size_t)e->n_out * e->row_bytes;
     out->activation_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, chunk_rows(p));
-    out->scratch_bytes = crit_forward_fixed_bytes(c, p->n_ctx, n_thread) + m->weights.f32_count * sizeof(float) +
-                         crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
-                         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
+    out->scratch_bytes =
+        crit_forward_fixed_bytes(c, p->n_ctx, n_thread) + m->weights.f32_count * sizeof(float) +
+        crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
+        (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
     size_t total;
-    if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) || !crit_add_size(total, out->activation_bytes, &total) ||
-        !crit_add_size(total, out->scratch_bytes, &total))
+    if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||
+        !crit_add_size(total, out->activation_bytes, &total) || !crit_add_size(total, out->scratch_bytes, &total))
         return crit_fail(err, CRIT_E_NOMEM, "the memory for %u tokens overflows", p->n_ctx);
     out->total_bytes = total;
     out->available_bytes = crit_memory_available();
     return CRIT_OK;
 }
 
-crit_status crit_memory_estimate(const crit_model *model, const crit_session_params *params, crit_memory *out, crit_error *err) {
-    if (!model || !out || out->struct_size != sizeof *out) return crit_fail(err, CRIT_E_ARG, "crit_memory_estimate: bad argument");
+crit_status crit_memory_estimate(const crit_model *model, const crit_session_params *params, crit_memory *out,
+                                 crit_error *err) {
+    if (!model || !out || out->struct_size != sizeof *out)
+        return crit_fail(err, CRIT_E_ARG, "crit_memory_estimate: bad argument");
     crit_session_params p;
     crit_status st = settle(model, params, &p, err);
     return st ? st : estimate(model, &p, out, err);
 }
 
-crit_status crit_session_open(crit_session **out, const crit_model *model, const crit_session_params *params, crit_error *err) {
+crit_status crit_session_open(crit_session **out, const crit_model *model, const crit_session_params *params,
+                              crit_error *err) {
     if (!out || !model) return crit_fail(err, CRIT_E_ARG, "crit_session_open: out and model are required");
     *out = NULL;
     crit_session_params p;
@@ -103,7 +114,8 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
     size_t need = mem.total_bytes - mem.weights_bytes;
     if (!p.force && mem.available_bytes && need > mem.available_bytes)
-        return crit_fail(err, CRIT_E_NOMEM, "%s: a context of %u tokens needs %zu MiB besides the weights, %zu MiB are available",
+        return crit_fail(err, CRIT_E_NOMEM,
+                         "%s: a context of %u tokens needs %zu MiB besides the weights, %zu MiB are available",
                          gguf_path(model->file), p.n_ctx, need >> 20, mem.available_bytes >> 20);
     const crit_config *c = &model->config;
     crit_session *s = crit_calloc(1, sizeof *s);
@@ -186,7 +198,8 @@ static int on_row(void *user, uint32_t pos, const float *logits, uint32_t n_voca
 }
 
 /* Reads the pending tokens up to position `stop`. */
-static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p, crit_error *err) {
+static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p,
+                              crit_error *err) {
     uint32_t end = s->n_done + (uint32_t)s->n_pending, align = crit_attn_align(&s->params.attn), first = s->n_done;
     ticker t = {.p = p, .n_layer = s->model->config.n_layer, .total = stop - s->n_done};
     while (s->n_done < stop) {
@@ -216,20 +229,24 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
     return CRIT_OK;
 }
 
-crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, const crit_prefill_params *params, crit_error *err) {
+crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, const crit_prefill_params *params,
+                         crit_error *err) {
     if (!s || !tokens || n_tok == 0) return crit_fail(err, CRIT_E_ARG, "crit_prefill: no tokens");
     crit_prefill_params p;
     crit_prefill_params_init(&p);
     if (params) {
-        if (params->struct_size != sizeof p) return crit_fail(err, CRIT_E_ARG, "crit_prefill_params: struct_size not set");
+        if (params->struct_size != sizeof p)
+            return crit_fail(err, CRIT_E_ARG, "crit_prefill_params: struct_size not set");
         p = *params;
     }
     uint32_t n_past = crit_session_n_past(s), start = s->in_turn ? s->turn_start : n_past;
     if (n_tok > s->params.n_ctx - n_past)
-        return crit_fail(err, CRIT_E_CONTEXT, "%u + %zu tokens do not fit the context of %u", n_past, n_tok, s->params.n_ctx);
+        return crit_fail(err, CRIT_E_CONTEXT, "%u + %zu tokens do not fit the context of %u", n_past, n_tok,
+                         s->params.n_ctx);
     for (size_t i = 0; i < n_tok; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= s->model->config.n_vocab)
-            return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i], s->model->config.n_vocab);
+            return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i],
+                             s->model->config.n_vocab);
     crit_status st = queue(s, tokens, n_tok, err);
     if (st) return st;
     if (!s->in_turn) {
@@ -288,9 +305,13 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
     return CRIT_OK;
 }
 
-const float *crit_logits(const crit_session *s) { return s && s->has_logits ? s->fwd.logits : NULL; }
+const float *crit_logits(const crit_session *s) {
+    return s && s->has_logits ? s->fwd.logits : NULL;
+}
 
-uint32_t crit_session_n_past(const crit_session *s) { return s ? s->n_done + (uint32_t)s->n_pending : 0; }
+uint32_t crit_session_n_past(const crit_session *s) {
+    return s ? s->n_done + (uint32_t)s->n_pending : 0;
+}
 
 crit_status crit_session_rewind(crit_session *s, uint32_t n_past, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_rewind: no session");

@@ -94,19 +94,24 @@ crit_status crit_vocab_from_gguf(crit_vocab **out, const gguf *g, crit_error *er
     const struct {
         const char *key;
         int64_t *id;
-    } ids[] = {{KEY("bos_token_id"), &s.bos}, {KEY("eos_token_id"), &s.eos}, {KEY("unknown_token_id"), &s.unk},
-               {KEY("eot_token_id"), &s.eot}, {KEY("eom_token_id"), &s.eom}};
+    } ids[] = {{KEY("bos_token_id"), &s.bos},
+               {KEY("eos_token_id"), &s.eos},
+               {KEY("unknown_token_id"), &s.unk},
+               {KEY("eot_token_id"), &s.eot},
+               {KEY("eom_token_id"), &s.eom}};
     const struct {
         const char *key;
         int *flag;
-    } flags[] = {{KEY("add_bos_token"), &s.add_bos}, {KEY("add_eos_token"), &s.add_eos},
+    } flags[] = {{KEY("add_bos_token"), &s.add_bos},
+                 {KEY("add_eos_token"), &s.add_eos},
                  {KEY("add_space_prefix"), &s.add_space_prefix}};
     crit_text *token = NULL, *merge = NULL;
     float *score = NULL;
     int32_t *kind = NULL;
     crit_status st = CRIT_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !st; i++) st = read_id(g, ids[i].key, ids[i].id, err);
-    for (size_t i = 0; i < sizeof flags / sizeof *flags && !st; i++) st = read_flag(g, flags[i].key, flags[i].flag, err);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags && !st; i++)
+        st = read_flag(g, flags[i].key, flags[i].flag, err);
     if (!st) st = read_texts(g, KEY("tokens"), &token, &s.n_token, err);
     if (!st) st = read_texts(g, KEY("merges"), &merge, &s.n_merge, err);
     if (!st) st = read_numbers(g, KEY("scores"), s.n_token, &score, NULL, err);

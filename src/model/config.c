@@ -25,8 +25,10 @@ static uint32_t get_u32(reader *r, const char *suffix, bool required, uint32_t f
     key_of(r, suffix, key);
     if (!gguf_get_u64(r->g, key, &v)) {
         if (gguf_has(r->g, key))
-            r->st = crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: %s is not a single unsigned number", gguf_path(r->g), key);
-        else if (required) r->st = crit_fail(r->err, CRIT_E_VALUE, "%s: metadata key %s is missing", gguf_path(r->g), key);
+            r->st =
+                crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: %s is not a single unsigned number", gguf_path(r->g), key);
+        else if (required)
+            r->st = crit_fail(r->err, CRIT_E_VALUE, "%s: metadata key %s is missing", gguf_path(r->g), key);
         return fallback;
     }
     if (v < min || v > max) {
@@ -53,23 +55,30 @@ static double get_f64(reader *r, const char *suffix, bool required, double fallb
     return v;
 }
 
-static bool str_is(gguf_str s, const char *text) { return s.len == strlen(text) && memcmp(s.ptr, text, s.len) == 0; }
+static bool str_is(gguf_str s, const char *text) {
+    return s.len == strlen(text) && memcmp(s.ptr, text, s.len) == 0;
+}
 
 static void read_rope(reader *r, crit_config *c) {
     char key[128];
     c->n_rot = get_u32(r, "rope.dimension_count", false, c->d_head, 2, c->d_head);
     if (!r->st && c->n_rot % 2)
-        r->st = crit_fail(r->err, CRIT_E_VALUE, "%s: %s is odd", gguf_path(r->g), key_of(r, "rope.dimension_count", key));
+        r->st =
+            crit_fail(r->err, CRIT_E_VALUE, "%s: %s is odd", gguf_path(r->g), key_of(r, "rope.dimension_count", key));
     c->rope_base = get_f64(r, "rope.freq_base", false, 10000.0, 1.0, 1e12);
     c->rope_factor = 1;
     gguf_str type;
     if (gguf_get_str(r->g, key_of(r, "rope.scaling.type", key), &type) && !str_is(type, "none")) {
-        if (str_is(type, "linear")) c->rope = CRIT_ROPE_LINEAR;
-        else if (str_is(type, "yarn")) c->rope = CRIT_ROPE_YARN;
-        else if (str_is(type, "llama3")) c->rope = CRIT_ROPE_LLAMA3;
+        if (str_is(type, "linear"))
+            c->rope = CRIT_ROPE_LINEAR;
+        else if (str_is(type, "yarn"))
+            c->rope = CRIT_ROPE_YARN;
+        else if (str_is(type, "llama3"))
+            c->rope = CRIT_ROPE_LLAMA3;
         else if (!r->st)
-            r->st = crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported (linear, llama3, yarn)",
-                              gguf_path(r->g), (int)(type.len > 32 ? 32 : type.len), type.ptr);
+            r->st =
+                crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported (linear, llama3, yarn)",
+                          gguf_path(r->g), (int)(type.len > 32 ? 32 : type.len), type.ptr);
         c->rope_factor = get_f64(r, "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
     } else if (!gguf_has(r->g, key_of(r, "rope.scaling.type", key))) {
         /* A factor without a kind is linear; files of 2023 call it scale_linear. */
@@ -77,7 +86,8 @@ static void read_rope(reader *r, crit_config *c) {
         c->rope_factor = get_f64(r, old ? "rope.scale_linear" : "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
         if (c->rope_factor != 1.0) c->rope = CRIT_ROPE_LINEAR;
     }
-    c->yarn_ctx = get_f64(r, "rope.scaling.original_context_length", false, c->n_ctx_train ? c->n_ctx_train : 8192, 1, 1e9);
+    c->yarn_ctx =
+        get_f64(r, "rope.scaling.original_context_length", false, c->n_ctx_train ? c->n_ctx_train : 8192, 1, 1e9);
     c->yarn_ext = 1;
     c->yarn_attn = get_f64(r, "rope.scaling.attn_factor", false, 1.0, 1e-3, 1e3);
     c->yarn_fast = get_f64(r, "rope.scaling.yarn_beta_fast", false, 32.0, 1e-3, 1e6);
@@ -117,23 +127,27 @@ crit_status crit_config_read(crit_config *c, const gguf *g, crit_error *err) {
     if (get_u32(&r, "expert_count", false, 0, 0, UINT32_MAX) > 0)
         return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: mixture-of-experts models are not supported", gguf_path(g));
     if (c->n_head % c->n_kv_head)
-        return crit_fail(err, CRIT_E_VALUE, "%s: %u query heads do not divide by %u KV heads", gguf_path(g), c->n_head, c->n_kv_head);
+        return crit_fail(err, CRIT_E_VALUE, "%s: %u query heads do not divide by %u KV heads", gguf_path(g), c->n_head,
+                         c->n_kv_head);
     c->n_group = c->n_head / c->n_kv_head;
     c->d_head = get_u32(&r, "attention.key_length", false, c->n_embd / c->n_head, 1, 1u << 16);
     uint32_t d_value = get_u32(&r, "attention.value_length", false, c->d_head, 1, 1u << 16);
     if (r.st) return r.st;
     if (d_value != c->d_head)
-        return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: keys of %u and values of %u dimensions differ", gguf_path(g), c->d_head, d_value);
+        return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: keys of %u and values of %u dimensions differ", gguf_path(g),
+                         c->d_head, d_value);
     if (c->d_head == 0 || c->d_head % 8 || c->d_head > CRIT_D_HEAD_MAX)
-        return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: head dimension %u is not a multiple of 8 up to %d", gguf_path(g), c->d_head,
-                         CRIT_D_HEAD_MAX);
+        return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: head dimension %u is not a multiple of 8 up to %d", gguf_path(g),
+                         c->d_head, CRIT_D_HEAD_MAX);
     read_rope(&r, c);
     if (r.st) return r.st;
-    /* The vocabulary is as large as the embedding: files that declare a size of their own do not always agree with it. */
+    /* The vocabulary is as large as the embedding: files that declare a size of their own do not always agree with it.
+     */
     const gguf_tensor *embd = gguf_find_tensor(g, "token_embd.weight");
     if (!embd) return crit_fail(err, CRIT_E_SHAPE, "%s: tensor token_embd.weight is missing", gguf_path(g));
     if (embd->ne[1] == 0 || embd->ne[1] > INT32_MAX)
-        return crit_fail(err, CRIT_E_SHAPE, "%s: tensor token_embd.weight has %llu rows", gguf_path(g), (unsigned long long)embd->ne[1]);
+        return crit_fail(err, CRIT_E_SHAPE, "%s: tensor token_embd.weight has %llu rows", gguf_path(g),
+                         (unsigned long long)embd->ne[1]);
     c->n_vocab = (uint32_t)embd->ne[1];
     return CRIT_OK;
 }

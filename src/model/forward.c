@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* One chunk of tokens through all layers, and one token at a time.
  *
- * Per layer: norm -> QKV -> RoPE -> KV append -> plan -> attend -> O -> norm -> gate, up -> SiLU -> down.  Each step is a
- * parallel phase over rows, output panels or tiles; a row's bits depend on its own tokens only, so neither the chunk
+ * Per layer: norm -> QKV -> RoPE -> KV append -> plan -> attend -> O -> norm -> gate, up -> SiLU -> down.  Each step is
+ * a parallel phase over rows, output panels or tiles; a row's bits depend on its own tokens only, so neither the chunk
  * length nor the number of threads shows.  The last layer stops after K and V for rows whose logits nobody wants. */
 #include <math.h>
 #include <string.h>
@@ -25,7 +25,7 @@ typedef struct product_arg {
     crit_forward *f;
     const product *p;
     size_t n_p, row0, n_row;
-    size_t first[4]; /* first item of each product */
+    size_t first[4];    /* first item of each product */
     size_t per_item[3]; /* outputs per item */
 } product_arg;
 
@@ -52,8 +52,10 @@ static void product_item(void *arg, size_t item, unsigned worker) {
         .type = m->type,
         .accumulate = p->accumulate,
     };
-    if (a->n_row == 1 && a->f->one) kt->gemv[m->type](&g, n0, n1);
-    else kt->gemm[m->type](&g, n0, n1, a->f->scratch + worker * a->f->scratch_slice);
+    if (a->n_row == 1 && a->f->one)
+        kt->gemv[m->type](&g, n0, n1);
+    else
+        kt->gemm[m->type](&g, n0, n1, a->f->scratch + worker * a->f->scratch_slice);
 }
 
 /* Products of packed rows [row0, row0 + n_row); out of each points at row row0. */
@@ -91,11 +93,14 @@ static void pack_item(void *arg, size_t item, unsigned worker) {
     size_t r0 = item * ROWS_PER_ITEM, r1 = r0 + ROWS_PER_ITEM < a->n_row ? r0 + ROWS_PER_ITEM : a->n_row;
     for (size_t r = a->row0 + r0; r < a->row0 + r1; r++) {
         const float *x = a->x + r * a->x_stride;
-        if (a->norm) kt->rmsnorm(x, a->norm, row, a->n, a->f->model->config.eps);
-        else if (a->up) kt->silu_mul(x, a->up + r * a->x_stride, row, a->n);
+        if (a->norm)
+            kt->rmsnorm(x, a->norm, row, a->n, a->f->model->config.eps);
+        else if (a->up)
+            kt->silu_mul(x, a->up + r * a->x_stride, row, a->n);
         const float *src = a->norm || a->up ? row : x;
         for (int k = 0; k < CRIT_ACT_KINDS; k++)
-            if (a->kinds >> k & 1) kt->act_pack[k](src, a->n, a->f->act[k] + r * crit_act_row_bytes((crit_act_kind)k, a->n));
+            if (a->kinds >> k & 1)
+                kt->act_pack[k](src, a->n, a->f->act[k] + r * crit_act_row_bytes((crit_act_kind)k, a->n));
     }
 }
 
@@ -146,7 +151,8 @@ static void rope_item(void *arg, size_t item, unsigned worker) {
     const crit_config *c = &f->model->config;
     const crit_kernels *kt = &f->model->kernels;
     crit_rope_fn rope = c->neox ? kt->rope_neox : kt->rope_norm;
-    uint32_t head = (uint32_t)(item % c->n_kv_head), blk = a->chunk->pos0 / CRIT_BLK_LEN + (uint32_t)(item / c->n_kv_head);
+    uint32_t head = (uint32_t)(item % c->n_kv_head),
+             blk = a->chunk->pos0 / CRIT_BLK_LEN + (uint32_t)(item / c->n_kv_head);
     uint32_t p0 = blk * CRIT_BLK_LEN, p1 = p0 + CRIT_BLK_LEN, end = a->chunk->pos0 + a->chunk->n_tok;
     if (p0 < a->chunk->pos0) p0 = a->chunk->pos0;
     if (p1 > end) p1 = end;
@@ -176,7 +182,8 @@ static bool rows_finite(const float *x, size_t n) {
 /* ---- layer ---- */
 
 /* Attention of rows [q_from, n_tok) of the chunk into f->att. */
-static crit_status attention(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from, crit_error *err) {
+static crit_status attention(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                             crit_error *err) {
     const crit_config *c = &f->model->config;
     size_t n_q = (size_t)c->n_head * c->d_head;
     const crit_attn_params *o = &f->attn;
@@ -208,13 +215,19 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_model *m = f->model;
     const crit_config *c = &m->config;
     const crit_layer *l = &m->weights.layers[i];
-    size_t n = chunk->n_tok, e = c->n_embd, n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head;
+    size_t n = chunk->n_tok, e = c->n_embd, n_q = (size_t)c->n_head * c->d_head,
+           n_kv = (size_t)c->n_kv_head * c->d_head;
 
-    pack(f, (pack_arg){.x = f->x, .norm = l->attn_norm, .x_stride = e, .n = e, .n_row = n,
+    pack(f, (pack_arg){.x = f->x,
+                       .norm = l->attn_norm,
+                       .x_stride = e,
+                       .n = e,
+                       .n_row = n,
                        .kinds = kinds_of(f, &l->wq, &l->wk, &l->wv)});
     product kv[2] = {{&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
     product qkv[3] = {{&l->wq, l->bq, f->q, n_q, false}, kv[0], kv[1]};
-    if (q_from == 0) products(f, qkv, 3, 0, n);
+    if (q_from == 0)
+        products(f, qkv, 3, 0, n);
     else {
         products(f, kv, 2, 0, n);
         qkv[0].out += q_from * n_q;
@@ -230,14 +243,30 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     if (st) return st;
 
     size_t n_row = n - from;
-    pack(f, (pack_arg){.x = f->att, .x_stride = n_q, .n = n_q, .row0 = from, .n_row = n_row, .kinds = kinds_of(f, &l->wo, NULL, NULL)});
+    pack(f, (pack_arg){.x = f->att,
+                       .x_stride = n_q,
+                       .n = n_q,
+                       .row0 = from,
+                       .n_row = n_row,
+                       .kinds = kinds_of(f, &l->wo, NULL, NULL)});
     product o = {&l->wo, l->bo, f->x + from * e, e, true};
     products(f, &o, 1, from, n_row);
-    pack(f, (pack_arg){.x = f->x, .norm = l->ffn_norm, .x_stride = e, .n = e, .row0 = from, .n_row = n_row,
+    pack(f, (pack_arg){.x = f->x,
+                       .norm = l->ffn_norm,
+                       .x_stride = e,
+                       .n = e,
+                       .row0 = from,
+                       .n_row = n_row,
                        .kinds = kinds_of(f, &l->gate, &l->up, NULL)});
-    product gu[2] = {{&l->gate, NULL, f->gate + from * c->n_ff, c->n_ff, false}, {&l->up, NULL, f->up + from * c->n_ff, c->n_ff, false}};
+    product gu[2] = {{&l->gate, NULL, f->gate + from * c->n_ff, c->n_ff, false},
+                     {&l->up, NULL, f->up + from * c->n_ff, c->n_ff, false}};
     products(f, gu, 2, from, n_row);
-    pack(f, (pack_arg){.x = f->gate, .up = f->up, .x_stride = c->n_ff, .n = c->n_ff, .row0 = from, .n_row = n_row,
+    pack(f, (pack_arg){.x = f->gate,
+                       .up = f->up,
+                       .x_stride = c->n_ff,
+                       .n = c->n_ff,
+                       .row0 = from,
+                       .n_row = n_row,
                        .kinds = kinds_of(f, &l->down, NULL, NULL)});
     product down = {&l->down, NULL, f->x + from * e, e, true};
     products(f, &down, 1, from, n_row);
@@ -248,7 +277,12 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
 static void vocabulary(crit_forward *f, size_t row, size_t n, float *out) {
     const crit_model *m = f->model;
     size_t e = m->config.n_embd;
-    pack(f, (pack_arg){.x = f->x, .norm = m->weights.output_norm, .x_stride = e, .n = e, .row0 = row, .n_row = n,
+    pack(f, (pack_arg){.x = f->x,
+                       .norm = m->weights.output_norm,
+                       .x_stride = e,
+                       .n = e,
+                       .row0 = row,
+                       .n_row = n,
                        .kinds = kinds_of(f, &m->weights.output, NULL, NULL)});
     product p = {&m->weights.output, NULL, out, m->config.n_vocab, false};
     products(f, &p, 1, row, n);
@@ -284,10 +318,13 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
     if (chunk->on_logits && chunk->need_from < need) need = chunk->need_from;
     uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = crit_attn_align(&f->attn);
     /* Queries start at the tile (paper: the segment) of the first row that matters. */
-    uint32_t q_pos = need / align * align, q_from = need >= end ? chunk->n_tok : q_pos <= chunk->pos0 ? 0 : q_pos - chunk->pos0;
+    uint32_t q_pos = need / align * align, q_from = need >= end            ? chunk->n_tok
+                                                    : q_pos <= chunk->pos0 ? 0
+                                                                           : q_pos - chunk->pos0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
         bool last = i + 1 == c->n_layer;
-        if (last && !rows_finite(f->x, (size_t)chunk->n_tok * c->n_embd)) return crit_weights_find_nonfinite(f->model->file, err);
+        if (last && !rows_finite(f->x, (size_t)chunk->n_tok * c->n_embd))
+            return crit_weights_find_nonfinite(f->model->file, err);
         crit_status st = layer_chunk(f, chunk, i, last ? q_from : 0, last ? from : 0, err);
         if (st) return st;
         if (chunk->tick && chunk->tick(chunk->user, i)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
@@ -361,8 +398,14 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
     embed_item(&rows, 0, 0);
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const crit_layer *l = &m->weights.layers[i];
-        pack(f, (pack_arg){.x = f->x, .norm = l->attn_norm, .x_stride = e, .n = e, .n_row = 1, .kinds = kinds_of(f, &l->wq, &l->wk, &l->wv)});
-        product qkv[3] = {{&l->wq, l->bq, f->q, n_q, false}, {&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
+        pack(f, (pack_arg){.x = f->x,
+                           .norm = l->attn_norm,
+                           .x_stride = e,
+                           .n = e,
+                           .n_row = 1,
+                           .kinds = kinds_of(f, &l->wq, &l->wk, &l->wv)});
+        product qkv[3] = {
+            {&l->wq, l->bq, f->q, n_q, false}, {&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
         products(f, qkv, 3, 0, 1);
         rows.layer = l;
         rows.kv = &f->kv[i];
@@ -373,12 +416,23 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
         crit_pool_run(f->pool, c->n_kv_head * d.n_range, decode_item, &d);
         merge_ranges(f, d.n_range);
 
-        pack(f, (pack_arg){.x = f->att, .x_stride = n_q, .n = n_q, .n_row = 1, .kinds = kinds_of(f, &l->wo, NULL, NULL)});
+        pack(f,
+             (pack_arg){.x = f->att, .x_stride = n_q, .n = n_q, .n_row = 1, .kinds = kinds_of(f, &l->wo, NULL, NULL)});
         products(f, &(product){&l->wo, l->bo, f->x, e, true}, 1, 0, 1);
-        pack(f, (pack_arg){.x = f->x, .norm = l->ffn_norm, .x_stride = e, .n = e, .n_row = 1, .kinds = kinds_of(f, &l->gate, &l->up, NULL)});
+        pack(f, (pack_arg){.x = f->x,
+                           .norm = l->ffn_norm,
+                           .x_stride = e,
+                           .n = e,
+                           .n_row = 1,
+                           .kinds = kinds_of(f, &l->gate, &l->up, NULL)});
         product gu[2] = {{&l->gate, NULL, f->gate, c->n_ff, false}, {&l->up, NULL, f->up, c->n_ff, false}};
         products(f, gu, 2, 0, 1);
-        pack(f, (pack_arg){.x = f->gate, .up = f->up, .x_stride = c->n_ff, .n = c->n_ff, .n_row = 1, .kinds = kinds_of(f, &l->down, NULL, NULL)});
+        pack(f, (pack_arg){.x = f->gate,
+                           .up = f->up,
+                           .x_stride = c->n_ff,
+                           .n = c->n_ff,
+                           .n_row = 1,
+                           .kinds = kinds_of(f, &l->down, NULL, NULL)});
         products(f, &(product){&l->down, NULL, f->x, e, true}, 1, 0, 1);
     }
     vocabulary(f, 0, 1, f->logits);

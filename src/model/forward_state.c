@@ -4,7 +4,9 @@
 
 #include "model/model.h"
 
-static size_t up64(size_t n) { return (n + 63) & ~(size_t)63; }
+static size_t up64(size_t n) {
+    return (n + 63) & ~(size_t)63;
+}
 
 static unsigned kinds_in_use(const crit_config *c, const crit_kernels *kt, const crit_weights *w) {
     unsigned kinds = 1u << kt->act_kind[w->output.type];
@@ -17,7 +19,8 @@ static unsigned kinds_in_use(const crit_config *c, const crit_kernels *kt, const
 }
 
 /* Offsets of the chunk's arrays in the mapping; with f NULL only the total. */
-static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch) {
+static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *kt, const crit_weights *w,
+                     uint32_t n_batch) {
     size_t n = n_batch, n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head, at = 0;
     size_t widest = c->n_embd > c->n_ff ? c->n_embd : c->n_ff;
     if (n_q > widest) widest = n_q;
@@ -25,9 +28,15 @@ static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *
         size_t cols;
         float **to;
     } arr[] = {
-        {c->n_embd, f ? &f->x : NULL},      {n_q, f ? &f->q : NULL},           {n_kv, f ? &f->k : NULL},
-        {n_kv, f ? &f->v : NULL},           {n_q, f ? &f->att : NULL},         {c->n_ff, f ? &f->gate : NULL},
-        {c->n_ff, f ? &f->up : NULL},       {c->n_rot / 2, f ? &f->cosv : NULL}, {c->n_rot / 2, f ? &f->sinv : NULL},
+        {c->n_embd, f ? &f->x : NULL},
+        {n_q, f ? &f->q : NULL},
+        {n_kv, f ? &f->k : NULL},
+        {n_kv, f ? &f->v : NULL},
+        {n_q, f ? &f->att : NULL},
+        {c->n_ff, f ? &f->gate : NULL},
+        {c->n_ff, f ? &f->up : NULL},
+        {c->n_rot / 2, f ? &f->cosv : NULL},
+        {c->n_rot / 2, f ? &f->sinv : NULL},
     };
     for (size_t i = 0; i < sizeof arr / sizeof *arr; i++) {
         if (f) *arr[i].to = (float *)((char *)f->map + at);
@@ -54,7 +63,9 @@ static size_t slice_bytes(const crit_config *c) {
     return up64(a) + 64;
 }
 
-static size_t n_ranges(uint32_t n_ctx) { return n_ctx / (CRIT_DECODE_RANGE_BLK * CRIT_BLK_LEN) + 1; }
+static size_t n_ranges(uint32_t n_ctx) {
+    return n_ctx / (CRIT_DECODE_RANGE_BLK * CRIT_BLK_LEN) + 1;
+}
 
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
     return c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + (n_ctx / CRIT_BLK_LEN + 1) * sizeof(uint32_t) +

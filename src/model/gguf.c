@@ -40,7 +40,7 @@ static const char *shown(const char *path) {
 }
 
 #define FAIL(c, code, ...) ((c)->st = crit_fail((c)->err, (code), __VA_ARGS__))
-#define NAME(s) (int)((s).len > 96 ? 96 : (s).len), (s).ptr
+#define NAME(s)            (int)((s).len > 96 ? 96 : (s).len), (s).ptr
 
 /* The next n bytes, or NULL and a failure. */
 static const unsigned char *take(cursor *c, uint64_t n) {
@@ -80,7 +80,8 @@ static gguf_str take_name(cursor *c) {
     const size_t at = c->at;
     const gguf_str s = take_str(c);
     if (!c->st && (s.len == 0 || s.len > MAX_NAME_BYTES))
-        FAIL(c, CRIT_E_FORMAT, "%s: damaged: a name of %zu bytes in the %s at byte %zu", shown(c->g->path), s.len, c->where, at);
+        FAIL(c, CRIT_E_FORMAT, "%s: damaged: a name of %zu bytes in the %s at byte %zu", shown(c->g->path), s.len,
+             c->where, at);
     return s;
 }
 
@@ -112,8 +113,8 @@ static bool names_add(gguf_names *t, const void *items, size_t stride, size_t na
 
 static void bad_type(cursor *c, gguf_str key, uint32_t type) {
     if (!c->st)
-        FAIL(c, CRIT_E_FORMAT, "%s: damaged: metadata key %.*s has value type %u, which does not exist", shown(c->g->path),
-             NAME(key), type);
+        FAIL(c, CRIT_E_FORMAT, "%s: damaged: metadata key %.*s has value type %u, which does not exist",
+             shown(c->g->path), NAME(key), type);
 }
 
 static void skip_array(cursor *c, gguf_str key, int depth) {
@@ -179,11 +180,14 @@ static void read_value(cursor *c, gguf_kv *kv) {
         kv->elem = (gguf_vtype)elem;
         kv->n = (size_t)n;
         kv->val = c->g->map + c->at;
-        if (esize) take(c, n > UINT64_MAX / esize ? UINT64_MAX : n * esize);
-        else if (elem == GGUF_STR) index_strings(c, kv);
+        if (esize)
+            take(c, n > UINT64_MAX / esize ? UINT64_MAX : n * esize);
+        else if (elem == GGUF_STR)
+            index_strings(c, kv);
         else if (elem == GGUF_ARR)
             for (uint64_t i = 0; i < n && !c->st; i++) skip_array(c, kv->key, 2);
-        else bad_type(c, kv->key, elem);
+        else
+            bad_type(c, kv->key, elem);
     }
 }
 
@@ -225,7 +229,8 @@ static void read_tensor(cursor *c, gguf_tensor *t, uint64_t *offset) {
     if (c->st) return;
     uint32_t elems, bytes;
     if (!crit_type_geometry(type, &elems, &bytes)) {
-        FAIL(c, CRIT_E_UNSUPPORTED, "%s: tensor %.*s has type number %u, which is not supported", path, NAME(t->name), type);
+        FAIL(c, CRIT_E_UNSUPPORTED, "%s: tensor %.*s has type number %u, which is not supported", path, NAME(t->name),
+             type);
         return;
     }
     t->type = (crit_type)type;
@@ -234,7 +239,8 @@ static void read_tensor(cursor *c, gguf_tensor *t, uint64_t *offset) {
              NAME(t->name), (unsigned long long)t->ne[0], elems, crit_type_name(type));
         return;
     }
-    if (!crit_mul_size((size_t)(t->ne[0] / elems), bytes, &t->row_bytes) || !crit_mul_size(t->row_bytes, rows, &t->bytes))
+    if (!crit_mul_size((size_t)(t->ne[0] / elems), bytes, &t->row_bytes) ||
+        !crit_mul_size(t->row_bytes, rows, &t->bytes))
         FAIL(c, CRIT_E_FORMAT, "%s: damaged: the size of tensor %.*s overflows", path, NAME(t->name));
 }
 
@@ -242,7 +248,8 @@ static size_t read_alignment(cursor *c) {
     uint64_t align = DEFAULT_ALIGN;
     if (c->st || !gguf_has(c->g, "general.alignment")) return DEFAULT_ALIGN;
     if (!gguf_get_u64(c->g, "general.alignment", &align) || align < 8 || align > MAX_ALIGN || (align & (align - 1))) {
-        FAIL(c, CRIT_E_FORMAT, "%s: damaged: general.alignment is not a power of two from 8 to %d", shown(c->g->path), MAX_ALIGN);
+        FAIL(c, CRIT_E_FORMAT, "%s: damaged: general.alignment is not a power of two from 8 to %d", shown(c->g->path),
+             MAX_ALIGN);
         return DEFAULT_ALIGN;
     }
     return (size_t)align;
@@ -264,11 +271,14 @@ static void read_tensors(cursor *c) {
     for (size_t i = 0; i < g->n_tensor && !c->st; i++) {
         gguf_tensor *t = &g->tensor[i];
         if (offset[i] % align)
-            FAIL(c, CRIT_E_FORMAT, "%s: damaged: tensor %.*s is not aligned to %zu bytes", shown(g->path), NAME(t->name), align);
+            FAIL(c, CRIT_E_FORMAT, "%s: damaged: tensor %.*s is not aligned to %zu bytes", shown(g->path),
+                 NAME(t->name), align);
         else if (offset[i] > room || t->bytes > room - (size_t)offset[i])
-            FAIL(c, CRIT_E_FORMAT, "%s: truncated: tensor %.*s needs %zu bytes at byte %zu of the tensor data, there are %zu",
+            FAIL(c, CRIT_E_FORMAT,
+                 "%s: truncated: tensor %.*s needs %zu bytes at byte %zu of the tensor data, there are %zu",
                  shown(g->path), NAME(t->name), t->bytes, (size_t)offset[i], room);
-        else t->data = g->map + c->at + pad + (size_t)offset[i];
+        else
+            t->data = g->map + c->at + pad + (size_t)offset[i];
     }
     crit_free(offset);
 }
@@ -308,15 +318,18 @@ static void read_header(cursor *c) {
     const char *path = shown(g->path);
     const size_t seen = g->bytes < 4 ? g->bytes : 4;
     if (memcmp(g->map, "GGUF", seen) != 0) {
-        if (seen == 4 && memcmp(g->map, "FUGG", 4) == 0) FAIL(c, CRIT_E_UNSUPPORTED, "%s: is a big-endian GGUF file", path);
-        else FAIL(c, CRIT_E_FORMAT, "%s: is not a GGUF file (no magic at the start)", path);
+        if (seen == 4 && memcmp(g->map, "FUGG", 4) == 0)
+            FAIL(c, CRIT_E_UNSUPPORTED, "%s: is a big-endian GGUF file", path);
+        else
+            FAIL(c, CRIT_E_FORMAT, "%s: is not a GGUF file (no magic at the start)", path);
         return;
     }
     c->where = "header";
     c->at = seen;
     const uint32_t version = take_u32(c);
     if (c->st) return;
-    if ((version & 0xffff) == 0 && version) FAIL(c, CRIT_E_UNSUPPORTED, "%s: is a big-endian GGUF file", path);
+    if ((version & 0xffff) == 0 && version)
+        FAIL(c, CRIT_E_UNSUPPORTED, "%s: is a big-endian GGUF file", path);
     else if (version < 2 || version > 3)
         FAIL(c, CRIT_E_UNSUPPORTED, "%s: is GGUF version %u; 2 and 3 are supported", path, version);
     const uint64_t n_tensor = take_u64(c), n_kv = take_u64(c);
@@ -353,11 +366,13 @@ static void refuse_split(cursor *c) {
     if (c->st) return;
     const bool known = gguf_get_u64(c->g, "split.count", &count);
     if (known && count > 1)
-        FAIL(c, CRIT_E_UNSUPPORTED, "%s: is one part of a model split into %llu files; join them with gguf-split --merge",
-             shown(c->g->path), (unsigned long long)count);
+        FAIL(c, CRIT_E_UNSUPPORTED,
+             "%s: is one part of a model split into %llu files; join them with gguf-split --merge", shown(c->g->path),
+             (unsigned long long)count);
     else if (!known && split_name(c->g->path, &part, &parts) && parts > 1)
-        FAIL(c, CRIT_E_UNSUPPORTED, "%s: is part %lu of a model split into %lu files; join them with gguf-split --merge",
-             shown(c->g->path), part, parts);
+        FAIL(c, CRIT_E_UNSUPPORTED,
+             "%s: is part %lu of a model split into %lu files; join them with gguf-split --merge", shown(c->g->path),
+             part, parts);
 }
 
 crit_status gguf_open(gguf **out, const char *path, crit_error *err) {

@@ -16,8 +16,19 @@
 
 /* Value types as numbered in the GGUF specification. */
 typedef enum gguf_vtype {
-    GGUF_U8 = 0, GGUF_I8 = 1, GGUF_U16 = 2, GGUF_I16 = 3, GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6,
-    GGUF_BOOL = 7, GGUF_STR = 8, GGUF_ARR = 9, GGUF_U64 = 10, GGUF_I64 = 11, GGUF_F64 = 12
+    GGUF_U8 = 0,
+    GGUF_I8 = 1,
+    GGUF_U16 = 2,
+    GGUF_I16 = 3,
+    GGUF_U32 = 4,
+    GGUF_I32 = 5,
+    GGUF_F32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STR = 8,
+    GGUF_ARR = 9,
+    GGUF_U64 = 10,
+    GGUF_I64 = 11,
+    GGUF_F64 = 12
 } gguf_vtype;
 
 /* A string inside the mapping: not NUL-terminated, may hold any bytes. */
@@ -30,10 +41,10 @@ typedef struct gguf_tensor {
     gguf_str name;
     crit_type type;
     uint32_t n_dims;
-    uint64_t ne[4];     /* ne[0] is the contiguous dimension; unused dimensions are 1 */
-    const void *data;   /* inside the mapping, whole tensor checked to lie in the file */
+    uint64_t ne[4];   /* ne[0] is the contiguous dimension; unused dimensions are 1 */
+    const void *data; /* inside the mapping, whole tensor checked to lie in the file */
     size_t bytes;
-    size_t row_bytes;   /* bytes of ne[0] elements */
+    size_t row_bytes; /* bytes of ne[0] elements */
 } gguf_tensor;
 
 typedef struct gguf gguf;
@@ -63,7 +74,8 @@ bool gguf_get_str(const gguf *g, const char *key, gguf_str *out);
 
 /* Arrays.  *n elements of type *elem; false when absent or not an array. */
 bool gguf_get_arr(const gguf *g, const char *key, gguf_vtype *elem, size_t *n);
-bool gguf_arr_str(const gguf *g, const char *key, size_t i, gguf_str *out); /* O(1): string arrays are indexed at open */
+bool gguf_arr_str(const gguf *g, const char *key, size_t i,
+                  gguf_str *out); /* O(1): string arrays are indexed at open */
 bool gguf_arr_i64(const gguf *g, const char *key, size_t i, int64_t *out);
 bool gguf_arr_f64(const gguf *g, const char *key, size_t i, double *out);
 

@@ -13,24 +13,36 @@ uint64_t gguf_hash(const char *s, size_t len) {
 }
 
 size_t gguf_vtype_bytes(unsigned type) {
-    static const unsigned char bytes[] = {[GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4,
-                                          [GGUF_I32] = 4, [GGUF_F32] = 4,  [GGUF_BOOL] = 1, [GGUF_U64] = 8,
-                                          [GGUF_I64] = 8, [GGUF_F64] = 8};
+    static const unsigned char bytes[] = {
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
     return type < sizeof bytes ? bytes[type] : 0;
 }
 
-const char *gguf_path(const gguf *g) { return g->path; }
-size_t gguf_file_bytes(const gguf *g) { return g->bytes; }
-size_t gguf_n_kv(const gguf *g) { return g->n_kv; }
-size_t gguf_n_tensor(const gguf *g) { return g->n_tensor; }
+const char *gguf_path(const gguf *g) {
+    return g->path;
+}
+size_t gguf_file_bytes(const gguf *g) {
+    return g->bytes;
+}
+size_t gguf_n_kv(const gguf *g) {
+    return g->n_kv;
+}
+size_t gguf_n_tensor(const gguf *g) {
+    return g->n_tensor;
+}
 
 gguf_str gguf_kv_key(const gguf *g, size_t i) {
     return i < g->n_kv ? g->kv[i].key : (gguf_str){"", 0};
 }
 
-const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i) { return i < g->n_tensor ? &g->tensor[i] : NULL; }
+const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i) {
+    return i < g->n_tensor ? &g->tensor[i] : NULL;
+}
 
-static bool is(gguf_str s, const char *name, size_t len) { return s.len == len && memcmp(s.ptr, name, len) == 0; }
+static bool is(gguf_str s, const char *name, size_t len) {
+    return s.len == len && memcmp(s.ptr, name, len) == 0;
+}
 
 const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name) {
     const size_t len = strlen(name);
@@ -44,7 +56,8 @@ const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name) {
 
 const gguf_kv *gguf_find_kv(const gguf *g, const char *key) {
     const size_t len = strlen(key);
-    for (size_t s = (size_t)gguf_hash(key, len) & g->kv_names.mask; g->kv_names.slot[s]; s = (s + 1) & g->kv_names.mask) {
+    for (size_t s = (size_t)gguf_hash(key, len) & g->kv_names.mask; g->kv_names.slot[s];
+         s = (s + 1) & g->kv_names.mask) {
         const gguf_kv *kv = &g->kv[g->kv_names.slot[s] - 1];
         if (is(kv->key, key, len)) return kv;
     }
@@ -68,25 +81,50 @@ static number read_number(gguf_vtype type, const unsigned char *p) {
     int64_t i;
     switch (type) {
     case GGUF_U8:
-    case GGUF_BOOL: return (number){.kind = UNSIGNED, .u = *p};
-    case GGUF_U16: memcpy(&u16, p, 2); return (number){.kind = UNSIGNED, .u = u16};
-    case GGUF_U32: memcpy(&u32, p, 4); return (number){.kind = UNSIGNED, .u = u32};
-    case GGUF_U64: memcpy(&u64, p, 8); return (number){.kind = UNSIGNED, .u = u64};
-    case GGUF_F32: memcpy(&f32, p, 4); return (number){.kind = REAL, .f = (double)f32};
-    case GGUF_F64: memcpy(&f64, p, 8); return (number){.kind = REAL, .f = f64};
-    case GGUF_I8: i = (int8_t)*p; break;
-    case GGUF_I16: memcpy(&u16, p, 2); i = (int16_t)u16; break;
-    case GGUF_I32: memcpy(&u32, p, 4); i = (int32_t)u32; break;
-    case GGUF_I64: memcpy(&i, p, 8); break;
-    default: return (number){.kind = NONE};
+    case GGUF_BOOL:
+        return (number){.kind = UNSIGNED, .u = *p};
+    case GGUF_U16:
+        memcpy(&u16, p, 2);
+        return (number){.kind = UNSIGNED, .u = u16};
+    case GGUF_U32:
+        memcpy(&u32, p, 4);
+        return (number){.kind = UNSIGNED, .u = u32};
+    case GGUF_U64:
+        memcpy(&u64, p, 8);
+        return (number){.kind = UNSIGNED, .u = u64};
+    case GGUF_F32:
+        memcpy(&f32, p, 4);
+        return (number){.kind = REAL, .f = (double)f32};
+    case GGUF_F64:
+        memcpy(&f64, p, 8);
+        return (number){.kind = REAL, .f = f64};
+    case GGUF_I8:
+        i = (int8_t)*p;
+        break;
+    case GGUF_I16:
+        memcpy(&u16, p, 2);
+        i = (int16_t)u16;
+        break;
+    case GGUF_I32:
+        memcpy(&u32, p, 4);
+        i = (int32_t)u32;
+        break;
+    case GGUF_I64:
+        memcpy(&i, p, 8);
+        break;
+    default:
+        return (number){.kind = NONE};
     }
     return i < 0 ? (number){.kind = SIGNED, .i = i} : (number){.kind = UNSIGNED, .u = (uint64_t)i};
 }
 
 static bool to_i64(number x, int64_t *out) {
-    if (x.kind == SIGNED) *out = x.i;
-    else if (x.kind == UNSIGNED && x.u <= INT64_MAX) *out = (int64_t)x.u;
-    else return false;
+    if (x.kind == SIGNED)
+        *out = x.i;
+    else if (x.kind == UNSIGNED && x.u <= INT64_MAX)
+        *out = (int64_t)x.u;
+    else
+        return false;
     return true;
 }
 
@@ -101,7 +139,9 @@ static number scalar(const gguf *g, const char *key) {
     return kv ? read_number(kv->type, kv->val) : (number){.kind = NONE};
 }
 
-bool gguf_has(const gguf *g, const char *key) { return gguf_find_kv(g, key) != NULL; }
+bool gguf_has(const gguf *g, const char *key) {
+    return gguf_find_kv(g, key) != NULL;
+}
 
 bool gguf_get_u64(const gguf *g, const char *key, uint64_t *out) {
     const number x = scalar(g, key);
@@ -110,8 +150,12 @@ bool gguf_get_u64(const gguf *g, const char *key, uint64_t *out) {
     return true;
 }
 
-bool gguf_get_i64(const gguf *g, const char *key, int64_t *out) { return to_i64(scalar(g, key), out); }
-bool gguf_get_f64(const gguf *g, const char *key, double *out) { return to_f64(scalar(g, key), out); }
+bool gguf_get_i64(const gguf *g, const char *key, int64_t *out) {
+    return to_i64(scalar(g, key), out);
+}
+bool gguf_get_f64(const gguf *g, const char *key, double *out) {
+    return to_f64(scalar(g, key), out);
+}
 
 bool gguf_get_bool(const gguf *g, const char *key, bool *out) {
     const number x = scalar(g, key);
@@ -151,5 +195,9 @@ static number element(const gguf *g, const char *key, size_t i) {
     return read_number(kv->elem, kv->val + i * gguf_vtype_bytes(kv->elem));
 }
 
-bool gguf_arr_i64(const gguf *g, const char *key, size_t i, int64_t *out) { return to_i64(element(g, key, i), out); }
-bool gguf_arr_f64(const gguf *g, const char *key, size_t i, double *out) { return to_f64(element(g, key, i), out); }
+bool gguf_arr_i64(const gguf *g, const char *key, size_t i, int64_t *out) {
+    return to_i64(element(g, key, i), out);
+}
+bool gguf_arr_f64(const gguf *g, const char *key, size_t i, double *out) {
+    return to_f64(element(g, key, i), out);
+}

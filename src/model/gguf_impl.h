@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What gguf.c (reads the file) and gguf_get.c (answers questions) share.
  *
- * Invariant once gguf_open has returned: every pointer here lies inside the mapping with all the bytes its type and count
- * promise, and both hash tables hold each index once. */
+ * Invariant once gguf_open has returned: every pointer here lies inside the mapping with all the bytes its type and
+ * count promise, and both hash tables hold each index once. */
 #ifndef CRIT_MODEL_GGUF_IMPL_H
 #define CRIT_MODEL_GGUF_IMPL_H
 

@@ -43,9 +43,9 @@ typedef struct crit_mat {
 } crit_mat;
 
 typedef struct crit_layer {
-    const float *attn_norm, *ffn_norm;  /* [n_embd] */
-    const float *q_norm, *k_norm;       /* [d_head], NULL when the model has none */
-    const float *bq, *bk, *bv, *bo;     /* biases or NULL */
+    const float *attn_norm, *ffn_norm; /* [n_embd] */
+    const float *q_norm, *k_norm;      /* [d_head], NULL when the model has none */
+    const float *bq, *bk, *bv, *bo;    /* biases or NULL */
     crit_mat wq, wk, wv, wo, gate, up, down;
 } crit_layer;
 
@@ -108,23 +108,24 @@ typedef struct crit_forward {
 
     void *map;
     size_t map_bytes;
-    float *x;                     /* [n_batch][n_embd] residual stream */
-    float *q, *k, *v, *att;       /* [n_batch][heads * d_head] */
-    float *gate, *up;             /* [n_batch][n_ff] */
+    float *x;                           /* [n_batch][n_embd] residual stream */
+    float *q, *k, *v, *att;             /* [n_batch][heads * d_head] */
+    float *gate, *up;                   /* [n_batch][n_ff] */
     unsigned char *act[CRIT_ACT_KINDS]; /* packed activations, one buffer for each kind in use */
-    float *cosv, *sinv;           /* [n_batch][n_rot/2] */
-    float *logits;                /* [n_vocab] of the last position */
-    float *logit_rows;            /* [CRIT_LOGIT_ROWS][n_vocab], only while a callback wants them */
-    float *part, *part_lse;       /* decode: partial results per (KV head, range) */
-    uint32_t *all_blk;            /* 0, 1, 2, ... for decode */
-    unsigned char *scratch;       /* GEMM and attention scratch, a slice per thread */
+    float *cosv, *sinv;                 /* [n_batch][n_rot/2] */
+    float *logits;                      /* [n_vocab] of the last position */
+    float *logit_rows;                  /* [CRIT_LOGIT_ROWS][n_vocab], only while a callback wants them */
+    float *part, *part_lse;             /* decode: partial results per (KV head, range) */
+    uint32_t *all_blk;                  /* 0, 1, 2, ... for decode */
+    unsigned char *scratch;             /* GEMM and attention scratch, a slice per thread */
     size_t scratch_slice;
-    bool one;                     /* decoding: products by gemv */
+    bool one; /* decoding: products by gemv */
     crit_forward_stats stats;
 } crit_forward;
 
 #define CRIT_LOGIT_ROWS 32
-#define CRIT_DECODE_RANGE_BLK 32 /* KV blocks one work item of a decode step reads: fixed, so results do not depend on threads */
+#define CRIT_DECODE_RANGE_BLK                                                                                          \
+    32 /* KV blocks one work item of a decode step reads: fixed, so results do not depend on threads */
 
 /* Called between layers; non-zero stops the chunk (CRIT_E_CANCELLED). */
 typedef struct crit_chunk {

@@ -45,7 +45,8 @@ static const float *vector(binder *b, const char *name, uint32_t n, bool require
     const gguf_tensor *t = find(b, name, n, 1, required);
     if (!t) return NULL;
     if (!b->decode.dequant[t->type]) {
-        b->st = crit_fail(b->err, CRIT_E_UNSUPPORTED, "%s: tensor %s has a type that is not read", gguf_path(b->g), name);
+        b->st =
+            crit_fail(b->err, CRIT_E_UNSUPPORTED, "%s: tensor %s has a type that is not read", gguf_path(b->g), name);
         return NULL;
     }
     float *dst = b->w->f32 + b->used;
@@ -53,7 +54,8 @@ static const float *vector(binder *b, const char *name, uint32_t n, bool require
     b->decode.dequant[t->type](t->data, dst, n);
     for (uint32_t i = 0; i < n; i++)
         if (!isfinite(dst[i])) {
-            b->st = crit_fail(b->err, CRIT_E_VALUE, "%s: tensor %s holds a value that is not finite", gguf_path(b->g), name);
+            b->st = crit_fail(b->err, CRIT_E_VALUE, "%s: tensor %s holds a value that is not finite", gguf_path(b->g),
+                              name);
             return NULL;
         }
     return dst;
@@ -88,9 +90,11 @@ static void bind_layer(binder *b, const crit_config *c, uint32_t i, crit_layer *
 crit_status crit_weights_bind(crit_weights *w, const crit_config *config, const gguf *g, crit_error *err) {
     crit_config c = *config;
     memset(w, 0, sizeof *w);
-    /* A layer has tensors, and a file of n tensors at least n / 32 layers' worth: refuse absurd counts before allocating. */
+    /* A layer has tensors, and a file of n tensors at least n / 32 layers' worth: refuse absurd counts before
+     * allocating. */
     if (c.n_layer > gguf_n_tensor(g))
-        return crit_fail(err, CRIT_E_SHAPE, "%s: %u layers declared, but only %zu tensors", gguf_path(g), c.n_layer, gguf_n_tensor(g));
+        return crit_fail(err, CRIT_E_SHAPE, "%s: %u layers declared, but only %zu tensors", gguf_path(g), c.n_layer,
+                         gguf_n_tensor(g));
     size_t per_layer = 3 * (size_t)c.n_embd + (size_t)(c.n_head + 2 * c.n_kv_head) * c.d_head + 2 * c.d_head;
     w->f32_count = per_layer * c.n_layer + c.n_embd + c.n_rot / 2;
     w->f32 = crit_malloc(w->f32_count, sizeof *w->f32);
@@ -107,7 +111,8 @@ crit_status crit_weights_bind(crit_weights *w, const crit_config *config, const 
     w->rope_freqs = vector(&b, "rope_freqs.weight", c.n_rot / 2, false);
     for (uint32_t i = 0; w->rope_freqs && i < c.n_rot / 2; i++)
         if (!b.st && !(w->rope_freqs[i] > 0))
-            b.st = crit_fail(err, CRIT_E_VALUE, "%s: tensor rope_freqs.weight holds a divisor that is not positive", gguf_path(g));
+            b.st = crit_fail(err, CRIT_E_VALUE, "%s: tensor rope_freqs.weight holds a divisor that is not positive",
+                             gguf_path(g));
     for (uint32_t i = 0; i < c.n_layer && !b.st; i++) bind_layer(&b, &c, i, &w->layers[i]);
     if (b.st) crit_weights_clear(w);
     return b.st;
@@ -135,8 +140,8 @@ crit_status crit_weights_find_nonfinite(const gguf *g, crit_error *err) {
             decode.dequant[t->type]((const char *)t->data + at / elems * bytes, buf, len);
             for (size_t j = 0; j < len; j++)
                 if (!isfinite(buf[j])) {
-                    st = crit_fail(err, CRIT_E_VALUE, "%s: tensor %.*s holds a scale or value that is not finite", gguf_path(g),
-                                   (int)(t->name.len > 64 ? 64 : t->name.len), t->name.ptr);
+                    st = crit_fail(err, CRIT_E_VALUE, "%s: tensor %.*s holds a scale or value that is not finite",
+                                   gguf_path(g), (int)(t->name.len > 64 ? 64 : t->name.len), t->name.ptr);
                     break;
                 }
         }

@@ -3,7 +3,8 @@
  *
  * A share says how far attention is spread, not how much of it there is.  One query per CRIT_CAL_STEP positions
  * measures that; a single one is too noisy, so tiles use the head's running mean over the queries up to them.
- * DEVIATION: the design averages over the whole prompt; a stream only has its past (tests/property/laws.c bounds it). */
+ * DEVIATION: the design averages over the whole prompt; a stream only has its past (tests/property/laws.c bounds it).
+ */
 #include <math.h>
 #include <string.h>
 
@@ -59,16 +60,20 @@ void crit_calibrate(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head,
     uint32_t first_local = pos / CRIT_TILE_LEN * CRIT_LOCAL_BLK - CRIT_LOCAL_BLK;
     for (uint32_t g0 = 0; g0 < n_group; g0 += CRIT_REP_MAX) {
         uint32_t n = n_group - g0 < CRIT_REP_MAX ? n_group - g0 : CRIT_REP_MAX;
-        kt->block_lse(q + (size_t)g0 * kv->d, kv->d, n, crit_kv_k(kv, kv_head), (size_t)pos + 1, kv->d, scale, lse, scratch);
+        kt->block_lse(q + (size_t)g0 * kv->d, kv->d, n, crit_kv_k(kv, kv_head), (size_t)pos + 1, kv->d, scale, lse,
+                      scratch);
         for (uint32_t r = 0; r < n; r++) {
             float top = -INFINITY;
-            for (uint32_t b = 0; b < n_blk; b++) top = lse[b * CRIT_REP_MAX + r] > top ? lse[b * CRIT_REP_MAX + r] : top;
+            for (uint32_t b = 0; b < n_blk; b++)
+                top = lse[b * CRIT_REP_MAX + r] > top ? lse[b * CRIT_REP_MAX + r] : top;
             double all = 0, sink = 0, far = 0;
             for (uint32_t b = 0; b < n_blk; b++) {
                 double m = (double)expf(lse[b * CRIT_REP_MAX + r] - top);
                 all += m;
-                if (b < CRIT_SINK_BLK) sink += m;
-                else if (b < first_local) far += m;
+                if (b < CRIT_SINK_BLK)
+                    sink += m;
+                else if (b < first_local)
+                    far += m;
             }
             /* Sinks carry mass but tiny values: they stay outside the normaliser. */
             double rest = 1.0 - sink / all;

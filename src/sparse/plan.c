@@ -16,7 +16,8 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_TILE_LEN || p->seg_len > 4096)
-        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_TILE_LEN, CRIT_TILE_LEN);
+        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_TILE_LEN,
+                         CRIT_TILE_LEN);
     if (!(p->alpha >= 0 && p->alpha <= 1)) return crit_fail(err, CRIT_E_ARG, "alpha is not in [0, 1]");
     return CRIT_OK;
 }
@@ -36,7 +37,9 @@ static size_t scratch_slice(uint32_t d, size_t n_blk, uint32_t n_group) {
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
 
-static uint32_t max_tiles(uint32_t n_tok) { return n_tok / CRIT_TILE_LEN + 2; }
+static uint32_t max_tiles(uint32_t n_tok) {
+    return n_tok / CRIT_TILE_LEN + 2;
+}
 
 size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
                                 uint32_t n_batch, uint32_t n_ctx, unsigned n_thread) {
@@ -90,7 +93,8 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
     /* By eighths above 64 blocks, so that a stream of chunks does not allocate for every one. */
     size_t step = n_blk > 512 ? 256 : 64, n_blk_up = (n_blk + step - 1) / step * step;
     size_t n_rows = (size_t)p->n_head * p->n_tile, had = p->n_all;
-    bool ok = grow(&p->rows, &p->n_rows_cap, n_rows, sizeof *p->rows) && grow(&p->all, &p->n_all, n_blk_up, sizeof *p->all);
+    bool ok =
+        grow(&p->rows, &p->n_rows_cap, n_rows, sizeof *p->rows) && grow(&p->all, &p->n_all, n_blk_up, sizeof *p->all);
     if (ok && p->n_all != had)
         for (size_t i = 0; i < p->n_all; i++) p->all[i] = (uint32_t)i;
     p->stride = n_blk_up;
@@ -162,8 +166,10 @@ static crit_status calibrate_chunk(crit_plan *p, const crit_plan_job *job, crit_
     /* Entries without a query (early positions, decoded tokens) repeat their predecessor. */
     for (uint32_t c = calib->n, n = (end - 1) / CRIT_CAL_STEP + 1; c < n; c++) {
         double *sum = calib->sum + (size_t)c * p->n_head;
-        if (c) memcpy(sum, sum - p->n_head, p->n_head * sizeof *sum);
-        else memset(sum, 0, p->n_head * sizeof *sum);
+        if (c)
+            memcpy(sum, sum - p->n_head, p->n_head * sizeof *sum);
+        else
+            memset(sum, 0, p->n_head * sizeof *sum);
         calib->count[c] = c ? calib->count[c - 1] : 0;
         if ((size_t)c * CRIT_CAL_STEP >= first && a.sigma) {
             const float *sigma = a.sigma + ((size_t)c - first / CRIT_CAL_STEP) * p->n_head;
@@ -191,7 +197,8 @@ static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
 
 static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
     uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile);
-    uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest, tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
+    uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest,
+             tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
     return job->dense || grid < p->params.dense_until || grid < CRIT_TILE_LEN + CRIT_BLK_LEN ||
            tile_end + p->params.dense_last > total;
 }
@@ -200,8 +207,10 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     row_arg *a = arg;
     crit_plan *p = a->p;
     const crit_attn_params *o = &p->params;
-    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head), n_group = p->n_head / p->n_kv_head;
-    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
+    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head),
+             n_group = p->n_head / p->n_kv_head;
+    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile),
+             n_row = crit_plan_tile_rows(p, tile);
     float sigma;
     if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, pos + n_row - 1, &sigma)) {
         dense_row(p, head, tile);
@@ -220,11 +229,15 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
      * of the whole prompt, which a stream does not know. */
     float thresh = o->theta / (float)(last + 1) / sigma;
     size_t kept;
-    if (o->theta <= 0) kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
-    else kept = sigma > 0 ? p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n) : 0;
+    if (o->theta <= 0)
+        kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
+    else
+        kept = sigma > 0 ? p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n) : 0;
     size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN, cap_blk = o->max_tok / CRIT_BLK_LEN;
-    if (kept < floor_blk) kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
-    else if (o->max_tok && kept > cap_blk) kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
+    if (kept < floor_blk)
+        kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
+    else if (o->max_tok && kept > cap_blk)
+        kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
     n += (uint32_t)kept;
     for (uint32_t b = first_local; b <= last; b++) ids[n++] = b;
     *crit_plan_at(p, head, tile) = (crit_plan_row_t){ids, n};
@@ -251,12 +264,14 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
     }
     scratch s = scratch_of(p, worker);
     for (uint32_t g = 0; g < n_group; g++)
-        crit_represent_mid(a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + ((size_t)kv_head * n_group + g) * p->d,
+        crit_represent_mid(a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride +
+                               ((size_t)kv_head * n_group + g) * p->d,
                            a->job->q_stride, stop - pos, p->d, s.rep + (size_t)g * p->d);
     crit_score_paper(p->kernels, a->job->kv, kv_head, s.rep, n_group, n_cand, s.share);
     const crit_plan *prev = a->job->prev;
     size_t at = (size_t)s_rel * p->n_kv_head + kv_head;
-    bool fuse = prev && prev->fused && prev->seg0 == p->seg0 && prev->n_seg == p->n_seg && prev->n_kv_head == p->n_kv_head;
+    bool fuse =
+        prev && prev->fused && prev->seg0 == p->seg0 && prev->n_seg == p->n_seg && prev->n_kv_head == p->n_kv_head;
     float *fused = p->fused + at * p->stride;
     crit_fuse(fused, fuse ? prev->fused + at * prev->stride : NULL, s.share, n_cand, o->alpha);
 
@@ -273,7 +288,8 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
 /* Visible pairs of a row's list: whole blocks before the tile, then the causal triangle of its own. */
 static double row_pairs(const crit_plan *p, uint32_t head, uint32_t tile) {
     const crit_plan_row_t *row = crit_plan_at(p, head, tile);
-    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), own = pos / CRIT_BLK_LEN, n = row->n;
+    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), own = pos / CRIT_BLK_LEN,
+             n = row->n;
     while (n && row->ids[n - 1] >= own) n--;
     double first = (double)pos - (double)own * CRIT_BLK_LEN + 1;
     return (double)n * CRIT_BLK_LEN * n_row + n_row * first + 0.5 * n_row * (n_row - 1.0);

@@ -32,9 +32,12 @@ static void partition_top(uint64_t *a, size_t n, size_t n_best) {
         }
         /* a[lo..j] >= pivot >= a[j+1..hi); keys are distinct, so both sides are shorter than the whole */
         size_t cut = j + 1 > lo && j + 1 < hi ? j + 1 : lo + 1;
-        if (n_best < cut) hi = cut;
-        else if (n_best > cut) lo = cut;
-        else return;
+        if (n_best < cut)
+            hi = cut;
+        else if (n_best > cut)
+            lo = cut;
+        else
+            return;
     }
 }
 
@@ -70,7 +73,7 @@ size_t crit_select_top(const float *share, size_t n, size_t n_best, uint32_t b0,
     if (n_best == 0) return 0;
     for (size_t b = 0; b < n; b++) keys[b] = key_of(share[b], (uint32_t)b);
     partition_top(keys, n, n_best);
-    for (size_t i = 0; i < n_best; i++) ids[i] = b0 + (uint32_t)~(uint32_t)keys[i];
+    for (size_t i = 0; i < n_best; i++) ids[i] = b0 + (uint32_t) ~(uint32_t)keys[i];
     sort_ids(ids, n_best);
     return n_best;
 }

@@ -18,9 +18,9 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
-#define CRIT_SINK_BLK 1                              /* first 32 tokens: always kept, outside the normaliser */
+#define CRIT_SINK_BLK  1                              /* first 32 tokens: always kept, outside the normaliser */
 #define CRIT_LOCAL_BLK (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
-#define CRIT_CAL_STEP 256                            /* one exact query per so many positions */
+#define CRIT_CAL_STEP  256                            /* one exact query per so many positions */
 
 /* Running calibration of one layer: prefix sums, so that rewinding is forgetting the tail.   [alg:calibrate]
  * Entry c belongs to the query at position c * CRIT_CAL_STEP. */
@@ -39,12 +39,12 @@ bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *s
 
 /* What is asked of one layer for one chunk. */
 typedef struct crit_plan_job {
-    const crit_kv *kv;     /* holds the chunk's keys already */
-    const float *q;        /* [n_tok][q_stride], head h at + h * d */
+    const crit_kv *kv; /* holds the chunk's keys already */
+    const float *q;    /* [n_tok][q_stride], head h at + h * d */
     size_t q_stride;
     uint32_t n_head;
-    uint32_t pos0, n_tok;  /* queries of this chunk */
-    uint32_t n_rest;       /* prompt tokens behind this chunk */
+    uint32_t pos0, n_tok; /* queries of this chunk */
+    uint32_t n_rest;      /* prompt tokens behind this chunk */
     float scale;
     bool dense;            /* this layer is dense whatever the mode */
     const crit_plan *prev; /* plan of the layer before (may be the plan itself), NULL = none */
@@ -79,7 +79,7 @@ struct crit_plan {
     unsigned char *scratch; /* one slice per thread */
     size_t scratch_slice, n_scratch;
 
-    crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
+    crit_calib own_calib;            /* tier 2 only: sessions keep one per layer */
     uint64_t estimate_ns, attend_ns; /* wall time, summed until the owner resets it */
 };
 

@@ -50,7 +50,9 @@ static uint32_t *pair_slot(const crit_vocab *v, uint32_t left, uint32_t right) {
 }
 
 #define NO_RANK UINT32_MAX
-static uint32_t rank_of(const crit_vocab *v, uint32_t left, uint32_t right) { return *pair_slot(v, left, right) - 1; }
+static uint32_t rank_of(const crit_vocab *v, uint32_t left, uint32_t right) {
+    return *pair_slot(v, left, right) - 1;
+}
 
 /* Number of the string, which is added when it is new. */
 static bool symbol(crit_vocab *v, const char *s, size_t len, uint32_t *sym) {
@@ -67,7 +69,8 @@ static crit_status add_merge(crit_vocab *v, const crit_text *m, size_t i, char *
     size_t n[2];
     crit_merge add;
     /* A half no byte text can spell never occurs. */
-    if (!half[1].len || !crit_bpe_raw(&half[0], raw, &n[0]) || !crit_bpe_raw(&half[1], raw + n[0], &n[1])) return CRIT_OK;
+    if (!half[1].len || !crit_bpe_raw(&half[0], raw, &n[0]) || !crit_bpe_raw(&half[1], raw + n[0], &n[1]))
+        return CRIT_OK;
     if (!symbol(v, raw, n[0], &add.left) || !symbol(v, raw + n[0], n[1], &add.right) ||
         !symbol(v, raw, n[0] + n[1], &add.joined))
         return crit_fail(err, CRIT_E_NOMEM, "out of memory while reading the merges");
@@ -90,7 +93,8 @@ crit_status crit_bpe_open(crit_vocab *v, const crit_vocab_source *src, crit_erro
     v->merge = crit_malloc(src->n_merge, sizeof *v->merge);
     v->merge_slot = crit_calloc(v->n_merge_slot, sizeof *v->merge_slot);
     char *raw = crit_malloc(longest, 1);
-    if (!v->merge || !v->merge_slot || !raw) st = crit_fail(err, CRIT_E_NOMEM, "out of memory while reading the merges");
+    if (!v->merge || !v->merge_slot || !raw)
+        st = crit_fail(err, CRIT_E_NOMEM, "out of memory while reading the merges");
     for (unsigned b = 0; b < 256 && !st; b++) {
         char c = (char)b;
         if (!symbol(v, &c, 1, &v->byte_sym[b])) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
@@ -117,8 +121,8 @@ static void emit(bpe *b, uint32_t sym) {
         crit_ids_put(b->out, sym);
         return;
     }
-    /* A step of the merges that is no token itself: its bytes.  Bytes without a token (SmolLM2 has none for 0xf1) vanish,
-     * as they do in the runtimes these models are used with. */
+    /* A step of the merges that is no token itself: its bytes.  Bytes without a token (SmolLM2 has none for 0xf1)
+     * vanish, as they do in the runtimes these models are used with. */
     size_t len;
     const char *s = crit_strtab_at(&v->str, sym, &len);
     for (size_t i = 0; i < len; i++) {
@@ -181,7 +185,7 @@ static bool room(bpe *b, size_t n) {
     return b->sym && b->next && b->prev && b->heap;
 }
 
-#define END UINT32_MAX
+#define END  UINT32_MAX
 #define GONE UINT32_MAX
 
 static void push_pair(bpe *b, uint32_t left) {

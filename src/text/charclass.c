@@ -5,11 +5,11 @@
 #include <stddef.h>
 
 #define RANGE(first, class) ((uint32_t)(first) << 3 | (uint32_t)(class - CRIT_CHAR_LETTER))
-#define L(first) RANGE(first, CRIT_CHAR_LETTER)
-#define N(first) RANGE(first, CRIT_CHAR_NUMBER)
-#define S(first) RANGE(first, CRIT_CHAR_SPACE)
-#define P(first) RANGE(first, CRIT_CHAR_PUNCT)
-#define O(first) RANGE(first, CRIT_CHAR_OTHER)
+#define L(first)            RANGE(first, CRIT_CHAR_LETTER)
+#define N(first)            RANGE(first, CRIT_CHAR_NUMBER)
+#define S(first)            RANGE(first, CRIT_CHAR_SPACE)
+#define P(first)            RANGE(first, CRIT_CHAR_PUNCT)
+#define O(first)            RANGE(first, CRIT_CHAR_OTHER)
 
 static const uint32_t ranges[] = {
 #include "text/unicode_ranges.inc"

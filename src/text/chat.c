@@ -10,8 +10,9 @@
 static bool plain_chatml(crit_text t) {
     if (crit_text_has(t, "<|im_sep|>")) return false;
     /* Qwen3's reply is the plain one unless thinking is switched off, which nothing here can ask for. */
-    return !crit_text_has(t, "<think>") || (!crit_text_has(t, "'<think>\\n'") &&
-                                            crit_text_has(t, "enable_thinking is defined and enable_thinking is false"));
+    return !crit_text_has(t, "<think>") ||
+           (!crit_text_has(t, "'<think>\\n'") &&
+            crit_text_has(t, "enable_thinking is defined and enable_thinking is false"));
 }
 
 static bool plain_llama3(crit_text t) {
@@ -35,7 +36,9 @@ const char *crit_chat_family_name(crit_chat_family family) {
     return (unsigned)family < sizeof names / sizeof *names ? names[family] : "";
 }
 
-crit_chat_family crit_vocab_chat_family(const crit_vocab *v) { return crit_chat_recognise(crit_vocab_chat_template(v)); }
+crit_chat_family crit_vocab_chat_family(const crit_vocab *v) {
+    return crit_chat_recognise(crit_vocab_chat_template(v));
+}
 
 /* ---- output ---- */
 
@@ -49,8 +52,12 @@ static void put(writer *w, crit_text t) {
     if (t.len && w->n < w->cap) memcpy(w->buf + w->n, t.ptr, t.len < w->cap - w->n ? t.len : w->cap - w->n);
     w->n += t.len;
 }
-static crit_text text_of(const char *s) { return (crit_text){s, strlen(s)}; }
-static void puts_(writer *w, const char *s) { put(w, text_of(s)); }
+static crit_text text_of(const char *s) {
+    return (crit_text){s, strlen(s)};
+}
+static void puts_(writer *w, const char *s) {
+    put(w, text_of(s));
+}
 
 /* A literal without its backslashes. */
 static void put_unescaped(writer *w, crit_text t, bool quoted) {
@@ -64,7 +71,9 @@ static void put_unescaped(writer *w, crit_text t, bool quoted) {
     }
 }
 
-static bool blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool blank(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 enum { KEEP = 0, TRIM_START = 1, TRIM_END = 2, TRIM = 3 };
 
@@ -75,7 +84,9 @@ static crit_text content(const crit_message *m, unsigned trim) {
     return t;
 }
 
-static bool role_is(const crit_message *m, const char *role) { return !strcmp(m->role, role); }
+static bool role_is(const crit_message *m, const char *role) {
+    return !strcmp(m->role, role);
+}
 
 static unsigned template_trims(crit_text t) {
     return crit_text_has(t, "| trim") || crit_text_has(t, "|trim") || crit_text_has(t, ".strip()") ? TRIM : KEEP;
@@ -115,8 +126,9 @@ static void default_system(writer *w) {
 }
 
 static void write_chatml(writer *w, const crit_message *msg, size_t n_msg, bool add_reply) {
-    unsigned trim = crit_text_has(w->tmpl, "message['content'] | trim") ||
-                            crit_text_has(w->tmpl, "message['content']|trim") ? TRIM : KEEP;
+    unsigned trim =
+        crit_text_has(w->tmpl, "message['content'] | trim") || crit_text_has(w->tmpl, "message['content']|trim") ? TRIM
+                                                                                                                 : KEEP;
     if (!role_is(&msg[0], "system")) default_system(w);
     for (size_t i = 0; i < n_msg; i++) {
         puts_(w, "<|im_start|>");
@@ -180,7 +192,8 @@ static void write_llama2(writer *w, const crit_message *msg, size_t n_msg) {
             put(w, content(&msg[0], KEEP));
             puts_(w, "\n<</SYS>>\n\n");
         }
-        put(w, content(&msg[i], system && i == 1 ? trim & TRIM_END : trim)); /* system and user text are trimmed as one */
+        put(w,
+            content(&msg[i], system && i == 1 ? trim & TRIM_END : trim)); /* system and user text are trimmed as one */
         puts_(w, " [/INST]");
     }
 }
@@ -194,7 +207,8 @@ static void write_mistral(writer *w, const crit_message *msg, size_t n_msg) {
     if (!find_literal(t, " [INST]", "", &open, &q_open) && !find_literal(t, "[INST]", "", &open, &q_open))
         open = text_of("[INST] ");
     if (!find_literal(t, " [/INST]", "", &close, &q_close)) close = text_of("[/INST]");
-    open.len = (open.ptr[0] == ' ') + 6 + (open.len > 6u + (open.ptr[0] == ' ') && open.ptr[6 + (open.ptr[0] == ' ')] == ' ');
+    open.len =
+        (open.ptr[0] == ' ') + 6 + (open.len > 6u + (open.ptr[0] == ' ') && open.ptr[6 + (open.ptr[0] == ' ')] == ' ');
     close.len = (close.ptr[0] == ' ') + 7;
     bool reply_blank = crit_text_has(t, "\" \" + ") || crit_text_has(t, "' ' + ");
     bool eos_blank = crit_text_has(t, "eos_token + ' '") || crit_text_has(t, "eos_token+ ' '");
@@ -273,12 +287,23 @@ crit_status crit_chat_write(const crit_vocab *v, const crit_message *msg, size_t
         (w.bos.len && find_literal(w.tmpl, "<|begin_of_text|>", "", &(crit_text){0}, &(bool){false})))
         put(&w, w.bos);
     switch (family) {
-    case CRIT_CHAT_CHATML: write_chatml(&w, msg, n_msg, add_reply); break;
-    case CRIT_CHAT_LLAMA3: write_llama3(&w, msg, n_msg, add_reply); break;
-    case CRIT_CHAT_LLAMA2: write_llama2(&w, msg, n_msg); break;
-    case CRIT_CHAT_MISTRAL: write_mistral(&w, msg, n_msg); break;
-    case CRIT_CHAT_ZEPHYR: write_zephyr(&w, msg, n_msg, add_reply); break;
-    case CRIT_CHAT_NONE: break;
+    case CRIT_CHAT_CHATML:
+        write_chatml(&w, msg, n_msg, add_reply);
+        break;
+    case CRIT_CHAT_LLAMA3:
+        write_llama3(&w, msg, n_msg, add_reply);
+        break;
+    case CRIT_CHAT_LLAMA2:
+        write_llama2(&w, msg, n_msg);
+        break;
+    case CRIT_CHAT_MISTRAL:
+        write_mistral(&w, msg, n_msg);
+        break;
+    case CRIT_CHAT_ZEPHYR:
+        write_zephyr(&w, msg, n_msg, add_reply);
+        break;
+    case CRIT_CHAT_NONE:
+        break;
     }
     *n = w.n;
     if (w.n >= cap) return crit_fail(err, CRIT_E_SPACE, "room for %zu bytes, the chat has %zu and a NUL", cap, w.n);

@@ -5,7 +5,8 @@
 #include "text/vocab_impl.h"
 
 /* The text between two special tokens.  first: at the start or behind a special token. */
-static crit_status plain(const crit_vocab *v, const char *text, size_t len, bool first, crit_ids *out, crit_error *err) {
+static crit_status plain(const crit_vocab *v, const char *text, size_t len, bool first, crit_ids *out,
+                         crit_error *err) {
     if (!len) return CRIT_OK;
     if (v->bpe) return crit_bpe_encode(v, text, len, out, err);
     return crit_spm_encode(v, text, len, first && v->add_space_prefix, out, err);
@@ -46,8 +47,7 @@ size_t crit_vocab_piece(const crit_vocab *v, int32_t id, bool special, char *buf
     size_t n = 0;
     if (kind == CRIT_TOKEN_BYTE) { /* <0x41>, checked at open */
         static const char digits[] = "0123456789ABCDEF";
-        if (cap)
-            buf[0] = (char)((strchr(digits, t.ptr[3]) - digits) * 16 + (strchr(digits, t.ptr[4]) - digits));
+        if (cap) buf[0] = (char)((strchr(digits, t.ptr[3]) - digits) * 16 + (strchr(digits, t.ptr[4]) - digits));
         return 1;
     }
     for (size_t i = 0; i < t.len; n++) {

@@ -15,9 +15,9 @@
 #define P  "!-#%-*,-/:;?@[-\\]_{}\\x83"
 #define NS "(?![^" S "])" /* no more, or white space follows */
 
-#define GPT2   "'s|'t|'re|'ve|'m|'ll|'d| ?[" L "]+| ?[" N "]+| ?[^" S L N "]+|[" S "]+" NS "|[" S "]+"
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?[" L "]+| ?[" N "]+| ?[^" S L N "]+|[" S "]+" NS "|[" S "]+"
 #define CL100K(digits)                                                                                                 \
-    "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\\r\\n" L N "]?[" L "]+|[" N "]" digits "| ?[^" S L N               \
+    "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\\r\\n" L N "]?[" L "]+|[" N "]" digits "| ?[^" S L N                \
     "]+[\\r\\n]*|[" S "]*[\\r\\n]+|[" S "]+" NS "|[" S "]+"
 
 enum { MAX_STAGE = 4 };
@@ -65,7 +65,8 @@ crit_status crit_pretok_open(crit_pretok **out, const char *name, size_t len, cr
     p->family = f;
     p->context = pcre2_match_context_create(NULL);
     crit_status st = p->context ? CRIT_OK : crit_fail(err, CRIT_E_NOMEM, "out of memory");
-    /* The limits guard against patterns that explode; ours are linear, and a text may be one run of a million blanks. */
+    /* The limits guard against patterns that explode; ours are linear, and a text may be one run of a million blanks.
+     */
     if (!st) {
         pcre2_set_match_limit(p->context, UINT32_MAX);
         pcre2_set_depth_limit(p->context, UINT32_MAX);
@@ -95,8 +96,12 @@ void crit_pretok_close(crit_pretok **pp) {
     *pp = NULL;
 }
 
-bool crit_pretok_whole_words(const crit_pretok *p) { return p->family->whole_words; }
-bool crit_pretok_add_bos(const crit_pretok *p) { return p->family->add_bos; }
+bool crit_pretok_whole_words(const crit_pretok *p) {
+    return p->family->whole_words;
+}
+bool crit_pretok_add_bos(const crit_pretok *p) {
+    return p->family->add_bos;
+}
 
 /* ---- the shadow ---- */
 
@@ -107,7 +112,9 @@ typedef struct split {
     void *user;
 } split;
 
-static size_t char_len(unsigned char lead) { return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4; }
+static size_t char_len(unsigned char lead) {
+    return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
 
 static bool cut(const split *s, unsigned stage, const unsigned char *shadow, size_t n, const unsigned char *text);
 

@@ -13,24 +13,32 @@ typedef struct candidate {
 struct crit_sampler {
     crit_sampler_params p;
     uint32_t n_vocab;
-    uint64_t state;        /* of the generator */
-    int32_t *last;         /* [repeat_last_n] ring of the tokens chosen */
+    uint64_t state; /* of the generator */
+    int32_t *last;  /* [repeat_last_n] ring of the tokens chosen */
     uint32_t n_last, next;
-    candidate *cand;       /* [n_vocab] */
-    uint8_t *seen;         /* [n_vocab] bit set: among the last tokens; all clear between calls */
+    candidate *cand; /* [n_vocab] */
+    uint8_t *seen;   /* [n_vocab] bit set: among the last tokens; all clear between calls */
 };
 
 void crit_sampler_params_init(crit_sampler_params *p) {
-    *p = (crit_sampler_params){.struct_size = sizeof *p, .temp = 0, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f,
-                               .repeat_penalty = 1, .repeat_last_n = 64, .seed = 0};
+    *p = (crit_sampler_params){.struct_size = sizeof *p,
+                               .temp = 0,
+                               .top_k = 40,
+                               .top_p = 0.95f,
+                               .min_p = 0.05f,
+                               .repeat_penalty = 1,
+                               .repeat_last_n = 64,
+                               .seed = 0};
 }
 
-crit_status crit_sampler_make(crit_sampler **out, uint32_t n_vocab, const crit_sampler_params *params, crit_error *err) {
+crit_status crit_sampler_make(crit_sampler **out, uint32_t n_vocab, const crit_sampler_params *params,
+                              crit_error *err) {
     *out = NULL;
     crit_sampler_params p;
     crit_sampler_params_init(&p);
     if (params) {
-        if (params->struct_size != sizeof p) return crit_fail(err, CRIT_E_ARG, "crit_sampler_params: struct_size not set");
+        if (params->struct_size != sizeof p)
+            return crit_fail(err, CRIT_E_ARG, "crit_sampler_params: struct_size not set");
         p = *params;
     }
     if (!isfinite(p.temp)) return crit_fail(err, CRIT_E_ARG, "temp must be a finite number");
@@ -75,7 +83,9 @@ static double draw(crit_sampler *s) {
 }
 
 /* Better: larger logit, of equals the lower id. */
-static bool better(candidate a, candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+static bool better(candidate a, candidate b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
 
 static int by_rank(const void *a, const void *b) {
     const candidate *x = a, *y = b;
@@ -127,7 +137,8 @@ static size_t collect(crit_sampler *s, const float *logits) {
 static double soften(candidate *c, size_t n, float temp) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        c[i].p = c[i].logit == c[0].logit ? 1.0f : expf((c[i].logit - c[0].logit) / temp); /* infinities of a kind agree */
+        c[i].p =
+            c[i].logit == c[0].logit ? 1.0f : expf((c[i].logit - c[0].logit) / temp); /* infinities of a kind agree */
         sum += (double)c[i].p;
     }
     return sum;

@@ -2,7 +2,8 @@
 /* Tokens that are found in a text before it is tokenized: <|im_end|>, <tool_call>.
  *
  * The rule is that of the models' usual runtimes: tokens are looked for one after the other, longer ones first, each
- * from left to right in what is left.  Done here in one pass that collects every occurrence, and a choice among them. */
+ * from left to right in what is left.  Done here in one pass that collects every occurrence, and a choice among them.
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -14,7 +14,7 @@
 
 typedef struct crit_strtab {
     char *bytes;
-    uint32_t *off; /* [cap + 1]: string i is bytes[off[i]..off[i + 1]) */
+    uint32_t *off;  /* [cap + 1]: string i is bytes[off[i]..off[i + 1]) */
     uint32_t *slot; /* [n_slot] string number + 1, 0 = empty */
     size_t n_bytes, bytes_cap;
     uint32_t n, cap, n_slot, n_found;

@@ -6,19 +6,21 @@
 #include "text/vocab_impl.h"
 
 /* Names of the tokens that end a generation; files seldom mark all of theirs. */
-static const char *const eog_names[] = {
-    "</s>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "<|eot|>",
-    "<|return|>", "<|call|>", "<end_of_turn>", "<eos>", "<EOT>", "_<EOT>", "[EOS]", "[EOT]", "<end_of_utterance>",
-    "<\uff5cend\u2581of\u2581sentence\uff5c>", /* DeepSeek */
-    /* the borders of a file, of code models */
-    "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<reponame>"};
+static const char *const eog_names[] = {"</s>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>",
+                                        "<|end_of_text|>", "<|end|>", "<|eot|>", "<|return|>", "<|call|>",
+                                        "<end_of_turn>", "<eos>", "<EOT>", "_<EOT>", "[EOS]", "[EOT]",
+                                        "<end_of_utterance>", "<\uff5cend\u2581of\u2581sentence\uff5c>", /* DeepSeek */
+                                        /* the borders of a file, of code models */
+                                        "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<reponame>"};
 
 crit_vocab_source crit_vocab_source_empty(void) {
     return (crit_vocab_source){
         .bos = -1, .eos = -1, .unk = -1, .eot = -1, .eom = -1, .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
 }
 
-static bool text_is(crit_text t, const char *s) { return t.len == strlen(s) && !memcmp(t.ptr, s, t.len); }
+static bool text_is(crit_text t, const char *s) {
+    return t.len == strlen(s) && !memcmp(t.ptr, s, t.len);
+}
 
 static bool ends_by_name(crit_text t) {
     for (size_t i = 0; i < sizeof eog_names / sizeof *eog_names; i++)
@@ -111,7 +113,8 @@ static crit_status add_byte_tokens(crit_vocab *v, const crit_vocab_source *src, 
         if (v->kind[i] != CRIT_TOKEN_BYTE) continue;
         static const char digits[] = "0123456789ABCDEF";
         crit_text t = src->token[i];
-        const char *hi = t.len == 6 ? memchr(digits, t.ptr[3], 16) : NULL, *lo = hi ? memchr(digits, t.ptr[4], 16) : NULL;
+        const char *hi = t.len == 6 ? memchr(digits, t.ptr[3], 16) : NULL,
+                   *lo = hi ? memchr(digits, t.ptr[4], 16) : NULL;
         if (!lo || memcmp(t.ptr, "<0x", 3) != 0 || t.ptr[5] != '>')
             return crit_fail(err, CRIT_E_TOKENIZER, "byte token %zu is not of the form <0x41>", i);
         v->byte_sym[(hi - digits) * 16 + (lo - digits)] = (uint32_t)i;
@@ -135,7 +138,9 @@ static crit_status find_eog(crit_vocab *v, const crit_vocab_source *src, crit_er
     return CRIT_OK;
 }
 
-static bool stated(int flag, bool otherwise) { return flag < 0 ? otherwise : flag != 0; }
+static bool stated(int flag, bool otherwise) {
+    return flag < 0 ? otherwise : flag != 0;
+}
 
 crit_status crit_vocab_open(crit_vocab **out, const crit_vocab_source *src, crit_error *err) {
     *out = NULL;
@@ -189,12 +194,24 @@ void crit_vocab_close(crit_vocab **vp) {
     *vp = NULL;
 }
 
-uint32_t crit_vocab_size(const crit_vocab *v) { return v->n_token; }
-const char *crit_vocab_describe(const crit_vocab *v) { return v->describe; }
-int32_t crit_vocab_bos(const crit_vocab *v) { return v->bos; }
-int32_t crit_vocab_eos(const crit_vocab *v) { return v->eos; }
-bool crit_vocab_adds_bos(const crit_vocab *v) { return v->add_bos; }
-crit_text crit_vocab_chat_template(const crit_vocab *v) { return (crit_text){v->chat_template, v->chat_len}; }
+uint32_t crit_vocab_size(const crit_vocab *v) {
+    return v->n_token;
+}
+const char *crit_vocab_describe(const crit_vocab *v) {
+    return v->describe;
+}
+int32_t crit_vocab_bos(const crit_vocab *v) {
+    return v->bos;
+}
+int32_t crit_vocab_eos(const crit_vocab *v) {
+    return v->eos;
+}
+bool crit_vocab_adds_bos(const crit_vocab *v) {
+    return v->add_bos;
+}
+crit_text crit_vocab_chat_template(const crit_vocab *v) {
+    return (crit_text){v->chat_template, v->chat_len};
+}
 
 size_t crit_vocab_bytes(const crit_vocab *v) {
     return sizeof *v + crit_strtab_bytes(&v->str) + v->n_token * (1 + (v->score ? sizeof *v->score : 0)) +

@@ -34,9 +34,9 @@ typedef struct crit_vocab_source {
     const float *score;  /* [n_token]; needed by llama */
     const int32_t *kind; /* [n_token] crit_token_kind; NULL = all normal */
     size_t n_merge;
-    const crit_text *merge; /* "left right", best first; needed by gpt2 */
-    int64_t bos, eos, unk, eot, eom;         /* -1 = none */
-    int add_bos, add_eos, add_space_prefix;  /* 0, 1, -1 = not stated */
+    const crit_text *merge;                 /* "left right", best first; needed by gpt2 */
+    int64_t bos, eos, unk, eot, eom;        /* -1 = none */
+    int add_bos, add_eos, add_space_prefix; /* 0, 1, -1 = not stated */
     crit_text chat_template;
 } crit_vocab_source;
 
@@ -49,13 +49,13 @@ crit_status crit_vocab_open(crit_vocab **out, const crit_vocab_source *src, crit
 void crit_vocab_close(crit_vocab **v); /* accepts NULL and *v == NULL */
 
 uint32_t crit_vocab_size(const crit_vocab *v);
-size_t crit_vocab_bytes(const crit_vocab *v);        /* memory held */
+size_t crit_vocab_bytes(const crit_vocab *v);         /* memory held */
 const char *crit_vocab_describe(const crit_vocab *v); /* "gpt2/qwen2", "llama" */
 int32_t crit_vocab_bos(const crit_vocab *v);          /* -1 = none, like the next */
 int32_t crit_vocab_eos(const crit_vocab *v);
 bool crit_vocab_adds_bos(const crit_vocab *v);
-crit_text crit_vocab_chat_template(const crit_vocab *v); /* len 0 = none */
-bool crit_vocab_is_eog(const crit_vocab *v, int32_t id); /* ends a generation */
+crit_text crit_vocab_chat_template(const crit_vocab *v);    /* len 0 = none */
+bool crit_vocab_is_eog(const crit_vocab *v, int32_t id);    /* ends a generation */
 crit_text crit_vocab_text(const crit_vocab *v, int32_t id); /* as stored; empty for an unknown id */
 
 /* As crit_tokenize: writes at most cap ids, *n is the full count, CRIT_E_SPACE when cap was too small.  flags are

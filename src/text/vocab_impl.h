@@ -21,7 +21,7 @@ struct crit_vocab {
     bool bpe;
     uint32_t n_token;
     crit_strtab str;
-    uint8_t *kind; /* [n_token] */
+    uint8_t *kind;          /* [n_token] */
     uint32_t byte_sym[256]; /* gpt2: symbol of each byte; llama: its byte token or CRIT_STR_NONE */
 
     crit_pretok *pretok; /* gpt2 */
@@ -30,9 +30,9 @@ struct crit_vocab {
     uint32_t *merge_slot; /* [n_merge_slot] rank + 1, 0 = empty */
     uint32_t n_merge_slot;
 
-    float *score; /* [n_token] llama */
+    float *score;     /* [n_token] llama */
     bool words_apart; /* no token of llama has U+2581 behind another character */
-    size_t longest; /* bytes of the longest token */
+    size_t longest;   /* bytes of the longest token */
 
     crit_special *special; /* [n_special] by text: user-defined, control and unknown tokens */
     uint32_t n_special;

@@ -77,8 +77,8 @@ double ck_time(ck_work work, void *arg);
 /* One line: label, rate and its share of the peak.  flop > 0: GFLOP/s against the FMA peak, otherwise bytes: GB/s. */
 void ck_report(ck *s, const char *label, double seconds, double flop, double bytes);
 
-#define FAMILY(name)                               \
-    void ck_test_##name(ck *s, const ck_row *row); \
+#define FAMILY(name)                                                                                                   \
+    void ck_test_##name(ck *s, const ck_row *row);                                                                     \
     void ck_bench_##name(ck *s, const ck_row *row);
 #include "families.inc"
 #undef FAMILY

@@ -10,11 +10,14 @@
 #include "checkasm.h"
 #include "kernels/f16.h"
 
-static double half_at(const uint8_t *p) { return (double)crit_f16_value((uint16_t)(p[0] | p[1] << 8)); }
+static double half_at(const uint8_t *p) {
+    return (double)crit_f16_value((uint16_t)(p[0] | p[1] << 8));
+}
 
 /* 6-bit scale and minimum j of Q4_K and Q5_K */
 static void k_scale(const uint8_t *s, unsigned j, int *sc, int *mn) {
-    if (j < 4) *sc = s[j] & 63, *mn = s[j + 4] & 63;
+    if (j < 4)
+        *sc = s[j] & 63, *mn = s[j + 4] & 63;
     else {
         *sc = (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
         *mn = s[j + 4] >> 4 | s[j] >> 6 << 4;
@@ -38,7 +41,9 @@ static void element(size_t type, const uint8_t *p, unsigned i, double *a, double
         *a = (double)f;
         return;
     }
-    case CRIT_T_F16: *a = half_at(p); return;
+    case CRIT_T_F16:
+        *a = half_at(p);
+        return;
     case CRIT_T_BF16: {
         uint32_t u = (uint32_t)(p[0] | p[1] << 8) << 16;
         float f;
@@ -46,13 +51,21 @@ static void element(size_t type, const uint8_t *p, unsigned i, double *a, double
         *a = (double)f;
         return;
     }
-    case CRIT_T_Q4_0: *a = half_at(p) * ((p[2 + nib] >> 4 * high & 15) - 8); return;
-    case CRIT_T_Q4_1: *a = half_at(p) * (p[4 + nib] >> 4 * high & 15), *b = -half_at(p + 2); return;
-    case CRIT_T_Q5_0: *a = half_at(p) * (((p[6 + nib] >> 4 * high & 15) | (p[2 + i / 8] >> i % 8 & 1) << 4) - 16); return;
+    case CRIT_T_Q4_0:
+        *a = half_at(p) * ((p[2 + nib] >> 4 * high & 15) - 8);
+        return;
+    case CRIT_T_Q4_1:
+        *a = half_at(p) * (p[4 + nib] >> 4 * high & 15), *b = -half_at(p + 2);
+        return;
+    case CRIT_T_Q5_0:
+        *a = half_at(p) * (((p[6 + nib] >> 4 * high & 15) | (p[2 + i / 8] >> i % 8 & 1) << 4) - 16);
+        return;
     case CRIT_T_Q5_1:
         *a = half_at(p) * ((p[8 + nib] >> 4 * high & 15) | (p[4 + i / 8] >> i % 8 & 1) << 4), *b = -half_at(p + 2);
         return;
-    case CRIT_T_Q8_0: *a = half_at(p) * (int8_t)p[2 + i]; return;
+    case CRIT_T_Q8_0:
+        *a = half_at(p) * (int8_t)p[2 + i];
+        return;
     case CRIT_T_Q2_K:
         q = p[16 + 32 * half + l] >> 2 * (j % 4) & 3;
         *a = half_at(p + 80) * (p[i / 16] & 15) * q, *b = half_at(p + 82) * (p[i / 16] >> 4);
@@ -64,7 +77,8 @@ static void element(size_t type, const uint8_t *p, unsigned i, double *a, double
         *a = half_at(p + 108) * (sc - 32) * q;
         return;
     }
-    case CRIT_T_Q4_K: case CRIT_T_Q5_K: {
+    case CRIT_T_Q4_K:
+    case CRIT_T_Q5_K: {
         const uint8_t *qs = p + (type == CRIT_T_Q4_K ? 16 : 48);
         k_scale(p + 4, j, &sc, &mn);
         q = qs[32 * (j / 2) + l] >> 4 * (j % 2) & 15;
@@ -73,10 +87,13 @@ static void element(size_t type, const uint8_t *p, unsigned i, double *a, double
         return;
     }
     case CRIT_T_Q6_K:
-        q = (p[64 * half + 32 * (j % 2) + l] >> 4 * (j % 4 / 2) & 15) | (p[128 + 32 * half + l] >> 2 * (j % 4) & 3) << 4;
+        q = (p[64 * half + 32 * (j % 2) + l] >> 4 * (j % 4 / 2) & 15) | (p[128 + 32 * half + l] >> 2 * (j % 4) & 3)
+                                                                            << 4;
         *a = half_at(p + 208) * (int8_t)p[192 + i / 16] * (q - 32);
         return;
-    case CRIT_T_IQ4_NL: *a = half_at(p) * iq4(p[2 + nib] >> 4 * high); return;
+    case CRIT_T_IQ4_NL:
+        *a = half_at(p) * iq4(p[2 + nib] >> 4 * high);
+        return;
     default: /* IQ4_XS */
         sc = (p[4 + j / 2] >> 4 * (j % 2) & 15) | ((p[2] | p[3] << 8) >> 2 * j & 3) << 4;
         *a = half_at(p) * (sc - 32) * iq4(p[8 + 16 * j + nib] >> 4 * high);
@@ -105,8 +122,10 @@ void ck_test_dequant(ck *s, const ck_row *row) {
                 float got;
                 memcpy(&got, (const char *)dst + i * sizeof got, sizeof got);
                 element(row->index, src + i / elems * bytes, (unsigned)(i % elems), &a, &b);
-                if (isfinite(a) && isfinite(b)) ck_near(s, "w", i, 0, (double)got, a - b, 0x1p-23 * (fabs(a) + fabs(b)));
-                else if (isfinite(got)) ck_fail(s, "w[%zu] is finite from a scale that is not", i);
+                if (isfinite(a) && isfinite(b))
+                    ck_near(s, "w", i, 0, (double)got, a - b, 0x1p-23 * (fabs(a) + fabs(b)));
+                else if (isfinite(got))
+                    ck_fail(s, "w[%zu] is finite from a scale that is not", i);
             }
             ck_release(s);
         }

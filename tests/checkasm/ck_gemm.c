@@ -23,14 +23,34 @@ static bool get_layout(size_t type, layout *l) {
     memset(l, 0, sizeof *l);
     l->f16[1] = 255;
     switch (type) {
-    case CRIT_T_Q4_0: case CRIT_T_Q5_0: case CRIT_T_Q8_0: case CRIT_T_IQ4_NL: l->keep[0][1] = 2; return true;
-    case CRIT_T_Q4_1: case CRIT_T_Q5_1: l->keep[0][1] = 4, l->f16[1] = 2; return true;
-    case CRIT_T_Q4_K: case CRIT_T_Q5_K: l->keep[0][1] = 16, l->f16[1] = 2; return true;
-    case CRIT_T_IQ4_XS: l->keep[0][1] = 8; return true;
-    case CRIT_T_Q2_K: l->keep[0][1] = 16, l->keep[1][0] = 80, l->keep[1][1] = 84, l->f16[0] = 80, l->f16[1] = 82; return true;
-    case CRIT_T_Q3_K: l->keep[0][0] = 96, l->keep[0][1] = 110, l->f16[0] = 108; return true;
-    case CRIT_T_Q6_K: l->keep[0][0] = 192, l->keep[0][1] = 210, l->f16[0] = 208; return true;
-    default: return false;
+    case CRIT_T_Q4_0:
+    case CRIT_T_Q5_0:
+    case CRIT_T_Q8_0:
+    case CRIT_T_IQ4_NL:
+        l->keep[0][1] = 2;
+        return true;
+    case CRIT_T_Q4_1:
+    case CRIT_T_Q5_1:
+        l->keep[0][1] = 4, l->f16[1] = 2;
+        return true;
+    case CRIT_T_Q4_K:
+    case CRIT_T_Q5_K:
+        l->keep[0][1] = 16, l->f16[1] = 2;
+        return true;
+    case CRIT_T_IQ4_XS:
+        l->keep[0][1] = 8;
+        return true;
+    case CRIT_T_Q2_K:
+        l->keep[0][1] = 16, l->keep[1][0] = 80, l->keep[1][1] = 84, l->f16[0] = 80, l->f16[1] = 82;
+        return true;
+    case CRIT_T_Q3_K:
+        l->keep[0][0] = 96, l->keep[0][1] = 110, l->f16[0] = 108;
+        return true;
+    case CRIT_T_Q6_K:
+        l->keep[0][0] = 192, l->keep[0][1] = 210, l->f16[0] = 208;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -65,8 +85,8 @@ static void fill_weights(ck *s, size_t type, uint8_t *w, size_t n_blk, uint32_t 
 }
 
 /* range[i] = largest |w| among the decodes of extreme quants with the block's scales, and of w itself */
-static void weight_range(ck *s, size_t type, const uint8_t *w, size_t n, uint32_t elems, uint32_t bytes, const float *wf,
-                         float *range) {
+static void weight_range(ck *s, size_t type, const uint8_t *w, size_t n, uint32_t elems, uint32_t bytes,
+                         const float *wf, float *range) {
     static const uint8_t pattern[4] = {0x00, 0xff, 0x80, 0x7f};
     layout l;
     for (size_t i = 0; i < n; i++) range[i] = fabsf(wf[i]);
@@ -129,8 +149,10 @@ static void call(const ck_row *row, crit_gemm_args a, size_t act_row, size_t r0,
     a.act = (const uint8_t *)a.act + r0 * act_row;
     a.out += r0 * a.out_stride;
     a.n_row = n_row;
-    if (scratch) ((crit_gemm_fn)row->fn)(&a, n0, n1, scratch);
-    else ((crit_gemv_fn)row->fn)(&a, n0, n1);
+    if (scratch)
+        ((crit_gemm_fn)row->fn)(&a, n0, n1, scratch);
+    else
+        ((crit_gemv_fn)row->fn)(&a, n0, n1);
 }
 
 static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
@@ -143,8 +165,8 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
     const unsigned kind = s->table.act_kind[type];
     const size_t row_bytes = p.n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, p.n_in);
     static char note[160];
-    snprintf(note, sizeof note, "out %zu in %zu rows %zu stride %zu acc %d bias %d place %d fill %d x %d", p.n_out, p.n_in,
-             p.n_row, p.stride, p.accumulate, p.bias, (int)p.place, p.fill, p.x_kind);
+    snprintf(note, sizeof note, "out %zu in %zu rows %zu stride %zu acc %d bias %d place %d fill %d x %d", p.n_out,
+             p.n_in, p.n_row, p.stride, p.accumulate, p.bias, (int)p.place, p.fill, p.x_kind);
     s->note = note;
 
     uint8_t *w = ck_alloc(s, p.n_out * row_bytes, p.place);
@@ -168,13 +190,23 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
         unpack(kind, act + r * act_row, p.n_in, xd + r * p.n_in);
     }
     if (bias) ck_fill_normal(s, bias, p.n_out, 1.0f);
-    if (p.accumulate) ck_fill_normal(s, old, n_cell, 1.0f);
-    else ck_poison(old, n_cell);
+    if (p.accumulate)
+        ck_fill_normal(s, old, n_cell, 1.0f);
+    else
+        ck_poison(old, n_cell);
     memcpy((void *)out, (const void *)old, n_cell * sizeof *out);
     memcpy((void *)again, (const void *)old, n_cell * sizeof *out);
 
-    crit_gemm_args a = {.w = w, .w_row_bytes = row_bytes, .n_out = p.n_out, .n_in = p.n_in, .act = act, .out = out,
-                        .out_stride = p.stride, .bias = bias, .type = (crit_type)type, .accumulate = p.accumulate};
+    crit_gemm_args a = {.w = w,
+                        .w_row_bytes = row_bytes,
+                        .n_out = p.n_out,
+                        .n_in = p.n_in,
+                        .act = act,
+                        .out = out,
+                        .out_stride = p.stride,
+                        .bias = bias,
+                        .type = (crit_type)type,
+                        .accumulate = p.accumulate};
     call(row, a, act_row, 0, p.n_row, 0, p.n_out, scratch);
 
     double terms = (double)(get_layout(type, &(layout){0}) && kind != CRIT_ACT_F32 ? p.n_in / 32 * 3 : p.n_in) + 16;
@@ -194,7 +226,8 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
             if (r == 0 && (p.x_kind == X_NAN || p.x_kind == X_INF)) {
                 s->n_check++;
                 if (isfinite(o)) ck_fail(s, "out[0][%zu] = %g from a non-finite activation", n, (double)o);
-            } else ck_near(s, "out", r, n, (double)o, want, terms * 0x1p-24 * mag + 1e-37);
+            } else
+                ck_near(s, "out", r, n, (double)o, want, terms * 0x1p-24 * mag + 1e-37);
         }
         if (r + 1 < p.n_row) /* between rows nothing is written */
             ck_same_bits(s, "gap", out + r * p.stride + p.n_out, old + r * p.stride + p.n_out,
@@ -233,7 +266,9 @@ static void test_product(ck *s, const ck_row *row, bool gemv) {
         problem p;
         p.n_out = outs[ck_u32(s) % (sizeof outs / sizeof *outs)];
         p.n_row = gemv ? 1 : rows[ck_u32(s) % (sizeof rows / sizeof *rows)];
-        p.n_in = elems == 1 ? ins_1[ck_u32(s) % 12] : elems == 32 ? 32 * ins_32[ck_u32(s) % 11] : 256 * ins_256[ck_u32(s) % 4];
+        p.n_in = elems == 1    ? ins_1[ck_u32(s) % 12]
+                 : elems == 32 ? 32 * ins_32[ck_u32(s) % 11]
+                               : 256 * ins_256[ck_u32(s) % 4];
         p.stride = p.n_out + (ck_u32(s) & 1 ? 3 : 0);
         p.accumulate = ck_u32(s) & 1;
         p.bias = ck_u32(s) & 1;
@@ -250,8 +285,12 @@ static void test_product(ck *s, const ck_row *row, bool gemv) {
     ck_release(s);
 }
 
-void ck_test_gemm(ck *s, const ck_row *row) { test_product(s, row, false); }
-void ck_test_gemv(ck *s, const ck_row *row) { test_product(s, row, true); }
+void ck_test_gemm(ck *s, const ck_row *row) {
+    test_product(s, row, false);
+}
+void ck_test_gemv(ck *s, const ck_row *row) {
+    test_product(s, row, true);
+}
 
 /* ---- bench ---- */
 
@@ -284,8 +323,10 @@ static void bench_product(ck *s, const ck_row *row, bool gemv) {
     size_t row_bytes = n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, n_in);
     /* gemv: more than any cache */
     size_t n_out = gemv ? ((size_t)96 << 20) / row_bytes / 16 * 16 : 1024, max_row = gemv ? 1 : 512;
-    bench_arg b = {row, {.w_row_bytes = row_bytes, .n_out = n_out, .n_in = n_in, .out_stride = n_out,
-                         .type = (crit_type)type}, aligned(crit_gemm_scratch_bytes())};
+    bench_arg b = {
+        row,
+        {.w_row_bytes = row_bytes, .n_out = n_out, .n_in = n_in, .out_stride = n_out, .type = (crit_type)type},
+        aligned(crit_gemm_scratch_bytes())};
     uint8_t *w = aligned(n_out * row_bytes), *act = aligned(max_row * act_row);
     float *x = aligned(max_row * n_in * sizeof *x);
     fill_weights(s, type, w, n_in / elems * 64, bytes, FILL_RANDOM);
@@ -327,8 +368,12 @@ static void bench_product(ck *s, const ck_row *row, bool gemv) {
     free(w), free(act), free(x), free(b.a.out), free(b.scratch);
 }
 
-void ck_bench_gemm(ck *s, const ck_row *row) { bench_product(s, row, false); }
-void ck_bench_gemv(ck *s, const ck_row *row) { bench_product(s, row, true); }
+void ck_bench_gemm(ck *s, const ck_row *row) {
+    bench_product(s, row, false);
+}
+void ck_bench_gemv(ck *s, const ck_row *row) {
+    bench_product(s, row, true);
+}
 
 /* ---- act_pack ---- */
 
@@ -357,9 +402,13 @@ void ck_test_act_pack(ck *s, const ck_row *row) {
                     double step = amax / (kind == CRIT_ACT_I8 ? 127 : CRIT_ACT_I16_MAX);
                     bool bad = false;
                     for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++) bad |= !isfinite(v[j]);
-                    if (kind == CRIT_ACT_F32) ck_near(s, "x", i, 0, got[i], (double)v[i], 0);
-                    else if (bad) ck_near(s, "x", i, 0, got[i], (double)NAN, 0);
-                    else ck_near(s, "x", i, 0, got[i], (double)v[i], amax < (double)CRIT_ACT_TINY ? amax : step * (0.5 + 32767 * 0x1p-22));
+                    if (kind == CRIT_ACT_F32)
+                        ck_near(s, "x", i, 0, got[i], (double)v[i], 0);
+                    else if (bad)
+                        ck_near(s, "x", i, 0, got[i], (double)NAN, 0);
+                    else
+                        ck_near(s, "x", i, 0, got[i], (double)v[i],
+                                amax < (double)CRIT_ACT_TINY ? amax : step * (0.5 + 32767 * 0x1p-22));
                 }
                 ck_release(s);
             }

@@ -11,9 +11,9 @@
 static const size_t sizes[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 576, 896};
 enum { N_SIZES = sizeof sizes / sizeof *sizes, N_MAX = 896 };
 
-static const float specials[] = {0.0f, -0.0f, 1e-40f, -1e-40f, 1.2e-38f, 1.0f, -1.0f, 87.0f, -87.0f, -87.5f, 88.9f, -88.9f,
-                                 -104.0f, -150.0f, 1e30f, -1e30f, 65504.0f, 65519.9f, 65520.0f, 6e-8f, 2.98e-8f, 2.99e-8f,
-                                 INFINITY, -INFINITY, NAN};
+static const float specials[] = {0.0f,     -0.0f, 1e-40f,   -1e-40f,  1.2e-38f, 1.0f,      -1.0f,  87.0f,    -87.0f,
+                                 -87.5f,   88.9f, -88.9f,   -104.0f,  -150.0f,  1e30f,     -1e30f, 65504.0f, 65519.9f,
+                                 65520.0f, 6e-8f, 2.98e-8f, 2.99e-8f, INFINITY, -INFINITY, NAN};
 enum { N_SPECIALS = sizeof specials / sizeof *specials };
 
 static void fill(ck *s, float *v, size_t n, int kind) {
@@ -22,16 +22,18 @@ static void fill(ck *s, float *v, size_t n, int kind) {
         for (size_t i = 0; i < n; i++) v[i] = specials[ck_u32(s) % N_SPECIALS];
 }
 
-static void put(float *dst, const float *src, size_t n) { memcpy((void *)dst, (const void *)src, n * sizeof *dst); }
+static void put(float *dst, const float *src, size_t n) {
+    memcpy((void *)dst, (const void *)src, n * sizeof *dst);
+}
 static float get(const float *p, size_t i) {
     float v;
     memcpy(&v, (const char *)p + i * sizeof v, sizeof v);
     return v;
 }
 
-#define EACH_CASE                                   \
-    for (size_t z = 0; z < N_SIZES; z++)            \
-        for (int kind = 0; kind < 3; kind++)        \
+#define EACH_CASE                                                                                                      \
+    for (size_t z = 0; z < N_SIZES; z++)                                                                               \
+        for (int kind = 0; kind < 3; kind++)                                                                           \
             for (int place = 0; place < CK_PLACES; place++)
 
 static const char *describe(size_t n, int kind, int place) {
@@ -65,7 +67,8 @@ void ck_test_rmsnorm(ck *s, const ck_row *row) {
 }
 
 static void test_rope(ck *s, const ck_row *row, bool neox) {
-    static const uint32_t shape[][2] = {{64, 64}, {64, 32}, {8, 2}, {20, 14}, {128, 128}, {10, 10}, {16, 0}, {72, 36}, {24, 22}};
+    static const uint32_t shape[][2] = {{64, 64}, {64, 32}, {8, 2},   {20, 14}, {128, 128},
+                                        {10, 10}, {16, 0},  {72, 36}, {24, 22}};
     for (size_t z = 0; z < sizeof shape / sizeof *shape; z++)
         for (int place = 0; place < CK_PLACES; place++) {
             uint32_t d = shape[z][0], rot = shape[z][1];
@@ -96,8 +99,12 @@ static void test_rope(ck *s, const ck_row *row, bool neox) {
         }
     if (!s->n_check) s->n_check = 1;
 }
-void ck_test_rope_norm(ck *s, const ck_row *row) { test_rope(s, row, false); }
-void ck_test_rope_neox(ck *s, const ck_row *row) { test_rope(s, row, true); }
+void ck_test_rope_norm(ck *s, const ck_row *row) {
+    test_rope(s, row, false);
+}
+void ck_test_rope_neox(ck *s, const ck_row *row) {
+    test_rope(s, row, true);
+}
 
 void ck_test_silu_mul(ck *s, const ck_row *row) {
     EACH_CASE {
@@ -219,10 +226,24 @@ static void bench(ck *s, const ck_row *row, ck_work work, double bytes, bool ang
     }
     ck_report(s, "4096 values", ck_time(work, &v), 0, bytes * 4096);
 }
-void ck_bench_rmsnorm(ck *s, const ck_row *row) { bench(s, row, run_rmsnorm, 12, false); }
-void ck_bench_rope_norm(ck *s, const ck_row *row) { bench(s, row, run_rope, 8, true); }
-void ck_bench_rope_neox(ck *s, const ck_row *row) { bench(s, row, run_rope, 8, true); }
-void ck_bench_silu_mul(ck *s, const ck_row *row) { bench(s, row, run_silu, 12, false); }
-void ck_bench_add(ck *s, const ck_row *row) { bench(s, row, run_add, 12, false); }
-void ck_bench_f32_to_f16(ck *s, const ck_row *row) { bench(s, row, run_to_f16, 6, false); }
-void ck_bench_f16_to_f32(ck *s, const ck_row *row) { bench(s, row, run_to_f32, 6, false); }
+void ck_bench_rmsnorm(ck *s, const ck_row *row) {
+    bench(s, row, run_rmsnorm, 12, false);
+}
+void ck_bench_rope_norm(ck *s, const ck_row *row) {
+    bench(s, row, run_rope, 8, true);
+}
+void ck_bench_rope_neox(ck *s, const ck_row *row) {
+    bench(s, row, run_rope, 8, true);
+}
+void ck_bench_silu_mul(ck *s, const ck_row *row) {
+    bench(s, row, run_silu, 12, false);
+}
+void ck_bench_add(ck *s, const ck_row *row) {
+    bench(s, row, run_add, 12, false);
+}
+void ck_bench_f32_to_f16(ck *s, const ck_row *row) {
+    bench(s, row, run_to_f16, 6, false);
+}
+void ck_bench_f16_to_f32(ck *s, const ck_row *row) {
+    bench(s, row, run_to_f32, 6, false);
+}

@@ -30,7 +30,9 @@ uint32_t ck_u32(ck *s) {
     return (uint32_t)((z ^ (z >> 31)) >> 16);
 }
 
-float ck_uniform(ck *s, float lo, float hi) { return lo + (hi - lo) * ((float)(ck_u32(s) >> 8) * 0x1p-24f); }
+float ck_uniform(ck *s, float lo, float hi) {
+    return lo + (hi - lo) * ((float)(ck_u32(s) >> 8) * 0x1p-24f);
+}
 
 float ck_normal(ck *s) {
     double u = ((double)ck_u32(s) + 1.0) * 0x1p-32, v = (double)ck_u32(s) * 0x1p-32;
@@ -69,9 +71,12 @@ static buf *map_new(ck *s, size_t bytes) {
 
 void *ck_alloc(ck *s, size_t bytes, ck_place place) {
     buf *b = map_new(s, bytes);
-    if (place == CK_END) b->p = b->hi - bytes;
-    else if (place == CK_START) b->p = b->lo;
-    else b->p = b->lo + 4;
+    if (place == CK_END)
+        b->p = b->hi - bytes;
+    else if (place == CK_START)
+        b->p = b->lo;
+    else
+        b->p = b->lo + 4;
     memset(b->lo, CANARY, (size_t)(b->hi - b->lo));
     memset(b->p, 0xFF, bytes);
     return b->p;
@@ -102,7 +107,9 @@ void ck_release(ck *s) {
     n_live = 0;
 }
 
-void ck_poison(float *x, size_t n) { memset((void *)x, 0xFF, n * sizeof *x); }
+void ck_poison(float *x, size_t n) {
+    memset((void *)x, 0xFF, n * sizeof *x);
+}
 
 void ck_fail(ck *s, const char *fmt, ...) {
     if (s->n_fail++ >= MAX_SHOWN) return;

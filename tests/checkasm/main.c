@@ -18,8 +18,8 @@
 #include "peak.h"
 
 /* The emulated twin of a kernel is emul_<symbol>, present when tests/emul was linked. */
-#define KERNEL(f, type, need, symbol)       \
-    extern __typeof__(*(type)0) symbol;     \
+#define KERNEL(f, type, need, symbol)                                                                                  \
+    extern __typeof__(*(type)0) symbol;                                                                                \
     extern __typeof__(*(type)0) emul_##symbol __attribute__((weak));
 #define ACT_KIND(type, need, kind)
 #include "kernels/kernels.inc"
@@ -33,7 +33,7 @@ typedef struct list_row {
 } list_row;
 
 static const list_row list[] = {
-#define KERNEL(f, type, need, symbol) \
+#define KERNEL(f, type, need, symbol)                                                                                  \
     {#f, #symbol, offsetof(crit_kernels, f), (unsigned)(need), (ck_anyfn)symbol, (ck_anyfn)emul_##symbol},
 #include "kernels/kernels.inc"
 #undef KERNEL
@@ -91,23 +91,31 @@ static int usage(const char *why, const char *what) {
 static int parse(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
-        if (!strcmp(a, "--list")) o->list = true;
-        else if (!strcmp(a, "--bench")) o->bench = true;
-        else if (!strcmp(a, "--csv")) o->csv = true;
+        if (!strcmp(a, "--list"))
+            o->list = true;
+        else if (!strcmp(a, "--bench"))
+            o->bench = true;
+        else if (!strcmp(a, "--csv"))
+            o->csv = true;
         else if (!strcmp(a, "--seed") || !strcmp(a, "--test") || !strcmp(a, "--function") || !strcmp(a, "--cpumask")) {
             if (!v) return usage("needs a value:", a);
             i++;
-            if (!strcmp(a, "--test")) o->test = v;
-            else if (!strcmp(a, "--function")) o->function = v;
+            if (!strcmp(a, "--test"))
+                o->test = v;
+            else if (!strcmp(a, "--function"))
+                o->function = v;
             else {
                 char *end;
                 errno = 0;
                 unsigned long long n = strtoull(v, &end, 0);
                 if (errno || end == v || *end) return usage("not a number:", v);
-                if (!strcmp(a, "--seed")) o->seed = n;
-                else o->mask = (unsigned)n;
+                if (!strcmp(a, "--seed"))
+                    o->seed = n;
+                else
+                    o->mask = (unsigned)n;
             }
-        } else return usage("unknown option", a);
+        } else
+            return usage("unknown option", a);
     }
     return 0;
 }
@@ -122,10 +130,14 @@ static void split_field(const char *field, char *fam, size_t cap) {
 /* Index of an array field: distance of its offset from element 0 (the families that are arrays). */
 static size_t field_index(const list_row *l, const char *fam) {
     size_t base = l->offset;
-    if (!strcmp(fam, "gemm")) base = offsetof(crit_kernels, gemm);
-    else if (!strcmp(fam, "gemv")) base = offsetof(crit_kernels, gemv);
-    else if (!strcmp(fam, "dequant")) base = offsetof(crit_kernels, dequant);
-    else if (!strcmp(fam, "act_pack")) base = offsetof(crit_kernels, act_pack);
+    if (!strcmp(fam, "gemm"))
+        base = offsetof(crit_kernels, gemm);
+    else if (!strcmp(fam, "gemv"))
+        base = offsetof(crit_kernels, gemv);
+    else if (!strcmp(fam, "dequant"))
+        base = offsetof(crit_kernels, dequant);
+    else if (!strcmp(fam, "act_pack"))
+        base = offsetof(crit_kernels, act_pack);
     return (l->offset - base) / sizeof(ck_anyfn);
 }
 

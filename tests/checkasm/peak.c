@@ -22,8 +22,8 @@ __attribute__((target("avx2,fma"))) static void fma_avx2(void *arg) {
     TEN(X)
 #undef X
     for (int n = 0; n < FMA_ROUNDS; n++) {
-#define X(v)                       \
-    v = _mm256_fmadd_ps(v, x, y); \
+#define X(v)                                                                                                           \
+    v = _mm256_fmadd_ps(v, x, y);                                                                                      \
     __asm__("" : "+x"(v));
         TEN(X)
 #undef X
@@ -41,8 +41,8 @@ __attribute__((target("avx512f"))) static void fma_avx512(void *arg) {
     TEN(X)
 #undef X
     for (int n = 0; n < FMA_ROUNDS; n++) {
-#define X(v)                       \
-    v = _mm512_fmadd_ps(v, x, y); \
+#define X(v)                                                                                                           \
+    v = _mm512_fmadd_ps(v, x, y);                                                                                      \
     __asm__("" : "+v"(v));
         TEN(X)
 #undef X
@@ -59,7 +59,8 @@ double peak_fma(int bits) {
 #if defined(__x86_64__)
     float out[16];
     if (bits == 512 && __builtin_cpu_supports("avx512f")) return 10.0 * FMA_ROUNDS * 32 / ck_time(fma_avx512, out);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 10.0 * FMA_ROUNDS * 16 / ck_time(fma_avx2, out);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return 10.0 * FMA_ROUNDS * 16 / ck_time(fma_avx2, out);
 #endif
     (void)bits;
     return 0;

@@ -44,7 +44,9 @@ EMUL emul_f512 emul_loadu_f(const void *p) {
     memcpy(&r, p, sizeof r);
     return r;
 }
-EMUL void emul_storeu_f(void *p, emul_f512 x) { memcpy(p, &x, sizeof x); }
+EMUL void emul_storeu_f(void *p, emul_f512 x) {
+    memcpy(p, &x, sizeof x);
+}
 EMUL emul_f512 emul_mul(emul_f512 a, emul_f512 b) {
     EACH a.v[i] *= b.v[i];
     return a;
@@ -88,26 +90,26 @@ EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
 }
 
 #define __m512i emul_i512
-#define __m512 emul_f512
+#define __m512  emul_f512
 #undef _mm512_set1_epi32
 #undef _mm512_set1_epi16
 #undef _mm512_dpbusd_epi32
 #undef _mm512_dpwssd_epi32
 #undef _mm256_dpbusd_epi32
 #define _mm512_setzero_si512() emul_set1_i32(0)
-#define _mm512_set1_epi32 emul_set1_i32
-#define _mm512_set1_epi16 emul_set1_i16
-#define _mm512_set1_ps emul_set1_f
-#define _mm512_loadu_si512 emul_loadu_i
-#define _mm512_loadu_ps emul_loadu_f
-#define _mm512_storeu_ps emul_storeu_f
-#define _mm512_mul_ps emul_mul
-#define _mm512_fmadd_ps emul_fmadd
-#define _mm512_cvtepi32_ps emul_cvt
-#define _mm512_dpbusd_epi32 emul_dpbusd
-#define _mm512_dpwssd_epi32 emul_dpwssd
-#define _mm256_dpbusd_epi32 emul_dpbusd_256
-#define KEEP_V(v) ((void)(v))
-#define TILE_FN static __attribute__((noinline))
+#define _mm512_set1_epi32      emul_set1_i32
+#define _mm512_set1_epi16      emul_set1_i16
+#define _mm512_set1_ps         emul_set1_f
+#define _mm512_loadu_si512     emul_loadu_i
+#define _mm512_loadu_ps        emul_loadu_f
+#define _mm512_storeu_ps       emul_storeu_f
+#define _mm512_mul_ps          emul_mul
+#define _mm512_fmadd_ps        emul_fmadd
+#define _mm512_cvtepi32_ps     emul_cvt
+#define _mm512_dpbusd_epi32    emul_dpbusd
+#define _mm512_dpwssd_epi32    emul_dpwssd
+#define _mm256_dpbusd_epi32    emul_dpbusd_256
+#define KEEP_V(v)              ((void)(v))
+#define TILE_FN                static __attribute__((noinline))
 
 #endif

@@ -4,8 +4,8 @@
  *
  *   test_mutate_gguf [MODEL [SEED [COUNT [FIRST]]]]      COUNT cases (300) from number FIRST (0)
  *
- * Without arguments: a few synthetic models, then CRIT_TEST_MODEL when it is there.  Case i depends on SEED + i only, so
- * a failure is replayed with COUNT 1.  One temporary copy is patched in place and repaired: real files are large. */
+ * Without arguments: a few synthetic models, then CRIT_TEST_MODEL when it is there.  Case i depends on SEED + i only,
+ * so a failure is replayed with COUNT 1.  One temporary copy is patched in place and repaired: real files are large. */
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
@@ -63,7 +63,9 @@ static void die(const char *what, const char *detail) {
     exit(1);
 }
 
-static size_t below(subject *s, size_t n) { return n ? (size_t)(tiny_rand(&s->rng) % n) : 0; }
+static size_t below(subject *s, size_t n) {
+    return n ? (size_t)(tiny_rand(&s->rng) % n) : 0;
+}
 
 /* ---- the copy and its parts ---- */
 
@@ -130,9 +132,33 @@ static void repair(subject *s) {
 /* ---- mutations ---- */
 
 static void poke_number(subject *s, size_t at, size_t width) {
-    static const uint64_t odd[] = {0, 1, 2, 3, 7, 8, 31, 32, 33, 63, 64, 255, 256, 1000, 65535, 65536, 0x7fffffff, 0x80000000,
-                                   0xffffffff, UINT64_C(1) << 32, UINT64_C(1) << 40, INT64_MAX, UINT64_C(1) << 63, UINT64_MAX,
-                                   0x7fc00000 /* NaN */, 0x7f800000 /* infinity */, 0xbf800000 /* -1 */};
+    static const uint64_t odd[] = {0,
+                                   1,
+                                   2,
+                                   3,
+                                   7,
+                                   8,
+                                   31,
+                                   32,
+                                   33,
+                                   63,
+                                   64,
+                                   255,
+                                   256,
+                                   1000,
+                                   65535,
+                                   65536,
+                                   0x7fffffff,
+                                   0x80000000,
+                                   0xffffffff,
+                                   UINT64_C(1) << 32,
+                                   UINT64_C(1) << 40,
+                                   INT64_MAX,
+                                   UINT64_C(1) << 63,
+                                   UINT64_MAX,
+                                   0x7fc00000 /* NaN */,
+                                   0x7f800000 /* infinity */,
+                                   0xbf800000 /* -1 */};
     uint64_t v = odd[below(s, sizeof odd / sizeof *odd)];
     if (below(s, 4) == 0) { /* near what it was */
         if (pread(s->fd, &v, 8, (off_t)at) != 8) return;
@@ -150,17 +176,19 @@ static void poke_bytes(subject *s, size_t at, size_t n) {
 
 /* A value that keeps the file's structure: what comes behind it is still found. */
 static void poke_value(subject *s, size_t at) {
-    static const unsigned char bytes[] = {[GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4,
-                                          [GGUF_I32] = 4, [GGUF_F32] = 4,  [GGUF_BOOL] = 1, [GGUF_U64] = 8,
-                                          [GGUF_I64] = 8, [GGUF_F64] = 8};
+    static const unsigned char bytes[] = {
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
     uint32_t type = 0, elem = 0;
     uint64_t n = 0;
     if (pread(s->fd, &type, 4, (off_t)at) != 4 || pread(s->fd, &elem, 4, (off_t)at + 4) != 4) return;
     if (type == GGUF_STR && pread(s->fd, &n, 8, (off_t)at + 4) == 8 && n) {
         poke_bytes(s, at + 12 + below(s, (size_t)n), 1);
     } else if (type == GGUF_ARR && pread(s->fd, &n, 8, (off_t)at + 8) == 8 && n) {
-        if (elem < sizeof bytes && bytes[elem]) poke_number(s, at + 16 + bytes[elem] * below(s, (size_t)n), bytes[elem]);
-        else poke_bytes(s, at + 24 + below(s, 4 * (size_t)n), 1); /* mostly a character of an element */
+        if (elem < sizeof bytes && bytes[elem])
+            poke_number(s, at + 16 + bytes[elem] * below(s, (size_t)n), bytes[elem]);
+        else
+            poke_bytes(s, at + 24 + below(s, 4 * (size_t)n), 1); /* mostly a character of an element */
     } else if (type < sizeof bytes && bytes[type]) {
         poke_number(s, at + 4, bytes[type]);
     }
@@ -170,20 +198,40 @@ static void mutate(subject *s) {
     const size_t i = below(s, s->n_kv), j = below(s, s->n_info);
     const span data = s->data[j];
     switch (below(s, 16)) {
-    case 0: poke_number(s, s->kv[i].at, 4); break;                                  /* a type */
-    case 1: poke_number(s, s->kv[i].at + 4 + 4 * below(s, 2), 8); break;            /* a length, a count, an element type */
-    case 2: poke_number(s, s->info[j].at + 4 * below(s, 8), below(s, 2) ? 4 : 8); break; /* dimensions, type, offset */
-    case 3: poke_number(s, 4 + 4 * below(s, 5), 4); break;                          /* version and counts */
-    case 4: poke_bytes(s, below(s, s->header), 1 + below(s, 8)); break;
-    case 5: poke_bytes(s, below(s, s->header < 4096 ? s->header : 4096), 1 + below(s, 4)); break;
-    case 6: poke_bytes(s, s->kv[i].at - 1 - below(s, s->kv[i].len), 1); break;      /* a name */
-    case 7: poke_bytes(s, s->info[j].at - 1 - below(s, s->info[j].len), 1); break;
+    case 0:
+        poke_number(s, s->kv[i].at, 4);
+        break; /* a type */
+    case 1:
+        poke_number(s, s->kv[i].at + 4 + 4 * below(s, 2), 8);
+        break; /* a length, a count, an element type */
+    case 2:
+        poke_number(s, s->info[j].at + 4 * below(s, 8), below(s, 2) ? 4 : 8);
+        break; /* dimensions, type, offset */
+    case 3:
+        poke_number(s, 4 + 4 * below(s, 5), 4);
+        break; /* version and counts */
+    case 4:
+        poke_bytes(s, below(s, s->header), 1 + below(s, 8));
+        break;
+    case 5:
+        poke_bytes(s, below(s, s->header < 4096 ? s->header : 4096), 1 + below(s, 4));
+        break;
+    case 6:
+        poke_bytes(s, s->kv[i].at - 1 - below(s, s->kv[i].len), 1);
+        break; /* a name */
+    case 7:
+        poke_bytes(s, s->info[j].at - 1 - below(s, s->info[j].len), 1);
+        break;
     case 8:
     case 9:
     case 10:
-    case 11: poke_value(s, s->kv[i].at); break;
+    case 11:
+        poke_value(s, s->kv[i].at);
+        break;
     case 12:
-    case 13: poke_bytes(s, data.at + below(s, data.len), 1 + below(s, 32)); break;
+    case 13:
+        poke_bytes(s, data.at + below(s, data.len), 1 + below(s, 32));
+        break;
     default: /* the start of a block, often: scales */
         poke_bytes(s, data.at + below(s, data.len / 34 + 1) * (below(s, 2) ? 18 : 34), 2);
     }
@@ -197,7 +245,8 @@ static void use_text(const crit_model *m) {
     char buf[4096];
     size_t n = 0;
     crit_error err;
-    if (crit_tokenize(m, text, sizeof text - 1, CRIT_TOK_BOS_EOS | CRIT_TOK_PARSE_SPECIAL, ids, 256, &n, &err) == CRIT_OK)
+    if (crit_tokenize(m, text, sizeof text - 1, CRIT_TOK_BOS_EOS | CRIT_TOK_PARSE_SPECIAL, ids, 256, &n, &err) ==
+        CRIT_OK)
         for (size_t i = 0; i < n; i++) (void)crit_token_bytes(m, ids[i], true, buf, sizeof buf);
     const crit_message msg[] = {{"user", "hi"}};
     (void)crit_chat_render(m, msg, 1, true, buf, sizeof buf, &n, &err);
@@ -222,7 +271,8 @@ static bool use(const char *path) {
     crit_status st = crit_model_open(&m, path, NULL, &err);
     if (st) {
         if (m || st > 0 || err.code != st) die("a refusal is inconsistent", err.message);
-        if (strncmp(err.message, path, strlen(path)) != 0 || strchr(err.message, '\n')) die("not one line with the path", err.message);
+        if (strncmp(err.message, path, strlen(path)) != 0 || strchr(err.message, '\n'))
+            die("not one line with the path", err.message);
         return false;
     }
     crit_model_info info = {.struct_size = sizeof info};
@@ -243,7 +293,8 @@ static bool use(const char *path) {
             if (!st) check_logits(ses, info.n_vocab);
         }
     }
-    if (st && (st > 0 || err.code != st || !err.message[0] || strchr(err.message, '\n'))) die("a failure is inconsistent", err.message);
+    if (st && (st > 0 || err.code != st || !err.message[0] || strchr(err.message, '\n')))
+        die("a failure is inconsistent", err.message);
     crit_session_close(&ses);
     crit_model_close(&m);
     return st == CRIT_OK;
@@ -285,7 +336,8 @@ static void run(const char *model, uint64_t seed, int count, int first) {
     alarm(0);
     current = -1;
     if (!use(s.path)) die("the repaired copy does not run: the cases were not what they seemed", model);
-    printf("%s: seed %llu: %d cases, %d read, %d refused\n", model, (unsigned long long)seed, count, n_ok, count - n_ok);
+    printf("%s: seed %llu: %d cases, %d read, %d refused\n", model, (unsigned long long)seed, count, n_ok,
+           count - n_ok);
     close(s.fd);
     unlink(s.path);
     free(s.kv);

@@ -28,7 +28,8 @@ static char *read_file(const char *name, size_t *n) {
 }
 
 /* Blank separated ids at s against those of text. */
-static void check_ids(const crit_vocab *v, const char *what, const char *text, size_t len, const char *s, unsigned flags) {
+static void check_ids(const crit_vocab *v, const char *what, const char *text, size_t len, const char *s,
+                      unsigned flags) {
     int32_t *ids = malloc((2 * len + 16) * sizeof *ids);
     size_t n;
     crit_error err;

@@ -4,9 +4,10 @@
  *   peer_kl MODEL BASE [dense|criti|paper]
  *   peer_kl --between BASE OTHER               two saved files: how far the peer is from itself under other settings
  *
- * BASE is the file llama-perplexity writes with --save-all-logits (called --kl-divergence-base when it reads one): tokens,
- * then for the second half of every chunk each row of log-probabilities as 16-bit steps between two floats.  Prints one
- * JSON line and exits 1 when the mean KL of dense exceeds 2e-3 or the perplexities differ by more than 0.5 %. */
+ * BASE is the file llama-perplexity writes with --save-all-logits (called --kl-divergence-base when it reads one):
+ * tokens, then for the second half of every chunk each row of log-probabilities as 16-bit steps between two floats.
+ * Prints one JSON line and exits 1 when the mean KL of dense exceeds 2e-3 or the perplexities differ by more than 0.5
+ * %. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -114,7 +115,8 @@ int main(int argc, char **argv) {
     if (!f) return fail(argv[2], "not a file of saved logits");
     size_t n = (size_t)n_ctx * (size_t)n_chunk;
     int32_t *tokens = malloc(n * sizeof *tokens);
-    compare c = {.f = f, .n_ctx = (uint32_t)n_ctx, .n_vocab = (uint32_t)n_vocab, .row_len = 2 * (((size_t)n_vocab + 1) / 2) + 4};
+    compare c = {
+        .f = f, .n_ctx = (uint32_t)n_ctx, .n_vocab = (uint32_t)n_vocab, .row_len = 2 * (((size_t)n_vocab + 1) / 2) + 4};
     c.row = malloc(c.row_len * sizeof *c.row);
     c.kls = malloc(n * sizeof *c.kls);
     if (!tokens || !c.row || !c.kls || fread(tokens, sizeof *tokens, n, f) != n) return fail(argv[2], "truncated");
@@ -122,7 +124,9 @@ int main(int argc, char **argv) {
     crit_session_params sp;
     crit_session_params_init(&sp);
     sp.n_ctx = (uint32_t)n_ctx;
-    sp.attn.mode = !strcmp(mode, "dense") ? CRIT_ATTN_DENSE : !strcmp(mode, "paper") ? CRIT_ATTN_PAPER : CRIT_ATTN_CRITI;
+    sp.attn.mode = !strcmp(mode, "dense")   ? CRIT_ATTN_DENSE
+                   : !strcmp(mode, "paper") ? CRIT_ATTN_PAPER
+                                            : CRIT_ATTN_CRITI;
     crit_session *s;
     if (crit_session_open(&s, m, &sp, &err)) return fail("session", err.message);
     crit_prefill_params pp;
@@ -131,13 +135,16 @@ int main(int argc, char **argv) {
     pp.logits_user = &c;
     for (int32_t i = 0; i < n_chunk; i++) {
         c.tokens = tokens + (size_t)i * (size_t)n_ctx;
-        if (crit_session_rewind(s, 0, &err) || crit_prefill(s, c.tokens, (size_t)n_ctx, &pp, &err)) return fail("prefill", err.message);
+        if (crit_session_rewind(s, 0, &err) || crit_prefill(s, c.tokens, (size_t)n_ctx, &pp, &err))
+            return fail("prefill", err.message);
     }
     qsort(c.kls, (size_t)c.n, sizeof *c.kls, ascending);
     double kl = c.kl / c.n, ppl = exp(c.nll / c.n), base = exp(c.nll_base / c.n);
-    printf("{\"attn\": \"%s\", \"positions\": %.0f, \"kl_mean\": %.6f, \"kl_median\": %.6f, \"kl_p99\": %.5f, \"kl_max\": %.4f, "
+    printf("{\"attn\": \"%s\", \"positions\": %.0f, \"kl_mean\": %.6f, \"kl_median\": %.6f, \"kl_p99\": %.5f, "
+           "\"kl_max\": %.4f, "
            "\"top1\": %.4f, \"ppl\": %.4f, \"ppl_base\": %.4f}\n",
-           mode, c.n, kl, c.kls[(size_t)c.n / 2], c.kls[(size_t)(c.n * 0.99)], c.kls[(size_t)c.n - 1], c.top1 / c.n, ppl, base);
+           mode, c.n, kl, c.kls[(size_t)c.n / 2], c.kls[(size_t)(c.n * 0.99)], c.kls[(size_t)c.n - 1], c.top1 / c.n,
+           ppl, base);
     crit_session_close(&s);
     crit_model_close(&m);
     free(tokens);

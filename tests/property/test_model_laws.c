@@ -166,7 +166,8 @@ static void logits_of_quantised_weights(void **state) {
     static const struct {
         crit_type type;
         double bound; /* of the mean KL; one row may be 100 times that */
-    } cases[] = {{CRIT_T_F16, 1e-5}, {CRIT_T_Q8_0, 1e-4}, {CRIT_T_Q4_0, 0.1}, {CRIT_T_Q4_1, 0.1}, {CRIT_T_Q5_0, 0.1}, {CRIT_T_Q6_K, 0.1}};
+    } cases[] = {{CRIT_T_F16, 1e-5}, {CRIT_T_Q8_0, 1e-4}, {CRIT_T_Q4_0, 0.1},
+                 {CRIT_T_Q4_1, 0.1}, {CRIT_T_Q5_0, 0.1},  {CRIT_T_Q6_K, 0.1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tiny_params p = tiny_of(1, cases[i].type);
         if (cases[i].type == CRIT_T_Q6_K) p.n_embd = p.n_ff = 256, p.d_head = 256, p.n_head = 1;
@@ -193,9 +194,7 @@ static void chunk_length_and_threads(void **state) {
             assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
             assert_true(mode == CRIT_ATTN_DENSE ? st.density == 1 : st.density < 0.98);
             crit_session_close(&s);
-            static const struct {
-                uint32_t ub, threads;
-            } other[] = {{1, 2}, {384, 7}, {1000, 1}};
+            static const struct { uint32_t ub, threads; } other[] = {{1, 2}, {384, 7}, {1000, 1}};
             for (size_t j = 0; j < 3; j++) {
                 s = session(m, (crit_attn)mode, other[j].ub, other[j].threads, 1);
                 prefill(s, t, N, false);
@@ -249,8 +248,10 @@ static void turns(void **state) {
             }
             for (uint32_t i = 0; i < 5; i++) assert_int_equal(crit_decode(s, t[A + i], NULL), CRIT_OK);
             prefill(s, t + A + 5, B - 5, false);
-            if (c == 0) memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
-            else assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            if (c == 0)
+                memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            else
+                assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
             crit_session_close(&s);
         }
         free(ref);
@@ -434,11 +435,16 @@ static int tidy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logits_of_float_weights), cmocka_unit_test(logits_of_quantised_weights),
-        cmocka_unit_test(chunk_length_and_threads), cmocka_unit_test(short_prompts),
-        cmocka_unit_test(turns),                   cmocka_unit_test(full_budget),
-        cmocka_unit_test(causality),               cmocka_unit_test(cancel_and_rewind),
-        cmocka_unit_test(nan_weights_are_named),   cmocka_unit_test(limits),
+        cmocka_unit_test(logits_of_float_weights),
+        cmocka_unit_test(logits_of_quantised_weights),
+        cmocka_unit_test(chunk_length_and_threads),
+        cmocka_unit_test(short_prompts),
+        cmocka_unit_test(turns),
+        cmocka_unit_test(full_budget),
+        cmocka_unit_test(causality),
+        cmocka_unit_test(cancel_and_rewind),
+        cmocka_unit_test(nan_weights_are_named),
+        cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, tidy);
 }

@@ -46,7 +46,8 @@ static data make(shape s, uint64_t seed) {
         for (uint32_t h = 0; h < s.n_head; h++) {
             size_t far = (t * 2654435761u + h) % (t + 1);
             const float *k = x.k + far * x.kv_row + (size_t)(h / (s.n_head / s.n_kv_head)) * s.d;
-            for (uint32_t i = 0; i < s.d; i++) x.q[t * x.q_row + (size_t)h * s.d + i] = uniform() + 0.6f * (float)(h % 3) * k[i];
+            for (uint32_t i = 0; i < s.d; i++)
+                x.q[t * x.q_row + (size_t)h * s.d + i] = uniform() + 0.6f * (float)(h % 3) * k[i];
         }
     return x;
 }
@@ -68,7 +69,8 @@ static crit_attn_params params(crit_attn mode) {
 }
 
 /* One layer over all tokens in chunks of `ub`; lists (n_head x n_tile counts and ids) are hashed into *lists. */
-static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub, uint32_t threads, uint64_t *lists, double *density) {
+static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub, uint32_t threads, uint64_t *lists,
+                  double *density) {
     crit_engine *e = NULL;
     crit_kv *kv = NULL;
     crit_plan *plan = NULL;
@@ -82,9 +84,12 @@ static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub
     uint64_t hash = 1469598103934665603u;
     for (uint32_t at = 0; at < s.n_tok; at += ub) {
         uint32_t n = s.n_tok - at < ub ? s.n_tok - at : ub;
-        assert_int_equal(crit_kv_append(kv, x->k + at * x->kv_row, x->kv_row, x->v + at * x->kv_row, x->kv_row, n, NULL), CRIT_OK);
+        assert_int_equal(
+            crit_kv_append(kv, x->k + at * x->kv_row, x->kv_row, x->v + at * x->kv_row, x->kv_row, n, NULL), CRIT_OK);
         const float *q = x->q + at * x->q_row;
-        assert_int_equal(crit_plan_build(plan, kv, q, x->q_row, at, n, s.n_tok - at - n, 1.0f / sqrtf((float)s.d), NULL, NULL), CRIT_OK);
+        assert_int_equal(
+            crit_plan_build(plan, kv, q, x->q_row, at, n, s.n_tok - at - n, 1.0f / sqrtf((float)s.d), NULL, NULL),
+            CRIT_OK);
         assert_int_equal(crit_attention_run(plan, kv, q, x->q_row, out + at * x->q_row, x->q_row, NULL), CRIT_OK);
         double causal = n * (at + 1.0) + 0.5 * n * (n - 1.0);
         pairs += crit_plan_density(plan) * causal;
@@ -111,10 +116,13 @@ static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub
     return out;
 }
 
-static const shape shapes[] = {{2, 2, 64, 3001}, {3, 1, 128, 2500}, {8, 2, 64, 2817}, {14, 2, 64, 2304}, {8, 1, 128, 1999}};
+static const shape shapes[] = {
+    {2, 2, 64, 3001}, {3, 1, 128, 2500}, {8, 2, 64, 2817}, {14, 2, 64, 2304}, {8, 1, 128, 1999}};
 #define FOR_SHAPES for (size_t si = 0; si < sizeof shapes / sizeof *shapes; si++)
 
-static void same_bits(const float *a, const float *b, size_t n) { assert_memory_equal(a, b, n * sizeof(float)); }
+static void same_bits(const float *a, const float *b, size_t n) {
+    assert_memory_equal(a, b, n * sizeof(float));
+}
 
 static void chunks_and_threads_change_no_bit(void **state) {
     (void)state;
@@ -128,9 +136,7 @@ static void chunks_and_threads_change_no_bit(void **state) {
             double density;
             float *one = run(s, &x, &p, s.n_tok, 1, &l0, &density);
             if (mode != CRIT_ATTN_DENSE) assert_true(density < 0.98); /* or the law would be about dense only */
-            static const struct {
-                uint32_t ub, threads;
-            } other[] = {{512, 2}, {1024, 7}, {2048, 1}};
+            static const struct { uint32_t ub, threads; } other[] = {{512, 2}, {1024, 7}, {2048, 1}};
             for (size_t i = 0; i < 3; i++) {
                 float *b = run(s, &x, &p, other[i].ub, other[i].threads, &l1, NULL);
                 same_bits(one, b, n);
@@ -159,7 +165,8 @@ static void full_budget_equals_dense(void **state) {
     FOR_SHAPES {
         shape s = shapes[si];
         data x = make(s, 11 + si);
-        crit_attn_params dense = params(CRIT_ATTN_DENSE), criti = params(CRIT_ATTN_CRITI), paper = params(CRIT_ATTN_PAPER), floor = criti;
+        crit_attn_params dense = params(CRIT_ATTN_DENSE), criti = params(CRIT_ATTN_CRITI),
+                         paper = params(CRIT_ATTN_PAPER), floor = criti;
         criti.theta = 0;
         floor.theta = 100;
         floor.min_tok = s.n_tok;
@@ -192,7 +199,8 @@ static void causality(void **state) {
             data y = make(s, 23);
             for (size_t t = at[i]; t < s.n_tok; t++) {
                 for (size_t j = 0; j < y.q_row; j++) y.q[t * y.q_row + j] = 3 * uniform();
-                for (size_t j = 0; j < y.kv_row; j++) y.k[t * y.kv_row + j] = 3 * uniform(), y.v[t * y.kv_row + j] = uniform();
+                for (size_t j = 0; j < y.kv_row; j++)
+                    y.k[t * y.kv_row + j] = 3 * uniform(), y.v[t * y.kv_row + j] = uniform();
             }
             float *b = run(s, &y, &p, 512, 2, NULL, NULL);
             /* Inside the tile (paper: segment) of t the list may change; before it no row may. */
@@ -207,7 +215,8 @@ static void causality(void **state) {
     }
 }
 
-/* Dense rows against a plain double-precision soft-max on the same f16 keys is checkasm's job; here: the plan is obeyed. */
+/* Dense rows against a plain double-precision soft-max on the same f16 keys is checkasm's job; here: the plan is
+ * obeyed. */
 static void rows_read_only_listed_keys(void **state) {
     (void)state;
     shape s = {2, 1, 64, 2304};
@@ -234,7 +243,8 @@ static void rows_read_only_listed_keys(void **state) {
                 for (size_t i = 0; i < m; i++)
                     for (uint32_t j = ids[i] * BLK; j < (ids[i] + 1) * BLK && j <= t; j++) {
                         double z = 0;
-                        for (uint32_t c = 0; c < s.d; c++) z += (double)x.q[t * x.q_row + h * s.d + c] * (double)x.k[j * x.kv_row + c];
+                        for (uint32_t c = 0; c < s.d; c++)
+                            z += (double)x.q[t * x.q_row + h * s.d + c] * (double)x.k[j * x.kv_row + c];
                         z *= (double)scale;
                         if (pass == 0) {
                             top = z > top ? z : top;
@@ -243,7 +253,8 @@ static void rows_read_only_listed_keys(void **state) {
                         sum += exp(z - top);
                         for (uint32_t c = 0; c < s.d; c++) o[c] += exp(z - top) * (double)x.v[j * x.kv_row + c];
                     }
-            for (uint32_t c = 0; c < s.d; c++) worst = fmax(worst, fabs(o[c] / sum - (double)out[t * x.q_row + h * s.d + c]));
+            for (uint32_t c = 0; c < s.d; c++)
+                worst = fmax(worst, fabs(o[c] / sum - (double)out[t * x.q_row + h * s.d + c]));
         }
     /* K and V are rounded to f16 (2^-11): logits move by up to about |q||k| 2^-11 scale < 0.01, values by 2^-11. */
     assert_true(worst < 0.02);
@@ -309,7 +320,9 @@ static void truncate_and_append(void **state) {
     assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
     assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, 2000, NULL), CRIT_OK);
     assert_int_equal(crit_kv_truncate(kv, 777, NULL), CRIT_OK);
-    assert_int_equal(crit_kv_append(kv, x.k + 777 * x.kv_row, x.kv_row, x.v + 777 * x.kv_row, x.kv_row, s.n_tok - 777, NULL), CRIT_OK);
+    assert_int_equal(
+        crit_kv_append(kv, x.k + 777 * x.kv_row, x.kv_row, x.v + 777 * x.kv_row, x.kv_row, s.n_tok - 777, NULL),
+        CRIT_OK);
     assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, 2000, &err), CRIT_E_CONTEXT);
     assert_int_equal(crit_kv_len(kv), s.n_tok);
     float *out = malloc(s.n_tok * x.q_row * sizeof(float));
@@ -326,10 +339,14 @@ static void truncate_and_append(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chunks_and_threads_change_no_bit), cmocka_unit_test(tiles_are_enough_for_criti),
-        cmocka_unit_test(full_budget_equals_dense),         cmocka_unit_test(causality),
-        cmocka_unit_test(rows_read_only_listed_keys),       cmocka_unit_test(larger_budget_keeps_more),
-        cmocka_unit_test(short_prompts),                    cmocka_unit_test(truncate_and_append),
+        cmocka_unit_test(chunks_and_threads_change_no_bit),
+        cmocka_unit_test(tiles_are_enough_for_criti),
+        cmocka_unit_test(full_budget_equals_dense),
+        cmocka_unit_test(causality),
+        cmocka_unit_test(rows_read_only_listed_keys),
+        cmocka_unit_test(larger_budget_keeps_more),
+        cmocka_unit_test(short_prompts),
+        cmocka_unit_test(truncate_and_append),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

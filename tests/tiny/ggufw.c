@@ -18,8 +18,12 @@ void gw_put(gw_buf *b, const void *p, size_t n) {
     b->len += n;
 }
 
-void gw_put_u32(gw_buf *b, uint32_t v) { gw_put(b, &v, sizeof v); }
-void gw_put_u64(gw_buf *b, uint64_t v) { gw_put(b, &v, sizeof v); }
+void gw_put_u32(gw_buf *b, uint32_t v) {
+    gw_put(b, &v, sizeof v);
+}
+void gw_put_u64(gw_buf *b, uint64_t v) {
+    gw_put(b, &v, sizeof v);
+}
 
 void gw_put_str(gw_buf *b, const char *s) {
     gw_put_u64(b, strlen(s));
@@ -48,8 +52,12 @@ void gw_kv_raw(gw *w, const char *key, uint32_t type, const void *payload, size_
     gw_put(&w->kv, payload, n);
 }
 
-void gw_kv_u32(gw *w, const char *key, uint32_t v) { gw_kv_raw(w, key, GGUF_U32, &v, sizeof v); }
-void gw_kv_f32(gw *w, const char *key, float v) { gw_kv_raw(w, key, GGUF_F32, &v, sizeof v); }
+void gw_kv_u32(gw *w, const char *key, uint32_t v) {
+    gw_kv_raw(w, key, GGUF_U32, &v, sizeof v);
+}
+void gw_kv_f32(gw *w, const char *key, float v) {
+    gw_kv_raw(w, key, GGUF_F32, &v, sizeof v);
+}
 
 void gw_kv_bool(gw *w, const char *key, int v) {
     const unsigned char byte = v != 0;
@@ -84,7 +92,8 @@ void gw_tensor_info(gw *w, const char *name, uint32_t type, uint32_t n_dims, con
     w->n_tensor++;
 }
 
-void gw_tensor(gw *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, const void *data, size_t bytes) {
+void gw_tensor(gw *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, const void *data,
+               size_t bytes) {
     pad_to(&w->data, w->align);
     gw_tensor_info(w, name, type, n_dims, ne, w->data.len);
     gw_put(&w->data, data, bytes);

@@ -34,7 +34,8 @@ void gw_kv_str(gw *w, const char *key, const char *v);
 void gw_kv_arr(gw *w, const char *key, uint32_t elem, const void *v, size_t elem_bytes, size_t n);
 void gw_kv_strs(gw *w, const char *key, const char *const *v, size_t n);
 /* Appends the data and the tensor's description with its true offset. */
-void gw_tensor(gw *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, const void *data, size_t bytes);
+void gw_tensor(gw *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, const void *data,
+               size_t bytes);
 /* Description only, with any numbers. */
 void gw_tensor_info(gw *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, uint64_t offset);
 /* The file, malloc'ed; the writer is spent. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* See oracle.h.  Metadata is read as llama.cpp reads it: rope.scaling.factor without a type means linear; YaRN's attention
- * factor multiplies 1 + 0.1 ln(factor); llama rotates neighbours, qwen2 and qwen3 rotate halves. */
+/* See oracle.h.  Metadata is read as llama.cpp reads it: rope.scaling.factor without a type means linear; YaRN's
+ * attention factor multiplies 1 + 0.1 ln(factor); llama rotates neighbours, qwen2 and qwen3 rotate halves. */
 #include "tiny/oracle.h"
 
 #include <math.h>
@@ -41,8 +41,10 @@ static double number(const oracle *o, const char *suffix, double fallback) {
 
 static const gguf_tensor *tensor(const oracle *o, int layer, const char *name) {
     char full[96];
-    if (layer < 0) snprintf(full, sizeof full, "%s", name);
-    else snprintf(full, sizeof full, "blk.%d.%s", layer, name);
+    if (layer < 0)
+        snprintf(full, sizeof full, "%s", name);
+    else
+        snprintf(full, sizeof full, "blk.%d.%s", layer, name);
     return gguf_find_tensor(o->g, full);
 }
 
@@ -101,7 +103,8 @@ oracle *oracle_open(const char *path) {
         free(o);
         return NULL;
     }
-    if (!gguf_get_str(o->g, "general.architecture", &arch) || arch.len >= sizeof o->arch || !tensor(o, -1, "token_embd.weight")) {
+    if (!gguf_get_str(o->g, "general.architecture", &arch) || arch.len >= sizeof o->arch ||
+        !tensor(o, -1, "token_embd.weight")) {
         fprintf(stderr, "oracle: %s: no model\n", path);
         oracle_close(o);
         return NULL;
@@ -134,14 +137,21 @@ void oracle_close(oracle *o) {
     free(o);
 }
 
-uint32_t oracle_n_vocab(const oracle *o) { return o->n_vocab; }
-uint32_t oracle_n_layer(const oracle *o) { return o->n_layer; }
-uint32_t oracle_n_head(const oracle *o) { return o->n_head; }
+uint32_t oracle_n_vocab(const oracle *o) {
+    return o->n_vocab;
+}
+uint32_t oracle_n_layer(const oracle *o) {
+    return o->n_layer;
+}
+uint32_t oracle_n_head(const oracle *o) {
+    return o->n_head;
+}
 
 /* ---- the forward pass ---- */
 
 /* y[t] = W x[t] + b */
-static void product(const oracle *o, int layer, const char *w_name, const char *b_name, const double *x, uint32_t n_tok, double *y) {
+static void product(const oracle *o, int layer, const char *w_name, const char *b_name, const double *x, uint32_t n_tok,
+                    double *y) {
     const gguf_tensor *w = tensor(o, layer, w_name), *b = b_name ? tensor(o, layer, b_name) : NULL;
     const size_t n_in = (size_t)w->ne[0], n_out = (size_t)w->ne[1];
     float *row = need(n_in, sizeof *row), *bias = need(n_out, sizeof *bias);
@@ -219,15 +229,17 @@ static void to_f16(double *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = (double)crit_f16_value(crit_f16_bits((float)x[i]));
 }
 
-void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t from, const oracle_opts *opts, double *logits) {
+void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t from, const oracle_opts *opts,
+                   double *logits) {
     const size_t n = n_tok, nq = (size_t)o->n_head * o->d, nkv = (size_t)o->n_kv * o->d;
-    double *x = need(n * o->n_embd, sizeof *x), *h = need(n * o->n_embd, sizeof *h), *out = need(n * o->n_embd, sizeof *out);
+    double *x = need(n * o->n_embd, sizeof *x), *h = need(n * o->n_embd, sizeof *h),
+           *out = need(n * o->n_embd, sizeof *out);
     double *q = need(n * nq, sizeof *q), *att = need(n * nq, sizeof *att);
     double *k = need(n * nkv, sizeof *k), *v = need(n * nkv, sizeof *v);
     double *gate = need(n * o->n_ff, sizeof *gate), *up = need(n * o->n_ff, sizeof *up);
     float *row = need(o->n_embd, sizeof *row);
     const gguf_tensor *embd = tensor(o, -1, "token_embd.weight");
-#define PROBE(what, data, width) \
+#define PROBE(what, data, width)                                                                                       \
     if (opts && opts->probe) opts->probe(opts->user, l, what, data, n_tok, (uint32_t)(width))
 
     for (size_t t = 0; t < n; t++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A plain forward pass in double precision, for the logits of every position: what the library is compared with.
  *
- * Shares with the library the GGUF reader and the C decoders (both tested on their own) and nothing else: its own reading
- * of the metadata, RoPE, norms, attention.  Slow, simple, unbatched; aborts when memory is out. */
+ * Shares with the library the GGUF reader and the C decoders (both tested on their own) and nothing else: its own
+ * reading of the metadata, RoPE, norms, attention.  Slow, simple, unbatched; aborts when memory is out. */
 #ifndef CRIT_TESTS_ORACLE_H
 #define CRIT_TESTS_ORACLE_H
 
@@ -15,7 +15,8 @@ typedef struct oracle oracle;
 /* true: query position row of head sees key (asked for key <= row only) */
 typedef bool (*oracle_keep)(void *user, uint32_t layer, uint32_t head, uint32_t row, uint32_t key);
 /* what: "q", "k" (rotated), "v", "att" (before the output projection), "x" (after the layer); data [n_tok][width] */
-typedef void (*oracle_probe)(void *user, uint32_t layer, const char *what, const double *data, uint32_t n_tok, uint32_t width);
+typedef void (*oracle_probe)(void *user, uint32_t layer, const char *what, const double *data, uint32_t n_tok,
+                             uint32_t width);
 
 typedef struct oracle_opts {
     oracle_keep keep; /* NULL = causal */
@@ -32,7 +33,8 @@ uint32_t oracle_n_layer(const oracle *o);
 uint32_t oracle_n_head(const oracle *o);
 
 /* logits [n_tok - from][n_vocab], for the positions from `from` on; opts may be NULL. */
-void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t from, const oracle_opts *opts, double *logits);
+void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t from, const oracle_opts *opts,
+                   double *logits);
 
 /* KL divergence of softmax(got) from softmax(want), n values. */
 double oracle_kl(const double *want, const float *got, uint32_t n);

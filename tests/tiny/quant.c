@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* See quant.h.  Every quantiser takes the scale from the extreme values of its group and rounds to the nearest level. */
+/* See quant.h.  Every quantiser takes the scale from the extreme values of its group and rounds to the nearest level.
+ */
 #include "tiny/quant.h"
 
 #include <math.h>
@@ -98,8 +99,8 @@ static void iq4_xs(const float *x, unsigned char *b) {
 }
 
 /* Scales and minima (>= 0, subtracted) of n groups of len values, with quants 0..top, scale steps 0..steps. */
-static void group_scales(const float *x, int n, int len, int top, int steps, unsigned char *dst_d, int *s, int *m, float *ds,
-                         float *dm) {
+static void group_scales(const float *x, int n, int len, int top, int steps, unsigned char *dst_d, int *s, int *m,
+                         float *ds, float *dm) {
     float scale[16], min[16], smax = 0, mmax = 0;
     for (int g = 0; g < n; g++) {
         float lo, hi;
@@ -125,7 +126,8 @@ static void q2_k(const float *x, unsigned char *b) {
     memset(b + 16, 0, 64);
     for (int k = 0; k < 16; k++) b[k] = (unsigned char)(s[k] | m[k] << 4);
     for (int v = 0; v < 256; v++)
-        b[16 + v / 128 * 32 + v % 32] |= (unsigned char)(level(x[v] + dm[v / 16], ds[v / 16], 0, 3) << v % 128 / 32 * 2);
+        b[16 + v / 128 * 32 + v % 32] |=
+            (unsigned char)(level(x[v] + dm[v / 16], ds[v / 16], 0, 3) << v % 128 / 32 * 2);
 }
 
 /* bits 4 or 5 */
@@ -187,22 +189,53 @@ void tiny_quantize(crit_type type, const float *x, void *dst, size_t n) {
     if (!crit_type_geometry((unsigned)type, &elems, &bytes) || n % elems) abort();
     for (size_t i = 0; i < n; i += elems, b += bytes) {
         switch (type) {
-        case CRIT_T_F32: memcpy(b, x + i, 4); break;
-        case CRIT_T_F16: put16(b, crit_f16_bits(x[i])); break;
-        case CRIT_T_BF16: put16(b, crit_bf16_bits(x[i])); break;
-        case CRIT_T_Q4_0: small_block(x + i, b, 4, 0); break;
-        case CRIT_T_Q4_1: small_block(x + i, b, 4, 1); break;
-        case CRIT_T_Q5_0: small_block(x + i, b, 5, 0); break;
-        case CRIT_T_Q5_1: small_block(x + i, b, 5, 1); break;
-        case CRIT_T_Q8_0: q8_0(x + i, b); break;
-        case CRIT_T_IQ4_NL: iq4_nl(x + i, b); break;
-        case CRIT_T_IQ4_XS: iq4_xs(x + i, b); break;
-        case CRIT_T_Q2_K: q2_k(x + i, b); break;
-        case CRIT_T_Q3_K: q3_k(x + i, b); break;
-        case CRIT_T_Q4_K: q45_k(x + i, b, 4); break;
-        case CRIT_T_Q5_K: q45_k(x + i, b, 5); break;
-        case CRIT_T_Q6_K: q6_k(x + i, b); break;
-        case CRIT_T_COUNT: abort();
+        case CRIT_T_F32:
+            memcpy(b, x + i, 4);
+            break;
+        case CRIT_T_F16:
+            put16(b, crit_f16_bits(x[i]));
+            break;
+        case CRIT_T_BF16:
+            put16(b, crit_bf16_bits(x[i]));
+            break;
+        case CRIT_T_Q4_0:
+            small_block(x + i, b, 4, 0);
+            break;
+        case CRIT_T_Q4_1:
+            small_block(x + i, b, 4, 1);
+            break;
+        case CRIT_T_Q5_0:
+            small_block(x + i, b, 5, 0);
+            break;
+        case CRIT_T_Q5_1:
+            small_block(x + i, b, 5, 1);
+            break;
+        case CRIT_T_Q8_0:
+            q8_0(x + i, b);
+            break;
+        case CRIT_T_IQ4_NL:
+            iq4_nl(x + i, b);
+            break;
+        case CRIT_T_IQ4_XS:
+            iq4_xs(x + i, b);
+            break;
+        case CRIT_T_Q2_K:
+            q2_k(x + i, b);
+            break;
+        case CRIT_T_Q3_K:
+            q3_k(x + i, b);
+            break;
+        case CRIT_T_Q4_K:
+            q45_k(x + i, b, 4);
+            break;
+        case CRIT_T_Q5_K:
+            q45_k(x + i, b, 5);
+            break;
+        case CRIT_T_Q6_K:
+            q6_k(x + i, b);
+            break;
+        case CRIT_T_COUNT:
+            abort();
         }
     }
 }

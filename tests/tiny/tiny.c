@@ -11,10 +11,27 @@
 #include "tiny/tinytok.h"
 
 void tiny_params_init(tiny_params *p) {
-    *p = (tiny_params){.arch = "llama", .n_layer = 2, .n_head = 4, .n_kv_head = 2, .d_head = 16, .n_embd = 64, .n_ff = 96,
-                       .n_vocab = 320, .peak = 2, .rope_base = 10000, .rope_factor = 4, .rope_attn = 1, .rope_orig_ctx = 32,
-                       .n_ctx_train = 4096, .eps = 1e-5f, .tok = TINY_TOK_GPT2, .tok_pre = "qwen2",
-                       .chat_template = tiny_chatml, .seed = 1, .version = 3, .align = 32};
+    *p = (tiny_params){.arch = "llama",
+                       .n_layer = 2,
+                       .n_head = 4,
+                       .n_kv_head = 2,
+                       .d_head = 16,
+                       .n_embd = 64,
+                       .n_ff = 96,
+                       .n_vocab = 320,
+                       .peak = 2,
+                       .rope_base = 10000,
+                       .rope_factor = 4,
+                       .rope_attn = 1,
+                       .rope_orig_ctx = 32,
+                       .n_ctx_train = 4096,
+                       .eps = 1e-5f,
+                       .tok = TINY_TOK_GPT2,
+                       .tok_pre = "qwen2",
+                       .chat_template = tiny_chatml,
+                       .seed = 1,
+                       .version = 3,
+                       .align = 32};
 }
 
 void tiny_all_types(tiny_params *p, crit_type t) {
@@ -28,7 +45,9 @@ uint64_t tiny_rand(uint64_t *s) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
-float tiny_uniform(uint64_t *s) { return (float)(tiny_rand(s) >> 40) * 0x1p-24f; }
+float tiny_uniform(uint64_t *s) {
+    return (float)(tiny_rand(s) >> 40) * 0x1p-24f;
+}
 
 /* Twelve uniforms: no libm, so the same bits on every machine. */
 float tiny_normal(uint64_t *s) {
@@ -43,7 +62,9 @@ typedef struct maker {
     bool first;
 } maker;
 
-static bool same(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
+static bool same(const char *a, const char *b) {
+    return a && strcmp(a, b) == 0;
+}
 
 /* A tensor's numbers depend on its name and the seed only. */
 static uint64_t seed_of(const maker *m, const char *name) {
@@ -52,7 +73,8 @@ static uint64_t seed_of(const maker *m, const char *name) {
     return h;
 }
 
-static void put(maker *m, const char *name, crit_type type, uint32_t n_dims, uint32_t n_in, uint32_t n_out, const float *x) {
+static void put(maker *m, const char *name, crit_type type, uint32_t n_dims, uint32_t n_in, uint32_t n_out,
+                const float *x) {
     uint32_t elems, bytes;
     const uint64_t ne[2] = {n_in, n_out};
     if (same(m->p->omit_tensor, name)) return;
@@ -75,7 +97,8 @@ static void put(maker *m, const char *name, crit_type type, uint32_t n_dims, uin
 
 /* [n_out][n_in], normal with the given deviation; from row scale_row on, blocks of scale_row rows alternate between
  * deviations 1, 2 and 4 times that (heads of different temper); 0 = none. */
-static void matrix(maker *m, const char *name, crit_type type, uint32_t n_in, uint32_t n_out, float dev, uint32_t scale_row) {
+static void matrix(maker *m, const char *name, crit_type type, uint32_t n_in, uint32_t n_out, float dev,
+                   uint32_t scale_row) {
     if (same(m->p->reshape_tensor, name)) n_out++;
     float *x = malloc((size_t)n_in * n_out * sizeof *x);
     if (!x) abort();

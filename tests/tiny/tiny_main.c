@@ -37,33 +37,78 @@ static bool one_of(const char *value, const char *const *names, int n, int *out)
 
 static bool set(tiny_params *p, const char *name, const char *value) {
     static const char *const ropes[] = {"none", "linear", "yarn", "llama3"}, *const toks[] = {"none", "gpt2", "llama"};
-    const struct { const char *name; uint32_t *u; } numbers[] = {
-        {"n_layer", &p->n_layer}, {"n_head", &p->n_head}, {"n_kv_head", &p->n_kv_head}, {"d_head", &p->d_head},
-        {"n_embd", &p->n_embd}, {"n_ff", &p->n_ff}, {"n_vocab", &p->n_vocab}, {"n_rot", &p->n_rot},
-        {"n_ctx_train", &p->n_ctx_train}, {"n_swa", &p->n_swa}, {"rope_orig_ctx", &p->rope_orig_ctx},
-        {"version", &p->version}, {"align", &p->align}, {"fake_type", &p->fake_type}};
-    const struct { const char *name; float *f; } reals[] = {{"peak", &p->peak}, {"rope_base", &p->rope_base},
-        {"rope_factor", &p->rope_factor}, {"rope_attn", &p->rope_attn}, {"eps", &p->eps}};
-    const struct { const char *name; const char **s; } texts[] = {{"arch", &p->arch}, {"tok_pre", &p->tok_pre},
-        {"chat_template", &p->chat_template}, {"omit_tensor", &p->omit_tensor}, {"omit_key", &p->omit_key},
-        {"reshape_tensor", &p->reshape_tensor}, {"nan_tensor", &p->nan_tensor}};
-    const struct { const char *name; crit_type *t; } types[] = {{"t_embd", &p->t_embd}, {"t_output", &p->t_output},
-        {"t_q", &p->t_q}, {"t_k", &p->t_k}, {"t_v", &p->t_v}, {"t_o", &p->t_o}, {"t_gate", &p->t_gate}, {"t_up", &p->t_up},
-        {"t_down", &p->t_down}, {"t_norm", &p->t_norm}};
-#define FIND(list, what) for (size_t i = 0; i < sizeof list / sizeof *list; i++) if (strcmp(list[i].name, name) == 0) what
-    FIND(numbers, { *numbers[i].u = (uint32_t)strtoul(value, NULL, 0); return true; })
-    FIND(reals, { *reals[i].f = strtof(value, NULL); return true; })
-    FIND(texts, { *texts[i].s = value; return true; })
+    const struct {
+        const char *name;
+        uint32_t *u;
+    } numbers[] = {{"n_layer", &p->n_layer},
+                   {"n_head", &p->n_head},
+                   {"n_kv_head", &p->n_kv_head},
+                   {"d_head", &p->d_head},
+                   {"n_embd", &p->n_embd},
+                   {"n_ff", &p->n_ff},
+                   {"n_vocab", &p->n_vocab},
+                   {"n_rot", &p->n_rot},
+                   {"n_ctx_train", &p->n_ctx_train},
+                   {"n_swa", &p->n_swa},
+                   {"rope_orig_ctx", &p->rope_orig_ctx},
+                   {"version", &p->version},
+                   {"align", &p->align},
+                   {"fake_type", &p->fake_type}};
+    const struct {
+        const char *name;
+        float *f;
+    } reals[] = {{"peak", &p->peak},
+                 {"rope_base", &p->rope_base},
+                 {"rope_factor", &p->rope_factor},
+                 {"rope_attn", &p->rope_attn},
+                 {"eps", &p->eps}};
+    const struct {
+        const char *name;
+        const char **s;
+    } texts[] = {{"arch", &p->arch},
+                 {"tok_pre", &p->tok_pre},
+                 {"chat_template", &p->chat_template},
+                 {"omit_tensor", &p->omit_tensor},
+                 {"omit_key", &p->omit_key},
+                 {"reshape_tensor", &p->reshape_tensor},
+                 {"nan_tensor", &p->nan_tensor}};
+    const struct {
+        const char *name;
+        crit_type *t;
+    } types[] = {{"t_embd", &p->t_embd}, {"t_output", &p->t_output}, {"t_q", &p->t_q},       {"t_k", &p->t_k},
+                 {"t_v", &p->t_v},       {"t_o", &p->t_o},           {"t_gate", &p->t_gate}, {"t_up", &p->t_up},
+                 {"t_down", &p->t_down}, {"t_norm", &p->t_norm}};
+#define FIND(list, what)                                                                                               \
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)                                                            \
+        if (strcmp(list[i].name, name) == 0) what
+    FIND(numbers, {
+        *numbers[i].u = (uint32_t)strtoul(value, NULL, 0);
+        return true;
+    })
+    FIND(reals, {
+        *reals[i].f = strtof(value, NULL);
+        return true;
+    })
+    FIND(texts, {
+        *texts[i].s = value;
+        return true;
+    })
     FIND(types, return type_named(value, types[i].t);)
 #undef FIND
     crit_type t;
     int k;
-    if (strcmp(name, "type") == 0 && type_named(value, &t)) tiny_all_types(p, t);
-    else if (strcmp(name, "rope") == 0 && one_of(value, ropes, 4, &k)) p->rope = (tiny_rope)k;
-    else if (strcmp(name, "tok") == 0 && one_of(value, toks, 3, &k)) p->tok = (tiny_tok)k;
-    else if (strcmp(name, "seed") == 0) p->seed = strtoull(value, NULL, 0);
-    else if (strcmp(name, "tied") == 0) p->tied = strcmp(value, "0") != 0;
-    else return false;
+    if (strcmp(name, "type") == 0 && type_named(value, &t))
+        tiny_all_types(p, t);
+    else if (strcmp(name, "rope") == 0 && one_of(value, ropes, 4, &k))
+        p->rope = (tiny_rope)k;
+    else if (strcmp(name, "tok") == 0 && one_of(value, toks, 3, &k))
+        p->tok = (tiny_tok)k;
+    else if (strcmp(name, "seed") == 0)
+        p->seed = strtoull(value, NULL, 0);
+    else if (strcmp(name, "tied") == 0)
+        p->tied = strcmp(value, "0") != 0;
+    else
+        return false;
     return true;
 }
 

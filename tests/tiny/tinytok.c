@@ -12,9 +12,10 @@
 
 #include "model/gguf.h"
 
-const char tiny_chatml[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
-                           "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' "
-                           "}}{% endif %}";
+const char tiny_chatml[] =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' "
+    "}}{% endif %}";
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, UNUSED = 5, BYTE = 6 };
 
@@ -43,14 +44,16 @@ static void byte_char(int b, char out[4]) {
         c = 256; /* the others are numbered in order from 256 */
         for (int i = 0; i < b; i++) c += !((i >= 33 && i <= 126) || (i >= 161 && i <= 172) || i >= 174);
     }
-    if (c < 0x80) snprintf(out, 4, "%c", c);
-    else snprintf(out, 4, "%c%c", 0xc0 | c >> 6, 0x80 | (c & 63));
+    if (c < 0x80)
+        snprintf(out, 4, "%c", c);
+    else
+        snprintf(out, 4, "%c%c", 0xc0 | c >> 6, 0x80 | (c & 63));
 }
 
 /* Space is U+0120 here. */
-static const char *const merges[] = {"t h", "i n", "e r", "a n", "th e", "\xc4\xa0 t", "\xc4\xa0 a", "\xc4\xa0t he",
-                                     "o n", "in g", "an d", "\xc4\xa0 s", "r e", "\xc4\xa0 w", "h e", "l l", "l o",
-                                     "he ll", "hell o", "\xc4\xa0w o"};
+static const char *const merges[] = {"t h",          "i n", "e r",  "a n",   "th e",       "\xc4\xa0 t", "\xc4\xa0 a",
+                                     "\xc4\xa0t he", "o n", "in g", "an d",  "\xc4\xa0 s", "r e",        "\xc4\xa0 w",
+                                     "h e",          "l l", "l o",  "he ll", "hell o",     "\xc4\xa0w o"};
 enum { N_MERGES = sizeof merges / sizeof *merges };
 
 static void gpt2(gw *w, const tiny_params *p, vocab *v) {
@@ -78,8 +81,29 @@ static void gpt2(gw *w, const tiny_params *p, vocab *v) {
 }
 
 /* U+2581 stands for a space. */
-static const char *const pieces[] = {"\xe2\x96\x81", "e", "t", "a", "o", "n", "h", "s", "r", "l", "w", "d", "th", "he",
-                                     "the", "\xe2\x96\x81t", "\xe2\x96\x81the", "er", "in", "an", "\342\226\201a", "lo", "ll"};
+static const char *const pieces[] = {"\xe2\x96\x81",
+                                     "e",
+                                     "t",
+                                     "a",
+                                     "o",
+                                     "n",
+                                     "h",
+                                     "s",
+                                     "r",
+                                     "l",
+                                     "w",
+                                     "d",
+                                     "th",
+                                     "he",
+                                     "the",
+                                     "\xe2\x96\x81t",
+                                     "\xe2\x96\x81the",
+                                     "er",
+                                     "in",
+                                     "an",
+                                     "\342\226\201a",
+                                     "lo",
+                                     "ll"};
 
 static void spm(gw *w, const tiny_params *p, vocab *v) {
     (void)p;
@@ -112,8 +136,10 @@ void tiny_tokenizer(gw *w, const tiny_params *p) {
     v.kind = calloc(v.cap, sizeof *v.kind);
     v.score = calloc(v.cap, sizeof *v.score);
     if (!v.text || !v.kind || !v.score) abort();
-    if (p->tok == TINY_TOK_GPT2) gpt2(w, p, &v);
-    else spm(w, p, &v);
+    if (p->tok == TINY_TOK_GPT2)
+        gpt2(w, p, &v);
+    else
+        spm(w, p, &v);
     while (v.n < v.cap) {
         char pad[32];
         snprintf(pad, sizeof pad, "[PAD%zu]", v.n);

@@ -58,16 +58,18 @@ static void chatml(void **state) {
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
         "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
     expect(bare, user, 1, true, "<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\n");
-    expect(bare, TALK, false, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb"
-                              "<|im_end|>\n<|im_start|>user\nc<|im_end|>\n");
+    expect(bare, TALK, false,
+           "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb"
+           "<|im_end|>\n<|im_start|>user\nc<|im_end|>\n");
     /* SmolLM2: line ends as they are; Qwen2.5: escaped, behind a literal for the tools. */
-    static const char smol[] =
-        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou "
-        "are SmolLM<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}{% endfor %}";
+    static const char smol[] = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ "
+                               "'<|im_start|>system\nYou "
+                               "are SmolLM<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}{% endfor %}";
     expect(smol, user, 1, false, "<|im_start|>system\nYou are SmolLM<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n");
     static const char qwen[] =
         "{%- if tools %}{{- '<|im_start|>system\\n' }}{{- 'You are Q.' }}{%- else %}{{- '<|im_start|>system\\n' + "
-        "messages[0]['content'] + '<|im_end|>\\n' }}{{- '<|im_start|>system\\nIt\\'s \"Q\".<|im_end|>\\n' }}{%- endif %}";
+        "messages[0]['content'] + '<|im_end|>\\n' }}{{- '<|im_start|>system\\nIt\\'s \"Q\".<|im_end|>\\n' }}{%- endif "
+        "%}";
     expect(qwen, user, 1, false, "<|im_start|>system\nIt's \"Q\".<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n");
     expect(qwen, talk, 2, false, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n");
 }
@@ -75,31 +77,39 @@ static void chatml(void **state) {
 static void llama3(void **state) {
     (void)state;
     static const char old[] =
-        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim "
+        "+ "
         "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}";
-    expect(old, user, 1, true,
-           "<s><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+    expect(
+        old, user, 1, true,
+        "<s><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
     static const char dated[] =
-        "{{- bos_token }}{%- set date_string = \"26 Jul 2024\" %}{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}"
+        "{{- bos_token }}{%- set date_string = \"26 Jul 2024\" %}{{- "
+        "\"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}"
         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{- \"Today Date: \" + date_string + \"\\n\\n\" }}"
         "{{- message['content'] | trim }}";
     expect(dated, user, 1, false,
-           "<s><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024"
+           "<s><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul "
+           "2024"
            "\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>");
 }
 
 static void inst(void **state) {
     (void)state;
-    static const char llama2[] = "{% set content = '<<SYS>>\\n' + system_message %}{{ bos_token + '[INST] ' + content.strip() + "
-                                 "' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token }}";
+    static const char llama2[] =
+        "{% set content = '<<SYS>>\\n' + system_message %}{{ bos_token + '[INST] ' + content.strip() + "
+        "' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token }}";
     expect(llama2, user, 1, true, "<s>[INST] Hi [/INST]");
     expect(llama2, TALK, true, "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST] b </s><s>[INST] c [/INST]");
-    static const char mistral[] = "{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}";
+    static const char mistral[] =
+        "{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}";
     expect(mistral, TALK, true, "<s>[INST] S\n\na [/INST]b</s>[INST] c [/INST]");
-    static const char v3[] = "{{- bos_token }}{%- if loop.last and system_message is defined %}{{- \"[INST] \" + system_message + "
-                             "\"[/INST]\" }}{{- \" \" + message[\"content\"]|trim + eos_token}}";
+    static const char v3[] =
+        "{{- bos_token }}{%- if loop.last and system_message is defined %}{{- \"[INST] \" + system_message + "
+        "\"[/INST]\" }}{{- \" \" + message[\"content\"]|trim + eos_token}}";
     expect(v3, TALK, true, "<s>[INST] a[/INST] b</s>[INST] S\n\nc[/INST]");
-    static const char nemo[] = "{{- bos_token }}{{- \"[INST]\" + message[\"content\"] + \"[/INST]\" }}{{- message[\"content\"] + eos_token}}";
+    static const char nemo[] =
+        "{{- bos_token }}{{- \"[INST]\" + message[\"content\"] + \"[/INST]\" }}{{- message[\"content\"] + eos_token}}";
     expect(nemo, user, 1, true, "<s>[INST] Hi [/INST]");
 }
 
@@ -144,8 +154,9 @@ static void refused(void **state) {
     assert_int_equal(status_of("[INST]<<SYS>>", talk, 1, &err), CRIT_E_ARG);
     assert_int_equal(status_of("[INST]", (crit_message[]){{"user", "x"}, {"system", "y"}}, 2, &err), CRIT_E_ARG);
     /* Literals that never end. */
-    static const char *const odd[] = {"{{ '<|im_start|>system\\", "{{ '<|im_start|>system", "<|im_start|>{#", "<|im_start|>{{",
-                                      "<|im_start|>system_message = '", "[INST] [/INST", "{{ '[INST]"};
+    static const char *const odd[] = {
+        "{{ '<|im_start|>system\\",       "{{ '<|im_start|>system", "<|im_start|>{#", "<|im_start|>{{",
+        "<|im_start|>system_message = '", "[INST] [/INST",          "{{ '[INST]"};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) assert_int_equal(status_of(odd[i], user, 1, &err), CRIT_OK);
 }
 
@@ -157,9 +168,12 @@ static void names(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(chatml), cmocka_unit_test(llama3),
-                                       cmocka_unit_test(inst),   cmocka_unit_test(zephyr),
-                                       cmocka_unit_test(bos_by_vocabulary), cmocka_unit_test(refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(chatml),
+                                       cmocka_unit_test(llama3),
+                                       cmocka_unit_test(inst),
+                                       cmocka_unit_test(zephyr),
+                                       cmocka_unit_test(bos_by_vocabulary),
+                                       cmocka_unit_test(refused),
                                        cmocka_unit_test(names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,8 +17,8 @@
 #include "kernels/c/half.h"
 #include "kernels/kernels.h"
 
-static const crit_type types[] = {CRIT_T_F32,  CRIT_T_F16,  CRIT_T_BF16, CRIT_T_Q4_0, CRIT_T_Q4_1,
-                                  CRIT_T_Q5_0, CRIT_T_Q5_1, CRIT_T_Q8_0, CRIT_T_Q2_K, CRIT_T_Q3_K,
+static const crit_type types[] = {CRIT_T_F32,  CRIT_T_F16,  CRIT_T_BF16, CRIT_T_Q4_0,   CRIT_T_Q4_1,
+                                  CRIT_T_Q5_0, CRIT_T_Q5_1, CRIT_T_Q8_0, CRIT_T_Q2_K,   CRIT_T_Q3_K,
                                   CRIT_T_Q4_K, CRIT_T_Q5_K, CRIT_T_Q6_K, CRIT_T_IQ4_NL, CRIT_T_IQ4_XS};
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
@@ -116,8 +116,10 @@ static void half_round_trip(void **state) {
             const double m = h & 0x3ff, sign = h & 0x8000 ? -1 : 1;
             if (e < 31) assert_true((double)f == sign * (e ? ldexp(1024 + m, e - 25) : ldexp(m, -24)));
         }
-        if ((h & 0x7fff) > 0x7f80) assert_true(isnan(crit_bf16_value(crit_bf16_bits(b))));
-        else assert_int_equal(crit_bf16_bits(b), h);
+        if ((h & 0x7fff) > 0x7f80)
+            assert_true(isnan(crit_bf16_value(crit_bf16_bits(b))));
+        else
+            assert_int_equal(crit_bf16_bits(b), h);
     }
 }
 

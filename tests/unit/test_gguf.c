@@ -114,7 +114,11 @@ static void values_come_back(void **state) {
     (void)state;
     gw w;
     gw_init(&w, 3, 32);
-#define NUMBER(key, type, ctype, value) do { const ctype x_ = value; gw_kv_raw(&w, key, type, &x_, sizeof x_); } while (0)
+#define NUMBER(key, type, ctype, value)                                                                                \
+    do {                                                                                                               \
+        const ctype x_ = value;                                                                                        \
+        gw_kv_raw(&w, key, type, &x_, sizeof x_);                                                                      \
+    } while (0)
     NUMBER("u8", GGUF_U8, uint8_t, 200);
     NUMBER("i8", GGUF_I8, int8_t, -100);
     NUMBER("u16", GGUF_U16, uint16_t, 60000);
@@ -240,7 +244,9 @@ static void refuses_what_is_no_gguf(void **state) {
     assert_non_null(strstr(err.message, "ppp: ")); /* the reason is not cut off */
 }
 
-static void put_u64(unsigned char *p, uint64_t v) { memcpy(p, &v, 8); }
+static void put_u64(unsigned char *p, uint64_t v) {
+    memcpy(p, &v, 8);
+}
 
 static void refuses_absurd_counts(void **state) {
     (void)state;
@@ -261,7 +267,9 @@ static void refuses_absurd_counts(void **state) {
 /* One key of the given type and payload in front of a model that is well. */
 static uint32_t extra_type;
 static gw_buf extra_payload;
-static void add_extra(gw *w) { gw_kv_raw(w, "x", extra_type, extra_payload.p, extra_payload.len); }
+static void add_extra(gw *w) {
+    gw_kv_raw(w, "x", extra_type, extra_payload.p, extra_payload.len);
+}
 
 static void refused_value(uint32_t type, crit_status code, const char *part) {
     tiny_params p;
@@ -294,19 +302,29 @@ static void refuses_bad_values(void **state) {
     refused_value(GGUF_ARR, CRIT_E_UNSUPPORTED, "nests arrays too deeply");
 }
 
-static void extra_twice(gw *w) { gw_kv_u32(w, "general.name", 1); }
+static void extra_twice(gw *w) {
+    gw_kv_u32(w, "general.name", 1);
+}
 static void extra_split(gw *w) {
     const uint16_t n = 3;
     gw_kv_raw(w, "split.count", GGUF_U16, &n, 2);
 }
-static void extra_unsplit(gw *w) { gw_kv_u32(w, "split.count", 1); }
+static void extra_unsplit(gw *w) {
+    gw_kv_u32(w, "split.count", 1);
+}
 static uint64_t align_value;
-static void extra_align(gw *w) { gw_kv_raw(w, "general.alignment", GGUF_U64, &align_value, 8); }
-static void extra_align_str(gw *w) { gw_kv_str(w, "general.alignment", "32"); }
+static void extra_align(gw *w) {
+    gw_kv_raw(w, "general.alignment", GGUF_U64, &align_value, 8);
+}
+static void extra_align_str(gw *w) {
+    gw_kv_str(w, "general.alignment", "32");
+}
 static const char *info_name;
 static uint64_t info_ne[5], info_offset;
 static uint32_t info_type, info_dims;
-static void extra_info(gw *w) { gw_tensor_info(w, info_name, info_type, info_dims, info_ne, info_offset); }
+static void extra_info(gw *w) {
+    gw_tensor_info(w, info_name, info_type, info_dims, info_ne, info_offset);
+}
 
 static void refused_model(void (*extra)(gw *), crit_status code, const char *part) {
     tiny_params p;
@@ -328,8 +346,8 @@ static void refuses_duplicates_and_alignment(void **state) {
     refused_model(extra_align_str, CRIT_E_FORMAT, "general.alignment");
 }
 
-static void refused_info(const char *name, uint32_t type, uint32_t dims, uint64_t a, uint64_t b, uint64_t c, uint64_t offset,
-                         crit_status code, const char *part) {
+static void refused_info(const char *name, uint32_t type, uint32_t dims, uint64_t a, uint64_t b, uint64_t c,
+                         uint64_t offset, crit_status code, const char *part) {
     info_name = name, info_type = type, info_dims = dims, info_offset = offset;
     info_ne[0] = a, info_ne[1] = b, info_ne[2] = c, info_ne[3] = info_ne[4] = 1;
     refused_model(extra_info, code, part);
@@ -432,14 +450,17 @@ static void survives_changed_bytes(void **state) {
                 uint64_t sum = 0; /* what it promises is there to read */
                 for (size_t i = 0; i < gguf_n_tensor(g); i++) {
                     const gguf_tensor *t = gguf_tensor_at(g, i);
-                    sum += t->bytes ? ((const unsigned char *)t->data)[t->bytes - 1] + ((const unsigned char *)t->data)[0] : 0u;
+                    sum += t->bytes
+                               ? ((const unsigned char *)t->data)[t->bytes - 1] + ((const unsigned char *)t->data)[0]
+                               : 0u;
                 }
                 gguf_str s;
                 gguf_vtype e;
                 size_t n;
                 if (gguf_get_arr(g, "tokenizer.ggml.tokens", &e, &n))
                     for (size_t i = 0; i < n; i++)
-                        if (gguf_arr_str(g, "tokenizer.ggml.tokens", i, &s) && s.len) sum += (unsigned char)s.ptr[s.len - 1];
+                        if (gguf_arr_str(g, "tokenizer.ggml.tokens", i, &s) && s.len)
+                            sum += (unsigned char)s.ptr[s.len - 1];
                 assert_true(sum < UINT64_MAX);
                 gguf_close(&g);
             } else {
@@ -457,16 +478,11 @@ static void survives_changed_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opens_both_versions),
-        cmocka_unit_test(values_come_back),
-        cmocka_unit_test(refuses_what_is_no_gguf),
-        cmocka_unit_test(refuses_absurd_counts),
-        cmocka_unit_test(refuses_bad_values),
-        cmocka_unit_test(refuses_duplicates_and_alignment),
-        cmocka_unit_test(refuses_bad_tensors),
-        cmocka_unit_test(refuses_split_files),
-        cmocka_unit_test(refuses_every_cut),
-        cmocka_unit_test(survives_changed_bytes),
+        cmocka_unit_test(opens_both_versions),     cmocka_unit_test(values_come_back),
+        cmocka_unit_test(refuses_what_is_no_gguf), cmocka_unit_test(refuses_absurd_counts),
+        cmocka_unit_test(refuses_bad_values),      cmocka_unit_test(refuses_duplicates_and_alignment),
+        cmocka_unit_test(refuses_bad_tensors),     cmocka_unit_test(refuses_split_files),
+        cmocka_unit_test(refuses_every_cut),       cmocka_unit_test(survives_changed_bytes),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

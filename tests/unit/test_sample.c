@@ -115,8 +115,7 @@ static void top_k_is_exact(void **state) {
         for (int i = 0; i < 300; i++) {
             int32_t id = crit_sample(s, logits);
             uint32_t ahead = 0;
-            for (int32_t j = 0; j < N; j++)
-                ahead += logits[j] > logits[id] || (logits[j] == logits[id] && j < id);
+            for (int32_t j = 0; j < N; j++) ahead += logits[j] > logits[id] || (logits[j] == logits[id] && j < id);
             assert_true(ahead < k);
         }
         crit_sampler_close(&s);
@@ -182,8 +181,9 @@ static void bad_params(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(greedy),  cmocka_unit_test(shares),  cmocka_unit_test(filters), cmocka_unit_test(top_k_is_exact),
-        cmocka_unit_test(seeds),   cmocka_unit_test(penalty), cmocka_unit_test(bad_params)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy),    cmocka_unit_test(shares),
+                                       cmocka_unit_test(filters),   cmocka_unit_test(top_k_is_exact),
+                                       cmocka_unit_test(seeds),     cmocka_unit_test(penalty),
+                                       cmocka_unit_test(bad_params)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,10 +59,13 @@ static void same_bytes_twice(void **state) {
  * 2 x 2.2 to 2 x 3 deviations a block; the figures are upper ends, wrong nibble orders give 1.4. */
 static void quantisers_round_trip(void **state) {
     (void)state;
-    static const struct { crit_type t; double rms; } want[] = {
-        {CRIT_T_F32, 0},      {CRIT_T_F16, 3e-4},   {CRIT_T_BF16, 3e-3},  {CRIT_T_Q8_0, 7e-3},   {CRIT_T_Q6_K, 0.03},
-        {CRIT_T_Q5_0, 0.06},  {CRIT_T_Q5_1, 0.05},  {CRIT_T_Q5_K, 0.06},  {CRIT_T_Q4_0, 0.12},   {CRIT_T_Q4_1, 0.1},
-        {CRIT_T_Q4_K, 0.11},  {CRIT_T_IQ4_NL, 0.12}, {CRIT_T_IQ4_XS, 0.14}, {CRIT_T_Q3_K, 0.25}, {CRIT_T_Q2_K, 0.45}};
+    static const struct {
+        crit_type t;
+        double rms;
+    } want[] = {{CRIT_T_F32, 0},       {CRIT_T_F16, 3e-4},  {CRIT_T_BF16, 3e-3}, {CRIT_T_Q8_0, 7e-3},
+                {CRIT_T_Q6_K, 0.03},   {CRIT_T_Q5_0, 0.06}, {CRIT_T_Q5_1, 0.05}, {CRIT_T_Q5_K, 0.06},
+                {CRIT_T_Q4_0, 0.12},   {CRIT_T_Q4_1, 0.1},  {CRIT_T_Q4_K, 0.11}, {CRIT_T_IQ4_NL, 0.12},
+                {CRIT_T_IQ4_XS, 0.14}, {CRIT_T_Q3_K, 0.25}, {CRIT_T_Q2_K, 0.45}};
     enum { N = 2048 };
     static float x[N], y[N];
     static unsigned char q[4 * N];
@@ -76,12 +79,14 @@ static void quantisers_round_trip(void **state) {
         double sum = 0;
         for (int i = 0; i < N; i++) sum += (double)(x[i] - y[i]) * (double)(x[i] - y[i]);
         const double rms = sqrt(sum / N);
-        if (!(rms <= want[k].rms)) fail_msg("%s: error %.3g, expected at most %.3g", crit_type_name(want[k].t), rms, want[k].rms);
+        if (!(rms <= want[k].rms))
+            fail_msg("%s: error %.3g, expected at most %.3g", crit_type_name(want[k].t), rms, want[k].rms);
     }
 }
 
 enum { N_TOK = 24 };
-static const int32_t tokens[N_TOK] = {5, 77, 130, 9, 9, 250, 31, 2, 180, 64, 12, 200, 5, 77, 130, 8, 90, 91, 92, 17, 33, 5, 77, 1};
+static const int32_t tokens[N_TOK] = {5, 77, 130, 9, 9,  250, 31, 2,  180, 64, 12, 200,
+                                      5, 77, 130, 8, 90, 91,  92, 17, 33,  5,  77, 1};
 
 static double *logits_of(const tiny_params *p, const int32_t *tok, const oracle_opts *opts) {
     assert_int_equal(tiny_write(path, p), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tokenizing with vocabularies built here: merges by rank and by score against a plain re-implementation, the cuts of
- * each pre-tokenizer, special tokens, ill-formed text, long runs, pieces, the UTF-8 stream; and tokenizers of GGUF files
- * that are wrong in every way we could think of, which must be refused or worked with, never crash. */
+ * each pre-tokenizer, special tokens, ill-formed text, long runs, pieces, the UTF-8 stream; and tokenizers of GGUF
+ * files that are wrong in every way we could think of, which must be refused or worked with, never crash. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,8 @@
 #include "tiny/ggufw.h"
 #include "tiny/tiny.h"
 
-#define T(s) {s, sizeof(s) - 1}
+#define T(s)                                                                                                           \
+    { s, sizeof(s) - 1 }
 
 /* ---- vocabularies ---- */
 
@@ -180,20 +181,32 @@ static void expect_cuts(const char *pre, const char *text, const char *want) {
 static void pretokenizers(void **state) {
     (void)state;
     static const char s[] = "Don't I'LL  go\r\n\n x1234 5?!\n\xd9\xa3\xc2\xb2 \xe6\xbc\xa2\xe5\xad\x97 e\xcc\x81.";
-    expect_cuts("gpt-2", s, "Don|'t| I|'|LL| | go|\r\n\n| x|1234| 5|?!|\n|\xd9\xa3\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
-    expect_cuts("smollm", s,
-                "Don|'t| I|'|LL| | go|\r\n\n| x|1|2|3|4| |5|?!|\n|\xd9\xa3|\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
-    expect_cuts("qwen2", s,
-                "Don|'t| I|'LL| | go|\r\n\n| x|1|2|3|4| |5|?!\n|\xd9\xa3|\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
+    expect_cuts("gpt-2", s,
+                "Don|'t| I|'|LL| | go|\r\n\n| x|1234| 5|?!|\n|\xd9\xa3\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
+    expect_cuts(
+        "smollm", s,
+        "Don|'t| I|'|LL| | go|\r\n\n| x|1|2|3|4| |5|?!|\n|\xd9\xa3|\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
+    expect_cuts(
+        "qwen2", s,
+        "Don|'t| I|'LL| | go|\r\n\n| x|1|2|3|4| |5|?!\n|\xd9\xa3|\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
     expect_cuts("llama-bpe", s,
                 "Don|'t| I|'LL| | go|\r\n\n| x|123|4| |5|?!\n|\xd9\xa3\xc2\xb2| \xe6\xbc\xa2\xe5\xad\x97| e|\xcc\x81.");
     expect_cuts("default", "a+b, 12345 x", "a|+|b|,| |123|45| x");
     expect_cuts("default", "$5 <=>", "$|5| |<=>");
-    expect_cuts("qwen2", "\xff" "a\xe2\x82", "\xef\xbf\xbd" "a|\xef\xbf\xbd\xef\xbf\xbd");
+    expect_cuts("qwen2",
+                "\xff"
+                "a\xe2\x82",
+                "\xef\xbf\xbd"
+                "a|\xef\xbf\xbd\xef\xbf\xbd");
     expect_cuts("qwen2", "   ", "   ");
     expect_cuts("qwen2", "", "");
-    expect_cuts("qwen2", "a\xc2\xa0\xe3\x80\x80" "b", "a|\xc2\xa0|\xe3\x80\x80" "b");
-    static const char *const alias[][2] = {{"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"}, {"deepseek-r1-qwen", "qwen2"}};
+    expect_cuts("qwen2",
+                "a\xc2\xa0\xe3\x80\x80"
+                "b",
+                "a|\xc2\xa0|\xe3\x80\x80"
+                "b");
+    static const char *const alias[][2] = {
+        {"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"}, {"deepseek-r1-qwen", "qwen2"}};
     for (size_t i = 0; i < 3; i++) {
         cuts c[2] = {{.n = 0}, {.n = 0}};
         for (int k = 0; k < 2; k++) {
@@ -285,11 +298,14 @@ static void any_bytes(void **state) {
     int32_t ids[64];
     assert_int_equal(encode(v, "a\0b", 3, 0, ids, 64), 3);
     assert_int_equal(ids[1], 0);
-    EXPECT(v, "\xff", 0, 0xef, 0xbf, 0xbd);                               /* one U+FFFD a byte */
-    EXPECT(v, "\xe2\x82" "a", 0, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 'a');
-    EXPECT(v, "\xed\xa0\x80", 0, 0xed, 0xa0, 0x80);                       /* surrogates stay */
-    EXPECT(v, "\xc1\xbf", 0, 0x7f);                                       /* overlong forms are shortened */
-    assert_int_equal(encode(v, "\xf4\x90\x80\x80", 4, 0, ids, 64), 12);   /* beyond U+10FFFF */
+    EXPECT(v, "\xff", 0, 0xef, 0xbf, 0xbd); /* one U+FFFD a byte */
+    EXPECT(v,
+           "\xe2\x82"
+           "a",
+           0, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 'a');
+    EXPECT(v, "\xed\xa0\x80", 0, 0xed, 0xa0, 0x80);                     /* surrogates stay */
+    EXPECT(v, "\xc1\xbf", 0, 0x7f);                                     /* overlong forms are shortened */
+    assert_int_equal(encode(v, "\xf4\x90\x80\x80", 4, 0, ids, 64), 12); /* beyond U+10FFFF */
     uint64_t rng = 3;
     for (int i = 0; i < 2000; i++) {
         char s[40];
@@ -313,7 +329,8 @@ static void long_runs(void **state) {
     for (int model = 0; model < 3; model++) {
         made m;
         make_bpe(&m, model ? "smollm" : "llama-bpe");
-        static const char *const more[] = {"aa", "aaaa", "\xc4\xa0\xc4\xa0", "ab", "abab", "\xe2\x96\x81", "\xe2\x96\x81\xe2\x96\x81"};
+        static const char *const more[] = {"aa",   "aaaa",         "\xc4\xa0\xc4\xa0",        "ab",
+                                           "abab", "\xe2\x96\x81", "\xe2\x96\x81\xe2\x96\x81"};
         for (size_t i = 0; i < sizeof more / sizeof *more; i++) add(&m, more[i], CRIT_TOKEN_NORMAL, -(float)i);
         add(&m, "<x>", CRIT_TOKEN_USER, 0);
         m.src.merge = merges;
@@ -355,7 +372,8 @@ static void spm_model(void **state) {
     }
     int32_t blank = add(&m, "\xe2\x96\x81", CRIT_TOKEN_NORMAL, -50), h = add(&m, "h", CRIT_TOKEN_NORMAL, -51);
     int32_t i = add(&m, "i", CRIT_TOKEN_NORMAL, -52), hi = add(&m, "hi", CRIT_TOKEN_NORMAL, -3);
-    int32_t bh = add(&m, "\xe2\x96\x81h", CRIT_TOKEN_NORMAL, -2), bhi = add(&m, "\xe2\x96\x81hi", CRIT_TOKEN_NORMAL, -4);
+    int32_t bh = add(&m, "\xe2\x96\x81h", CRIT_TOKEN_NORMAL, -2),
+            bhi = add(&m, "\xe2\x96\x81hi", CRIT_TOKEN_NORMAL, -4);
     int32_t ii = add(&m, "ii", CRIT_TOKEN_NORMAL, -1), user = add(&m, "<u>", CRIT_TOKEN_USER, 0);
     add(&m, "<s", CRIT_TOKEN_NORMAL, -5);
     m.src.unk = unk;
@@ -449,7 +467,8 @@ static void bad_sources(void **state) {
     REFUSED(m.src.merge = empty, "merge 0");
     REFUSED((m.src.model = (crit_text)T("llama"), m.src.score = m.score, m.kind[3] = CRIT_TOKEN_BYTE), "byte token 3");
     /* Odd, but usable: duplicates, empty tokens, merges of strings that are no tokens or no bytes, nearly no tokens. */
-    static const crit_text odd[] = {T("a b"), T("a b"), T("x y"), T("xy x"), T(" a b"), T("\xff \xfe"), T("a "), T("\xe6\xbc\xa2 b")};
+    static const crit_text odd[] = {T("a b"),  T("a b"),       T("x y"), T("xy x"),
+                                    T(" a b"), T("\xff \xfe"), T("a "),  T("\xe6\xbc\xa2 b")};
     make_bpe(&m, "");
     add(&m, "a", CRIT_TOKEN_NORMAL, 0);
     add(&m, "", CRIT_TOKEN_NORMAL, 0);
@@ -541,8 +560,8 @@ static void gguf_metadata(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bpe_merges),     cmocka_unit_test(pretokenizers), cmocka_unit_test(special_tokens),
-        cmocka_unit_test(any_bytes),      cmocka_unit_test(long_runs),     cmocka_unit_test(spm_model),
-        cmocka_unit_test(utf8_stream),    cmocka_unit_test(bad_sources),   cmocka_unit_test(gguf_metadata)};
+        cmocka_unit_test(bpe_merges),  cmocka_unit_test(pretokenizers), cmocka_unit_test(special_tokens),
+        cmocka_unit_test(any_bytes),   cmocka_unit_test(long_runs),     cmocka_unit_test(spm_model),
+        cmocka_unit_test(utf8_stream), cmocka_unit_test(bad_sources),   cmocka_unit_test(gguf_metadata)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

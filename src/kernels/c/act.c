@@ -10,15 +10,20 @@
 
 size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in) {
     size_t n_grp = n_in / CRIT_ACT_LEN + (n_in % CRIT_ACT_LEN != 0), bytes;
-    if (kind == CRIT_ACT_I8) bytes = n_grp * CRIT_ACT_I8_BYTES;
-    else if (kind == CRIT_ACT_I16) bytes = n_grp * CRIT_ACT_I16_BYTES;
-    else bytes = n_in * sizeof(float);
+    if (kind == CRIT_ACT_I8)
+        bytes = n_grp * CRIT_ACT_I8_BYTES;
+    else if (kind == CRIT_ACT_I16)
+        bytes = n_grp * CRIT_ACT_I16_BYTES;
+    else
+        bytes = n_in * sizeof(float);
     /* an odd number of lines: the rows of a tile must not meet in one cache set (4 KB apart they cost 15 %) */
     return ((bytes + 63) / 64 | 1) * 64;
 }
 
 /* Largest user: the AVX-512 panels of two times 16 outputs. */
-size_t crit_gemm_scratch_bytes(void) { return (size_t)64 << 10; }
+size_t crit_gemm_scratch_bytes(void) {
+    return (size_t)64 << 10;
+}
 
 void crit_act_pack_f32_c(const float *x, size_t n_in, void *dst) {
     size_t bytes = n_in * sizeof *x;

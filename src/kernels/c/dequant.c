@@ -27,10 +27,16 @@ DECODER(q6_k);
 DECODER(iq4_nl);
 DECODER(iq4_xs);
 
-static uint16_t u16_at(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
-static float f16_at(const uint8_t *p) { return crit_f16_value(u16_at(p)); }
+static uint16_t u16_at(const uint8_t *p) {
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+static float f16_at(const uint8_t *p) {
+    return crit_f16_value(u16_at(p));
+}
 
-DECODER(f32) { memcpy(dst, src, n * sizeof *dst); }
+DECODER(f32) {
+    memcpy(dst, src, n * sizeof *dst);
+}
 
 DECODER(f16) {
     const uint8_t *b = src;
@@ -70,7 +76,9 @@ DECODER(q4_1) {
 }
 
 /* The 5th bit of value j of a Q5 block: bit j of the little-endian u32 at hi. */
-static int fifth(const uint8_t *hi, int j) { return (hi[j / 8] >> (j % 8) & 1) << 4; }
+static int fifth(const uint8_t *hi, int j) {
+    return (hi[j / 8] >> (j % 8) & 1) << 4;
+}
 
 /* Q5_0, 22 bytes: f16 d; u32 fifth bits; nibbles[16].   y = d (q - 16) */
 DECODER(q5_0) {
@@ -221,9 +229,9 @@ DECODER(q5_k) {
     }
 }
 
-/* Q6_K, 210 bytes: nibbles[128]; upper 2 bits[64]; i8 scale[16]; f16 d.  In each half of 128 values, value w has its low
- * nibble in byte w%64 of the half's 64 (high nibbles for w >= 64), its upper bits in byte w%32 of the half's 32, bits
- * 2 (w/32).  One scale for 16 values.   y = d scale (q - 32) */
+/* Q6_K, 210 bytes: nibbles[128]; upper 2 bits[64]; i8 scale[16]; f16 d.  In each half of 128 values, value w has its
+ * low nibble in byte w%64 of the half's 64 (high nibbles for w >= 64), its upper bits in byte w%32 of the half's 32,
+ * bits 2 (w/32).  One scale for 16 values.   y = d scale (q - 32) */
 DECODER(q6_k) {
     const uint8_t *b = src;
     for (size_t i = 0; i < n; i += 256, b += 210) {

@@ -40,9 +40,13 @@ AI float load_group(const float *x, size_t n_in, size_t g, float qmax, __m256 v[
     return s;
 }
 
-AI __m256i quantise(__m256 v, float inv) { return _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(inv))); }
+AI __m256i quantise(__m256 v, float inv) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(inv)));
+}
 
-AI int16_t low(int v) { return (int16_t)v; }
+AI int16_t low(int v) {
+    return (int16_t)v;
+}
 
 void crit_act_pack_i8_avx2(const float *x, size_t n_in, void *dst) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), one8 = _mm256_set1_epi8(1);

@@ -24,8 +24,9 @@ enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
 #define RISE_ABOVE 0x1.effffep+3f /* the largest x with round(x) < LAG */
 #define BIG                                                                                                            \
     0x1.7fffep+23f /* 2^23 + 2^22 - LAG: x + BIG holds round(x) in its low bits, and bit 22 once it reaches LAG */
-#define LAG_BITS 0x34c00000 /* what no sum of -100 <= round(x) < LAG has set: bit 22, and the zeros of BIG's exponent  \
-                             */
+#define LAG_BITS                                                                                                       \
+    0x34c00000 /* what no sum of -100 <= round(x) < LAG has set: bit 22, and the zeros of BIG's exponent               \
+                */
 /* P is at least this: nothing beside the 1 of the maximum, and times the smallest f16 still a normal number. */
 #define X_MIN (-100.0f)
 

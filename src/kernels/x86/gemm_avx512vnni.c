@@ -12,7 +12,7 @@
 
 #ifndef KEEP_V /* tests/emul has structs for vectors */
 #define KEEP_V(v) __asm__("" : "+v"(v))
-#define TILE_FN CRIT_AI
+#define TILE_FN   CRIT_AI
 #endif
 
 enum { GROUPS = 16, MR = 6, WIDTH = 2 * CRIT_GEMM_NR };
@@ -20,7 +20,7 @@ _Static_assert((int)GROUPS <= (int)PANEL_GROUPS, "panels hold a K block");
 
 typedef struct scratch_vnni {
     panel p[2];
-    float s16[2][GROUPS * 32]; /* s * sub */
+    float s16[2][GROUPS * 32];      /* s * sub */
     float c[MR * CRIT_GEMM_NR * 2]; /* [panel][row][16] */
 } scratch_vnni;
 
@@ -37,7 +37,8 @@ static void decode8_q8_0(const uint8_t *const *row, size_t ng, panel *p, size_t 
 }
 
 CRIT_AI void iq4_group(const uint8_t *const *row, size_t off, panel *p, size_t g, size_t half) {
-    const __m256i values = _mm256_xor_si256(_mm256_setr_epi8(CRIT_IQ4_VALUES, CRIT_IQ4_VALUES), _mm256_set1_epi8((char)0x80));
+    const __m256i values =
+        _mm256_xor_si256(_mm256_setr_epi8(CRIT_IQ4_VALUES, CRIT_IQ4_VALUES), _mm256_set1_epi8((char)0x80));
     __m256i v[4];
     rows_16(row, off, v);
     for (size_t t = 0; t < 4; t++) {
@@ -60,7 +61,8 @@ static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel *p, size_
         int32_t sc[8][8];
         for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)sc[r], iq4_xs_scales(row[r] + off));
         for (size_t j = 0; j < 8; j++) {
-            __m256i v = _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
+            __m256i v =
+                _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
             iq4_group(row, off + 8 + 16 * j, p, g + j, half);
             put_f(p->s, g + j, half, _mm256_mul_ps(d, _mm256_cvtepi32_ps(v)));
         }
@@ -69,7 +71,9 @@ static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel *p, size_
 
 /* ---- micro-kernel ---- */
 
-CRIT_AI __m512i bcast_512(const uint8_t *p) { return _mm512_set1_epi32((int)load_u32(p)); }
+CRIT_AI __m512i bcast_512(const uint8_t *p) {
+    return _mm512_set1_epi32((int)load_u32(p));
+}
 CRIT_AI __m512 bcast_512ps(const uint8_t *p) {
     float f;
     memcpy(&f, p, sizeof f);
@@ -77,49 +81,49 @@ CRIT_AI __m512 bcast_512ps(const uint8_t *p) {
 }
 
 #define ROWS(X, t) X(0, t) X(1, t) X(2, t) X(3, t) X(4, t) X(5, t)
-#define ROW(r) (a + (r) * row_bytes)
+#define ROW(r)     (a + (r)*row_bytes)
 
-#define BEGIN(r, t)                                                               \
-    if (NR > r) {                                                                 \
-        c##r = _mm512_loadu_ps(w->c + 16 * r);                                    \
-        if (NP > 1) d##r = _mm512_loadu_ps(w->c + 16 * (MR + r));                 \
+#define BEGIN(r, t)                                                                                                    \
+    if (NR > r) {                                                                                                      \
+        c##r = _mm512_loadu_ps(w->c + 16 * r);                                                                         \
+        if (NP > 1) d##r = _mm512_loadu_ps(w->c + 16 * (MR + r));                                                      \
     }
-#define START(r, lane_at)                                                                       \
-    if (NR > r) {                                                                               \
-        x##r = SHIFT ? _mm512_dpwssd_epi32(z, bcast_512(ROW(r) + lane_at), offset) : z;         \
-        if (NP > 1) y##r = x##r;                                                                \
+#define START(r, lane_at)                                                                                              \
+    if (NR > r) {                                                                                                      \
+        x##r = SHIFT ? _mm512_dpwssd_epi32(z, bcast_512(ROW(r) + lane_at), offset) : z;                                \
+        if (NP > 1) y##r = x##r;                                                                                       \
     }
-#define NEXT(r, t)                                                 \
-    if (NR > r) {                                                  \
-        __m512i b = bcast_512(ROW(r) + 4 * (t));                   \
-        x##r = _mm512_dpbusd_epi32(x##r, w0, b);                   \
-        if (NP > 1) y##r = _mm512_dpbusd_epi32(y##r, w1, b);       \
-        KEEP_V(x##r);                                              \
-        if (NP > 1) KEEP_V(y##r);                                  \
+#define NEXT(r, t)                                                                                                     \
+    if (NR > r) {                                                                                                      \
+        __m512i b = bcast_512(ROW(r) + 4 * (t));                                                                       \
+        x##r = _mm512_dpbusd_epi32(x##r, w0, b);                                                                       \
+        if (NP > 1) y##r = _mm512_dpbusd_epi32(y##r, w1, b);                                                           \
+        KEEP_V(x##r);                                                                                                  \
+        if (NP > 1) KEEP_V(y##r);                                                                                      \
     }
-#define STEP(t)                                                            \
-    w0 = _mm512_loadu_si512(q0 + (t) * 64);                                \
-    if (NP > 1) w1 = _mm512_loadu_si512(q1 + (t) * 64);                    \
+#define STEP(t)                                                                                                        \
+    w0 = _mm512_loadu_si512(q0 + (t)*64);                                                                              \
+    if (NP > 1) w1 = _mm512_loadu_si512(q1 + (t)*64);                                                                  \
     ROWS(NEXT, t)
-#define SCALE(r, t)                                                                                        \
-    if (NR > r) {                                                                                          \
-        __m512 rs = bcast_512ps(ROW(r) + 32);                                                              \
-        c##r = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x##r), _mm512_mul_ps(s0, rs), c##r);                     \
-        if (NP > 1) d##r = _mm512_fmadd_ps(_mm512_cvtepi32_ps(y##r), _mm512_mul_ps(s1, rs), d##r);         \
+#define SCALE(r, t)                                                                                                    \
+    if (NR > r) {                                                                                                      \
+        __m512 rs = bcast_512ps(ROW(r) + 32);                                                                          \
+        c##r = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x##r), _mm512_mul_ps(s0, rs), c##r);                                 \
+        if (NP > 1) d##r = _mm512_fmadd_ps(_mm512_cvtepi32_ps(y##r), _mm512_mul_ps(s1, rs), d##r);                     \
     }
-#define ADD_MIN(r, sum_at)                                                 \
-    if (NR > r) {                                                          \
-        __m512 as = bcast_512ps(ROW(r) + sum_at);                          \
-        c##r = _mm512_fmadd_ps(as, s0, c##r);                              \
-        if (NP > 1) d##r = _mm512_fmadd_ps(as, s1, d##r);                  \
+#define ADD_MIN(r, sum_at)                                                                                             \
+    if (NR > r) {                                                                                                      \
+        __m512 as = bcast_512ps(ROW(r) + sum_at);                                                                      \
+        c##r = _mm512_fmadd_ps(as, s0, c##r);                                                                          \
+        if (NP > 1) d##r = _mm512_fmadd_ps(as, s1, d##r);                                                              \
     }
-#define LOAD_S(p0, p1)                                 \
-    s0 = _mm512_loadu_ps(p0);                          \
+#define LOAD_S(p0, p1)                                                                                                 \
+    s0 = _mm512_loadu_ps(p0);                                                                                          \
     if (NP > 1) s1 = _mm512_loadu_ps(p1);
-#define END(r, t)                                                          \
-    if (NR > r) {                                                          \
-        _mm512_storeu_ps(w->c + 16 * r, c##r);                             \
-        if (NP > 1) _mm512_storeu_ps(w->c + 16 * (MR + r), d##r);          \
+#define END(r, t)                                                                                                      \
+    if (NR > r) {                                                                                                      \
+        _mm512_storeu_ps(w->c + 16 * r, c##r);                                                                         \
+        if (NP > 1) _mm512_storeu_ps(w->c + 16 * (MR + r), d##r);                                                      \
     }
 
 TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, const int HALVES, scratch_vnni *w,
@@ -127,24 +131,21 @@ TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, co
     const __m512i z = _mm512_setzero_si512(), offset = _mm512_set1_epi16((short)-(1 << SHIFT));
     __m512 c0 = _mm512_set1_ps(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
     __m512 d0 = c0, d1 = c0, d2 = c0, d3 = c0, d4 = c0, d5 = c0, s0 = c0, s1 = c0;
-    __m512i x0 = z, x1 = z, x2 = z, x3 = z, x4 = z, x5 = z, y0 = z, y1 = z, y2 = z, y3 = z, y4 = z, y5 = z, w0 = z, w1 = z;
+    __m512i x0 = z, x1 = z, x2 = z, x3 = z, x4 = z, x5 = z, y0 = z, y1 = z, y2 = z, y3 = z, y4 = z, y5 = z, w0 = z,
+            w1 = z;
     ROWS(BEGIN, 0)
     for (size_t g = 0; g < ng; g++, a += CRIT_ACT_I8_BYTES) {
         const uint8_t *q0 = w->p[0].q + g * 512, *q1 = w->p[1].q + g * 512;
         if (HALVES) {
             ROWS(START, 48)
-            STEP(0) STEP(1) STEP(2) STEP(3)
-            LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32)
-            ROWS(SCALE, 0)
-            ROWS(START, 52)
-            STEP(4) STEP(5) STEP(6) STEP(7)
-            LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16)
-            ROWS(SCALE, 0)
+            STEP(0)
+            STEP(1) STEP(2) STEP(3) LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32) ROWS(SCALE, 0) ROWS(START, 52)
+                STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16) ROWS(SCALE, 0)
         } else {
             ROWS(START, 56)
-            STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
-            LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16)
-            ROWS(SCALE, 0)
+            STEP(0)
+            STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16)
+                ROWS(SCALE, 0)
         }
         if (MIN == 32) {
             LOAD_S(w->p[0].m + g * 16, w->p[1].m + g * 16)
@@ -206,15 +207,17 @@ static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scrat
     }
 }
 
-#define TILE(name, nr, np, shift, min, halves)                                                        \
-    static void name##_##np##_##nr(scratch_vnni *w, const uint8_t *a, size_t row_bytes, size_t ng) {  \
-        tile(nr, np, shift, min, halves, w, a, row_bytes, ng);                                        \
+#define TILE(name, nr, np, shift, min, halves)                                                                         \
+    static void name##_##np##_##nr(scratch_vnni *w, const uint8_t *a, size_t row_bytes, size_t ng) {                   \
+        tile(nr, np, shift, min, halves, w, a, row_bytes, ng);                                                         \
     }
-#define TILES(name, shift, min, halves)                                                                        \
-    TILE(name, 1, 1, shift, min, halves) TILE(name, 2, 1, shift, min, halves) TILE(name, 3, 1, shift, min, halves) \
-    TILE(name, 4, 1, shift, min, halves) TILE(name, 5, 1, shift, min, halves) TILE(name, 6, 1, shift, min, halves) \
-    TILE(name, 1, 2, shift, min, halves) TILE(name, 2, 2, shift, min, halves) TILE(name, 3, 2, shift, min, halves) \
-    TILE(name, 4, 2, shift, min, halves) TILE(name, 5, 2, shift, min, halves) TILE(name, 6, 2, shift, min, halves)
+#define TILES(name, shift, min, halves)                                                                                \
+    TILE(name, 1, 1, shift, min, halves)                                                                               \
+    TILE(name, 2, 1, shift, min, halves) TILE(name, 3, 1, shift, min, halves) TILE(name, 4, 1, shift, min, halves)     \
+        TILE(name, 5, 1, shift, min, halves) TILE(name, 6, 1, shift, min, halves) TILE(name, 1, 2, shift, min, halves) \
+            TILE(name, 2, 2, shift, min, halves) TILE(name, 3, 2, shift, min, halves)                                  \
+                TILE(name, 4, 2, shift, min, halves) TILE(name, 5, 2, shift, min, halves)                              \
+                    TILE(name, 6, 2, shift, min, halves)
 TILES(plain3, 3, 0, 0)
 TILES(plain4, 4, 0, 0)
 TILES(plain7, 7, 0, 0)
@@ -224,13 +227,15 @@ TILES(half5, 5, 0, 1)
 TILES(half2, 2, 0, 1)
 TILES(half_min, 0, 16, 1)
 
-#define GEMM(type, dec, t, groups, bytes, halves)                                                            \
-    void crit_gemm_##type##_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch) {       \
-        static const kind k = {dec,                                                                          \
-                               {{t##_1_1, t##_1_2, t##_1_3, t##_1_4, t##_1_5, t##_1_6},                      \
-                                {t##_2_1, t##_2_2, t##_2_3, t##_2_4, t##_2_5, t##_2_6}},                     \
-                               groups, bytes, halves};                                                       \
-        gemm_vnni(a, n0, n1, scratch, &k);                                                                   \
+#define GEMM(type, dec, t, groups, bytes, halves)                                                                      \
+    void crit_gemm_##type##_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch) {                 \
+        static const kind k = {dec,                                                                                    \
+                               {{t##_1_1, t##_1_2, t##_1_3, t##_1_4, t##_1_5, t##_1_6},                                \
+                                {t##_2_1, t##_2_2, t##_2_3, t##_2_4, t##_2_5, t##_2_6}},                               \
+                               groups,                                                                                 \
+                               bytes,                                                                                  \
+                               halves};                                                                                \
+        gemm_vnni(a, n0, n1, scratch, &k);                                                                             \
     }
 GEMM(q4_0, decode8_q4_0, plain3, 1, 18, 0)
 GEMM(q4_1, decode8_q4_1, min0, 1, 20, 0)

@@ -22,7 +22,8 @@ CRIT_AI __m256 load_w(const uint8_t *p, size_t n, crit_type type) {
         return _mm256_loadu_ps(t);
     }
     __m128i h;
-    if (n >= 8) h = _mm_loadu_si128((const __m128i *)p);
+    if (n >= 8)
+        h = _mm_loadu_si128((const __m128i *)p);
     else {
         uint16_t t[8] = {0};
         memcpy(t, p, n * 2);
@@ -56,17 +57,17 @@ CRIT_AI void decode8(const uint8_t *const *row, size_t k0, size_t nk, float *dst
 }
 
 #define ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
-#define BEGIN(r)                                          \
+#define BEGIN(r)                                                                                                       \
     if (NR > r) x##r = _mm256_load_ps(c + 16 * r), y##r = _mm256_load_ps(c + 16 * r + 8);
-#define STEP(r)                                                   \
-    if (NR > r) {                                                 \
-        __m256 b = bcast_ps(a + r * row_bytes);                   \
-        x##r = _mm256_fmadd_ps(w0, b, x##r);                      \
-        y##r = _mm256_fmadd_ps(w1, b, y##r);                      \
-        KEEP(x##r);                                               \
-        KEEP(y##r);                                               \
+#define STEP(r)                                                                                                        \
+    if (NR > r) {                                                                                                      \
+        __m256 b = bcast_ps(a + r * row_bytes);                                                                        \
+        x##r = _mm256_fmadd_ps(w0, b, x##r);                                                                           \
+        y##r = _mm256_fmadd_ps(w1, b, y##r);                                                                           \
+        KEEP(x##r);                                                                                                    \
+        KEEP(y##r);                                                                                                    \
     }
-#define END(r) \
+#define END(r)                                                                                                         \
     if (NR > r) _mm256_store_ps(c + 16 * r, x##r), _mm256_store_ps(c + 16 * r + 8, y##r);
 
 CRIT_AI void tile(const int NR, const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c) {
@@ -81,9 +82,9 @@ CRIT_AI void tile(const int NR, const float *w, const uint8_t *a, size_t row_byt
 }
 
 typedef void (*tile_fn)(const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c);
-#define TILE(n)                                                                                          \
-    static void tile_##n(const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c) {      \
-        tile(n, w, a, row_bytes, nk, c);                                                                 \
+#define TILE(n)                                                                                                        \
+    static void tile_##n(const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c) {                    \
+        tile(n, w, a, row_bytes, nk, c);                                                                               \
     }
 TILE(1)
 TILE(2)
@@ -144,11 +145,13 @@ CRIT_AI void gemv_float(const crit_gemm_args *a, size_t n0, size_t n1, crit_type
     }
 }
 
-#define FLOAT_TYPE(name, type)                                                                              \
-    void crit_gemm_##name##_avx2(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch) {            \
-        gemm_float(a, n0, n1, scratch, type);                                                               \
-    }                                                                                                       \
-    void crit_gemv_##name##_avx2(const crit_gemm_args *a, size_t n0, size_t n1) { gemv_float(a, n0, n1, type); }
+#define FLOAT_TYPE(name, type)                                                                                         \
+    void crit_gemm_##name##_avx2(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch) {                       \
+        gemm_float(a, n0, n1, scratch, type);                                                                          \
+    }                                                                                                                  \
+    void crit_gemv_##name##_avx2(const crit_gemm_args *a, size_t n0, size_t n1) {                                      \
+        gemv_float(a, n0, n1, type);                                                                                   \
+    }
 FLOAT_TYPE(f32, CRIT_T_F32)
 FLOAT_TYPE(f16, CRIT_T_F16)
 FLOAT_TYPE(bf16, CRIT_T_BF16)

@@ -62,42 +62,43 @@ static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel_i16 *p, s
         int32_t sc[8][8];
         for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)sc[r], iq4_xs_scales(row[r] + off));
         for (size_t j = 0; j < 8; j++) {
-            __m256i v = _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
+            __m256i v =
+                _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
             put_f(p->s, g + j, half, _mm256_mul_ps(d, _mm256_cvtepi32_ps(v)));
         }
     }
 }
 
 #define ROWS(X, t) X(0, t) X(1, t) X(2, t) X(3, t)
-#define FIRST(r, t)                                   \
-    if (MR > r) {                                     \
-        __m256i b = bcast(a##r + 4 * (t));            \
-        x##r = _mm256_madd_epi16(w0, b);              \
-        y##r = _mm256_madd_epi16(w1, b);              \
-        KEEP(x##r);                                   \
-        KEEP(y##r);                                   \
+#define FIRST(r, t)                                                                                                    \
+    if (MR > r) {                                                                                                      \
+        __m256i b = bcast(a##r + 4 * (t));                                                                             \
+        x##r = _mm256_madd_epi16(w0, b);                                                                               \
+        y##r = _mm256_madd_epi16(w1, b);                                                                               \
+        KEEP(x##r);                                                                                                    \
+        KEEP(y##r);                                                                                                    \
     }
-#define NEXT(r, t)                                                    \
-    if (MR > r) {                                                     \
-        __m256i b = bcast(a##r + 4 * (t));                            \
-        x##r = _mm256_add_epi32(x##r, _mm256_madd_epi16(w0, b));      \
-        y##r = _mm256_add_epi32(y##r, _mm256_madd_epi16(w1, b));      \
-        KEEP(x##r);                                                   \
-        KEEP(y##r);                                                   \
+#define NEXT(r, t)                                                                                                     \
+    if (MR > r) {                                                                                                      \
+        __m256i b = bcast(a##r + 4 * (t));                                                                             \
+        x##r = _mm256_add_epi32(x##r, _mm256_madd_epi16(w0, b));                                                       \
+        y##r = _mm256_add_epi32(y##r, _mm256_madd_epi16(w1, b));                                                       \
+        KEEP(x##r);                                                                                                    \
+        KEEP(y##r);                                                                                                    \
     }
-#define LOAD_W(t)                                                   \
-    w0 = _mm256_load_si256((const __m256i *)(q + (t) * 32));        \
-    w1 = _mm256_load_si256((const __m256i *)(q + (t) * 32 + 16));
+#define LOAD_W(t)                                                                                                      \
+    w0 = _mm256_load_si256((const __m256i *)(q + (t)*32));                                                             \
+    w1 = _mm256_load_si256((const __m256i *)(q + (t)*32 + 16));
 #define STEP(t) LOAD_W(t) ROWS(NEXT, t)
-#define FINISH(r, t)                                                                                          \
-    if (MR > r) {                                                                                             \
-        __builtin_prefetch(a##r + ahead, 0, 3);                                                               \
-        __builtin_prefetch(a##r + ahead + 64, 0, 3);                                                          \
-        __m256 rs = bcast_ps(a##r + 64);                                                                      \
-        float *cr = c + 16 * r;                                                                               \
-        _mm256_store_ps(cr, _mm256_fmadd_ps(_mm256_cvtepi32_ps(x##r), _mm256_mul_ps(s0, rs), _mm256_load_ps(cr))); \
-        _mm256_store_ps(cr + 8,                                                                               \
-                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(y##r), _mm256_mul_ps(s1, rs), _mm256_load_ps(cr + 8))); \
+#define FINISH(r, t)                                                                                                   \
+    if (MR > r) {                                                                                                      \
+        __builtin_prefetch(a##r + ahead, 0, 3);                                                                        \
+        __builtin_prefetch(a##r + ahead + 64, 0, 3);                                                                   \
+        __m256 rs = bcast_ps(a##r + 64);                                                                               \
+        float *cr = c + 16 * r;                                                                                        \
+        _mm256_store_ps(cr, _mm256_fmadd_ps(_mm256_cvtepi32_ps(x##r), _mm256_mul_ps(s0, rs), _mm256_load_ps(cr)));     \
+        _mm256_store_ps(cr + 8,                                                                                        \
+                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(y##r), _mm256_mul_ps(s1, rs), _mm256_load_ps(cr + 8)));     \
     }
 
 CRIT_AI void tile(const int MR, panel_i16 *p, const uint8_t *a0, size_t row_bytes, size_t ng) {
@@ -111,19 +112,28 @@ CRIT_AI void tile(const int MR, panel_i16 *p, const uint8_t *a0, size_t row_byte
         __m256i w0, w1, x0 = z, y0 = z, x1 = z, y1 = z, x2 = z, y2 = z, x3 = z, y3 = z;
         LOAD_W(0)
         ROWS(FIRST, 0)
-        STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8)
-        STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
-        __m256 s0 = _mm256_load_ps(s), s1 = _mm256_load_ps(s + 8);
+        STEP(1)
+        STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14)
+            STEP(15) __m256 s0 = _mm256_load_ps(s),
+                            s1 = _mm256_load_ps(s + 8);
         ROWS(FINISH, 0)
         q += 512, s += 16;
         a0 += CRIT_ACT_I16_BYTES, a1 += CRIT_ACT_I16_BYTES, a2 += CRIT_ACT_I16_BYTES, a3 += CRIT_ACT_I16_BYTES;
     }
 }
 
-static void tile_1(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) { tile(1, p, a, row_bytes, ng); }
-static void tile_2(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) { tile(2, p, a, row_bytes, ng); }
-static void tile_3(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) { tile(3, p, a, row_bytes, ng); }
-static void tile_4(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) { tile(4, p, a, row_bytes, ng); }
+static void tile_1(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) {
+    tile(1, p, a, row_bytes, ng);
+}
+static void tile_2(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) {
+    tile(2, p, a, row_bytes, ng);
+}
+static void tile_3(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) {
+    tile(3, p, a, row_bytes, ng);
+}
+static void tile_4(panel_i16 *p, const uint8_t *a, size_t row_bytes, size_t ng) {
+    tile(4, p, a, row_bytes, ng);
+}
 
 typedef void (*decode_fn)(const uint8_t *const *row, size_t ng, panel_i16 *p, size_t half);
 

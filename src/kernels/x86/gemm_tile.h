@@ -16,8 +16,12 @@
 /* gcc spills or reorders accumulators without it, and keeps arrays of them in memory with it: named variables only. */
 #define KEEP(v) __asm__("" : "+x"(v))
 
-CRIT_AI __m256i bcast(const uint8_t *p) { return _mm256_set1_epi32((int)load_u32(p)); }
-CRIT_AI __m256 bcast_ps(const uint8_t *p) { return _mm256_castsi256_ps(bcast(p)); }
+CRIT_AI __m256i bcast(const uint8_t *p) {
+    return _mm256_set1_epi32((int)load_u32(p));
+}
+CRIT_AI __m256 bcast_ps(const uint8_t *p) {
+    return _mm256_castsi256_ps(bcast(p));
+}
 
 /* A ragged panel repeats its last row; the columns are dropped. */
 CRIT_AI void panel_rows(const crit_gemm_args *a, size_t n, size_t nv, const uint8_t *row[CRIT_GEMM_NR]) {
@@ -51,8 +55,7 @@ CRIT_AI void tile_begin(const crit_gemm_args *a, float *c, size_t r0, size_t n_r
 
 /* The next tile's cells of out, a whole line each: they were last touched a panel or a K block ago. */
 CRIT_AI void prefetch_out(const crit_gemm_args *a, size_t r0, size_t n_row, size_t n) {
-    for (size_t r = r0; r < r0 + n_row && r < a->n_row; r++)
-        __builtin_prefetch(a->out + r * a->out_stride + n, 1, 3);
+    for (size_t r = r0; r < r0 + n_row && r < a->n_row; r++) __builtin_prefetch(a->out + r * a->out_stride + n, 1, 3);
 }
 
 CRIT_AI void tile_end(const crit_gemm_args *a, const float *c, size_t r0, size_t n_row, size_t n, size_t nv) {
@@ -61,7 +64,8 @@ CRIT_AI void tile_end(const crit_gemm_args *a, const float *c, size_t r0, size_t
         if (nv == CRIT_GEMM_NR) {
             _mm256_storeu_ps(o, _mm256_loadu_ps(c + r * CRIT_GEMM_NR));
             _mm256_storeu_ps(o + 8, _mm256_loadu_ps(c + r * CRIT_GEMM_NR + 8));
-        } else memcpy((void *)o, c + r * CRIT_GEMM_NR, sizeof(float) * nv);
+        } else
+            memcpy((void *)o, c + r * CRIT_GEMM_NR, sizeof(float) * nv);
     }
 }
 

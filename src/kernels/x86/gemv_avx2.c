@@ -71,7 +71,9 @@ CRIT_AI __m256 add_i16(__m256 acc, __m256i w, const uint8_t *a, const float *sca
 }
 
 enum { AHEAD = 2048 }; /* bytes; the hardware stops at 4 KB pages */
-CRIT_AI void prefetch(const uint8_t *p) { _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0); }
+CRIT_AI void prefetch(const uint8_t *p) {
+    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
+}
 
 /* Eight groups (nb when fewer are left) of one row.  A batch function gets the place of its first block. */
 
@@ -125,9 +127,12 @@ CRIT_AI __m256i subs(__m128i sc, __m256 d, const float *sum, __m256 *low) {
     __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(sc)), _mm256_loadu_ps(sum));
     t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(sc, 8))), _mm256_loadu_ps(sum + 8), t);
     *low = _mm256_fmadd_ps(d, t, *low);
-    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(sc, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
+    return _mm256_cvtepi8_epi16(
+        _mm_shuffle_epi8(sc, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
 }
-CRIT_AI __m256i sub_at(__m256i v, int g) { return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)(0x0100 + 0x0202 * g))); }
+CRIT_AI __m256i sub_at(__m256i v, int g) {
+    return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)(0x0100 + 0x0202 * g)));
+}
 
 CRIT_AI void batch_q6(const uint8_t *w, const uint8_t *a, const float *s, const float *sum, partial *p) {
     __m256 d = _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(load_u16(w + 208))));
@@ -222,50 +227,55 @@ CRIT_AI void batch_iq4_xs(const uint8_t *w, const uint8_t *a, const float *s, pa
 static void gather(side *v, const uint8_t *act, size_t ng, int i16, int halves) {
     size_t pad = (ng + 7) / 8 * 8;
     for (size_t g = 0; g < ng; g++) {
-        if (i16) memcpy((void *)&v->s[g], act + g * CRIT_ACT_I16_BYTES + 64, 4);
+        if (i16)
+            memcpy((void *)&v->s[g], act + g * CRIT_ACT_I16_BYTES + 64, 4);
         else {
             memcpy((void *)&v->s[g], act + g * CRIT_ACT_I8_BYTES + 32, 4);
-            if (halves) memcpy((void *)&v->sum[2 * g], act + g * CRIT_ACT_I8_BYTES + 40, 8);
-            else memcpy((void *)&v->sum[g], act + g * CRIT_ACT_I8_BYTES + 36, 4);
+            if (halves)
+                memcpy((void *)&v->sum[2 * g], act + g * CRIT_ACT_I8_BYTES + 40, 8);
+            else
+                memcpy((void *)&v->sum[g], act + g * CRIT_ACT_I8_BYTES + 36, 4);
         }
     }
     for (size_t g = ng; g < pad; g++) v->s[g] = v->sum[g] = 0;
 }
 
 /* One kernel: blk groups a block, fold: factor of the low sums. */
-#define GEMV(type, i16, halves, blk, bytes, fold, BATCH)                                                       \
-    void crit_gemv_##type##_avx2(const crit_gemm_args *a, size_t n0, size_t n1) {                              \
-        const size_t n_grp = a->n_in / CRIT_ACT_LEN, rec = (i16) ? CRIT_ACT_I16_BYTES : CRIT_ACT_I8_BYTES;     \
-        side v;                                                                                                \
-        if (n0 >= n1) return;                                                                                  \
-        for (size_t g0 = 0; g0 < n_grp; g0 += CHUNK) {                                                         \
-            size_t ng = n_grp - g0 < CHUNK ? n_grp - g0 : CHUNK;                                               \
-            const uint8_t *act = (const uint8_t *)a->act + g0 * rec;                                           \
-            gather(&v, act, ng, i16, halves);                                                                  \
-            for (size_t n = n0; n < n1; n++) {                                                                 \
-                const uint8_t *row = (const uint8_t *)a->w + n * a->w_row_bytes + g0 / (blk) * (bytes);        \
-                partial p = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm256_setzero_ps()};                 \
-                size_t g = 0;                                                                                  \
-                for (; g + 8 <= ng; g += 8) BATCH(row + g / (blk) * (bytes), 8, act + g * rec, g);             \
-                if ((blk) == 1 && g + 4 == ng) BATCH(row + g * (bytes), 4, act + g * rec, g);                  \
-                else if ((blk) == 1 && g < ng) BATCH(row + g * (bytes), ng - g, act + g * rec, g);             \
-                float o = hsum(_mm256_add_ps(p.acc[0], p.acc[1])) + (fold) * hsum(p.low);                      \
-                if (g0 > 0 || a->accumulate) o += a->out[n];                                                   \
-                if (g0 == 0 && a->bias) o += a->bias[n];                                                       \
-                a->out[n] = o;                                                                                 \
-            }                                                                                                  \
-        }                                                                                                      \
+#define GEMV(type, i16, halves, blk, bytes, fold, BATCH)                                                               \
+    void crit_gemv_##type##_avx2(const crit_gemm_args *a, size_t n0, size_t n1) {                                      \
+        const size_t n_grp = a->n_in / CRIT_ACT_LEN, rec = (i16) ? CRIT_ACT_I16_BYTES : CRIT_ACT_I8_BYTES;             \
+        side v;                                                                                                        \
+        if (n0 >= n1) return;                                                                                          \
+        for (size_t g0 = 0; g0 < n_grp; g0 += CHUNK) {                                                                 \
+            size_t ng = n_grp - g0 < CHUNK ? n_grp - g0 : CHUNK;                                                       \
+            const uint8_t *act = (const uint8_t *)a->act + g0 * rec;                                                   \
+            gather(&v, act, ng, i16, halves);                                                                          \
+            for (size_t n = n0; n < n1; n++) {                                                                         \
+                const uint8_t *row = (const uint8_t *)a->w + n * a->w_row_bytes + g0 / (blk) * (bytes);                \
+                partial p = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm256_setzero_ps()};                         \
+                size_t g = 0;                                                                                          \
+                for (; g + 8 <= ng; g += 8) BATCH(row + g / (blk) * (bytes), 8, act + g * rec, g);                     \
+                if ((blk) == 1 && g + 4 == ng)                                                                         \
+                    BATCH(row + g * (bytes), 4, act + g * rec, g);                                                     \
+                else if ((blk) == 1 && g < ng)                                                                         \
+                    BATCH(row + g * (bytes), ng - g, act + g * rec, g);                                                \
+                float o = hsum(_mm256_add_ps(p.acc[0], p.acc[1])) + (fold)*hsum(p.low);                                \
+                if (g0 > 0 || a->accumulate) o += a->out[n];                                                           \
+                if (g0 == 0 && a->bias) o += a->bias[n];                                                               \
+                a->out[n] = o;                                                                                         \
+            }                                                                                                          \
+        }                                                                                                              \
     }
-#define B_Q4_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 0)
-#define B_Q4_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 1)
-#define B_Q5_0(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 0)
-#define B_Q5_1(w, nb, x, g) batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 1)
-#define B_Q4_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 0)
-#define B_Q5_K(w, nb, x, g) batch_k45(w, x, v.s + (g), v.sum + (g), &p, 1)
-#define B_Q6_K(w, nb, x, g) batch_q6(w, x, v.s + (g), v.sum + 2 * (g), &p)
-#define B_Q3_K(w, nb, x, g) batch_q3(w, x, v.s + (g), v.sum + 2 * (g), &p)
-#define B_Q2_K(w, nb, x, g) batch_q2(w, x, v.s + (g), v.sum + 2 * (g), &p)
-#define B_Q8_0(w, nb, x, g) batch_q8_0(w, nb, x, v.s + (g), &p)
+#define B_Q4_0(w, nb, x, g)   batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 0)
+#define B_Q4_1(w, nb, x, g)   batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 0, 1)
+#define B_Q5_0(w, nb, x, g)   batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 0)
+#define B_Q5_1(w, nb, x, g)   batch_q45(w, nb, x, v.s + (g), v.sum + (g), &p, 1, 1)
+#define B_Q4_K(w, nb, x, g)   batch_k45(w, x, v.s + (g), v.sum + (g), &p, 0)
+#define B_Q5_K(w, nb, x, g)   batch_k45(w, x, v.s + (g), v.sum + (g), &p, 1)
+#define B_Q6_K(w, nb, x, g)   batch_q6(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q3_K(w, nb, x, g)   batch_q3(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q2_K(w, nb, x, g)   batch_q2(w, x, v.s + (g), v.sum + 2 * (g), &p)
+#define B_Q8_0(w, nb, x, g)   batch_q8_0(w, nb, x, v.s + (g), &p)
 #define B_IQ4_NL(w, nb, x, g) batch_iq4_nl(w, nb, x, v.s + (g), &p)
 #define B_IQ4_XS(w, nb, x, g) batch_iq4_xs(w, x, v.s + (g), &p)
 GEMV(q4_0, 0, 0, 1, 18, -8.0f, B_Q4_0)

@@ -8,12 +8,16 @@
 #include "kernels/x86/panel_avx2.h"
 
 CRIT_AI __m256i iq4_bytes(const uint8_t *p) {
-    const __m256i values = _mm256_xor_si256(_mm256_setr_epi8(CRIT_IQ4_VALUES, CRIT_IQ4_VALUES), _mm256_set1_epi8((char)0x80));
+    const __m256i values =
+        _mm256_xor_si256(_mm256_setr_epi8(CRIT_IQ4_VALUES, CRIT_IQ4_VALUES), _mm256_set1_epi8((char)0x80));
     __m128i v = _mm_loadu_si128((const __m128i *)p);
-    return _mm256_shuffle_epi8(values, lo4(_mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1)));
+    return _mm256_shuffle_epi8(values,
+                               lo4(_mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1)));
 }
 
-CRIT_AI float f16_at(const uint8_t *p) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(load_u16(p)))); }
+CRIT_AI float f16_at(const uint8_t *p) {
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(load_u16(p))));
+}
 
 CRIT_AI float hsum(__m256 v) {
     __m128 t = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -34,14 +38,16 @@ CRIT_AI void gemv_vnni(const crit_gemm_args *a, size_t n0, size_t n1, crit_type 
             if (type == CRIT_T_IQ4_XS) {
                 const uint8_t *blk = w + g / 8 * 136;
                 if (g % 8 == 0)
-                    _mm256_storeu_ps(sc, _mm256_mul_ps(_mm256_set1_ps(f16_at(blk)), _mm256_cvtepi32_ps(iq4_xs_scales(blk))));
+                    _mm256_storeu_ps(
+                        sc, _mm256_mul_ps(_mm256_set1_ps(f16_at(blk)), _mm256_cvtepi32_ps(iq4_xs_scales(blk))));
                 d = sc[g % 8];
                 q = iq4_bytes(blk + 8 + g % 8 * 16);
             } else {
                 const uint8_t *blk = w + g * bytes;
                 _mm_prefetch((const char *)blk + 2048, _MM_HINT_T0);
                 d = f16_at(blk);
-                q = type == CRIT_T_IQ4_NL ? iq4_bytes(blk + 2) : _mm256_xor_si256(load_256(blk + 2), _mm256_set1_epi8((char)0x80));
+                q = type == CRIT_T_IQ4_NL ? iq4_bytes(blk + 2)
+                                          : _mm256_xor_si256(load_256(blk + 2), _mm256_set1_epi8((char)0x80));
             }
             __m256i p = _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, load_256(x));
             acc[g & 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(p), _mm256_set1_ps(d * s[0]), acc[g & 1]);
@@ -54,6 +60,12 @@ CRIT_AI void gemv_vnni(const crit_gemm_args *a, size_t n0, size_t n1, crit_type 
     }
 }
 
-void crit_gemv_q8_0_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) { gemv_vnni(a, n0, n1, CRIT_T_Q8_0); }
-void crit_gemv_iq4_nl_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) { gemv_vnni(a, n0, n1, CRIT_T_IQ4_NL); }
-void crit_gemv_iq4_xs_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) { gemv_vnni(a, n0, n1, CRIT_T_IQ4_XS); }
+void crit_gemv_q8_0_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) {
+    gemv_vnni(a, n0, n1, CRIT_T_Q8_0);
+}
+void crit_gemv_iq4_nl_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) {
+    gemv_vnni(a, n0, n1, CRIT_T_IQ4_NL);
+}
+void crit_gemv_iq4_xs_avx512vnni(const crit_gemm_args *a, size_t n0, size_t n1) {
+    gemv_vnni(a, n0, n1, CRIT_T_IQ4_XS);
+}

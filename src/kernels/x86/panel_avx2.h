@@ -21,7 +21,9 @@ CRIT_AI uint16_t load_u16(const uint8_t *p) {
     return v;
 }
 
-CRIT_AI __m256i load_256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+CRIT_AI __m256i load_256(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
 
 /* One f16 at the same offset of eight rows. */
 CRIT_AI __m256 f16_of_rows(const uint8_t *const *row, size_t off) {
@@ -44,8 +46,8 @@ CRIT_AI __m256i u32_of_rows(const uint8_t *const *row, size_t off) {
 
 /* 16 bytes of eight rows -> v[t] = dword t of each row. */
 CRIT_AI void rows_16(const uint8_t *const *row, size_t off, __m256i v[4]) {
-#define PAIR(i)                                                                                              \
-    _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(row[i] + off))),        \
+#define PAIR(i)                                                                                                        \
+    _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(row[i] + off))),                  \
                             _mm_loadu_si128((const __m128i *)(row[(i) + 4] + off)), 1)
     __m256i a = PAIR(0), b = PAIR(1), c = PAIR(2), d = PAIR(3);
 #undef PAIR
@@ -62,10 +64,16 @@ CRIT_AI void rows_32(const uint8_t *const *row, size_t off, __m256i v[8]) {
     rows_16(row, off + 16, v + 4);
 }
 
-CRIT_AI void put_f(float *dst, size_t g, size_t half, __m256 v) { _mm256_storeu_ps(dst + g * 16 + half * 8, v); }
+CRIT_AI void put_f(float *dst, size_t g, size_t half, __m256 v) {
+    _mm256_storeu_ps(dst + g * 16 + half * 8, v);
+}
 
-CRIT_AI __m256i lo4(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-CRIT_AI __m256i hi4(__m256i v) { return lo4(_mm256_srli_epi16(v, 4)); }
+CRIT_AI __m256i lo4(__m256i v) {
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+CRIT_AI __m256i hi4(__m256i v) {
+    return lo4(_mm256_srli_epi16(v, 4));
+}
 CRIT_AI __m256i bits(__m256i v, int shift, int mask) {
     return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(shift)), _mm256_set1_epi8((char)mask));
 }
@@ -75,14 +83,15 @@ CRIT_AI __m256i byte_of(__m256i v, int j) {
     return _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128(8 * j)), _mm256_set1_epi32(255));
 }
 
-/* ---- the 16 values of IQ4_NL and IQ4_XS, and the eight signed scales of an IQ4_XS block: d scales_h scales_l[4] ---- */
+/* ---- the 16 values of IQ4_NL and IQ4_XS, and the eight signed scales of an IQ4_XS block: d scales_h scales_l[4] ----
+ */
 
 #define CRIT_IQ4_VALUES -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 
 CRIT_AI __m256i iq4_xs_scales(const uint8_t *w) {
     __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(load_u16(w + 2)), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-    __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)load_u32(w + 4)),
-                                  _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    __m256i l =
+        _mm256_srlv_epi32(_mm256_set1_epi32((int)load_u32(w + 4)), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     h = _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4);
     l = _mm256_and_si256(l, _mm256_set1_epi32(15));
     return _mm256_sub_epi32(_mm256_or_si256(h, l), _mm256_set1_epi32(32));

@@ -34,9 +34,9 @@ typedef void (*decode8_fn)(const uint8_t *const *row, size_t ng, panel *p, size_
 
 /* The four high bits of step t become bit 4 of its four bytes. */
 CRIT_AI __m256i fifth_bits(__m256i qh, int t) {
-    const __m256i pick = _mm256_add_epi8(_mm256_set1_epi8((char)(t / 2)),
-                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
-                                                           0x08080808, 0x0c0c0c0c));
+    const __m256i pick =
+        _mm256_add_epi8(_mm256_set1_epi8((char)(t / 2)), _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+                                                                           0x04040404, 0x08080808, 0x0c0c0c0c));
     const __m256i mask = _mm256_set1_epi32(t % 2 ? (int)0x80402010u : 0x08040201);
     __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(qh, pick), mask);
     return _mm256_and_si256(_mm256_cmpeq_epi8(b, mask), _mm256_set1_epi8(16));
@@ -134,9 +134,9 @@ static void decode8_q5_k(const uint8_t *const *row, size_t ng, panel *p, size_t 
 
 /* Byte j of each dword, sign-extended, twice as int16. */
 CRIT_AI __m256i sub_of(__m256i v, int j) {
-    const __m256i pick = _mm256_add_epi8(_mm256_set1_epi8((char)j),
-                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
-                                                           0x08080808, 0x0c0c0c0c));
+    const __m256i pick =
+        _mm256_add_epi8(_mm256_set1_epi8((char)j), _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+                                                                     0x04040404, 0x08080808, 0x0c0c0c0c));
     return _mm256_srai_epi16(_mm256_slli_epi16(_mm256_shuffle_epi8(v, pick), 8), 8);
 }
 

@@ -16,8 +16,10 @@ AI __m256 load_n(const float *p, size_t n) {
     return n >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask(n));
 }
 AI void store_n(float *p, size_t n, __m256 v) {
-    if (n >= 8) _mm256_storeu_ps(p, v);
-    else _mm256_maskstore_ps(p, tail_mask(n), v);
+    if (n >= 8)
+        _mm256_storeu_ps(p, v);
+    else
+        _mm256_maskstore_ps(p, tail_mask(n), v);
 }
 
 /* Sums in double: the result then does not depend on how lanes were cut, to f32's last bit or so. */
@@ -59,8 +61,8 @@ void crit_rope_neox_avx2(float *x, size_t n_head, uint32_t d, uint32_t n_rot, co
 
 void crit_rope_norm_avx2(float *x, size_t n_head, uint32_t d, uint32_t n_rot, const float *cosv, const float *sinv) {
     const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-    const __m256 sign = _mm256_castsi256_ps(_mm256_setr_epi32((int)0x80000000u, 0, (int)0x80000000u, 0,
-                                                              (int)0x80000000u, 0, (int)0x80000000u, 0));
+    const __m256 sign = _mm256_castsi256_ps(
+        _mm256_setr_epi32((int)0x80000000u, 0, (int)0x80000000u, 0, (int)0x80000000u, 0, (int)0x80000000u, 0));
     for (size_t h = 0; h < n_head; h++) {
         float *a = x + h * d;
         for (size_t i = 0; i < n_rot; i += 8) { /* four pairs */
@@ -79,7 +81,8 @@ void crit_rope_norm_avx2(float *x, size_t n_head, uint32_t d, uint32_t n_rot, co
 /* e^x for x in [-87.3, 88.7], relative error below 2e-7: 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]
  * (Taylor: the next term is 1.2e-7 at the ends). */
 AI __m256 exp_ps(__m256 x) {
-    const __m256 log2e = _mm256_set1_ps(1.44269504f), hi = _mm256_set1_ps(0.693359375f), lo = _mm256_set1_ps(-2.12194440e-4f);
+    const __m256 log2e = _mm256_set1_ps(1.44269504f), hi = _mm256_set1_ps(0.693359375f),
+                 lo = _mm256_set1_ps(-2.12194440e-4f);
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fnmadd_ps(n, lo, _mm256_fnmadd_ps(n, hi, x));
     __m256 p = _mm256_set1_ps(1.0f / 720);
@@ -120,16 +123,20 @@ void crit_add_avx2(const float *x, float *y, size_t n) {
 void crit_f32_to_f16_avx2(const float *x, uint16_t *y, size_t n) {
     for (size_t i = 0; i < n; i += 8) {
         __m128i h = _mm256_cvtps_ph(load_n(x + i, n - i), _MM_FROUND_TO_NEAREST_INT);
-        if (n - i >= 8) _mm_storeu_si128((__m128i *)(y + i), h);
-        else memcpy((void *)(y + i), &h, (n - i) * sizeof *y);
+        if (n - i >= 8)
+            _mm_storeu_si128((__m128i *)(y + i), h);
+        else
+            memcpy((void *)(y + i), &h, (n - i) * sizeof *y);
     }
 }
 
 void crit_f16_to_f32_avx2(const uint16_t *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i += 8) {
         __m128i h = _mm_setzero_si128();
-        if (n - i >= 8) h = _mm_loadu_si128((const __m128i *)(x + i));
-        else memcpy(&h, (const void *)(x + i), (n - i) * sizeof *x);
+        if (n - i >= 8)
+            h = _mm_loadu_si128((const __m128i *)(x + i));
+        else
+            memcpy(&h, (const void *)(x + i), (n - i) * sizeof *x);
         store_n(y + i, n - i, _mm256_cvtph_ps(h));
     }
 }
