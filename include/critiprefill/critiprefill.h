@@ -152,8 +152,8 @@ CRIT_API crit_status crit_memory_estimate(const crit_model *model, const crit_se
 
 /* ------------------------------------------------------------------------------------------------ prefill, decode */
 
-/* Called by crit_prefill on the calling thread after every layer of every chunk (often enough to cancel within a
- * second); done and total in tokens of this call, done may be fractional.  Non-zero cancels. */
+/* Called by crit_prefill on the calling thread after every layer of every chunk, and some ten times a second within
+ * one; done and total in tokens of this call, done may be fractional and never falls.  Non-zero cancels. */
 typedef int (*crit_progress_fn)(void *user, double done_tok, uint32_t total_tok);
 /* Called once per position in ascending order with the full row of logits [n_vocab]; non-zero cancels. */
 typedef int (*crit_logits_fn)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);

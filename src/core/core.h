@@ -53,8 +53,13 @@ crit_status crit_pool_open(crit_pool **out, unsigned n_thread,
 void crit_pool_close(crit_pool **p);
 unsigned crit_cpu_count(void); /* cores this process may run on */
 unsigned crit_pool_size(const crit_pool *p);
-/* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done.  Not re-entrant. */
+/* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done, or when the pool has been stopped.  Not
+ * re-entrant. */
 void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg);
+/* While poll is set, the calling thread asks it between items, some times a second; non-zero stops the pool: items not
+ * begun are skipped, in this run and the following ones, until poll is set again (NULL = none). */
+void crit_pool_set_poll(crit_pool *p, int (*poll)(void *arg), void *arg);
+bool crit_pool_stopped(const crit_pool *p);
 
 /* ---- CPU ---- */
 

@@ -14,6 +14,7 @@
 
 enum { MAX_THREADS = 1024 };
 #define SPIN_NS 50000u
+#define POLL_NS 100000000u
 
 typedef struct worker {
     struct crit_pool *pool;
@@ -32,6 +33,10 @@ struct crit_pool {
     crit_task task; /* the job: written before generation moves, read after */
     void *arg;
     size_t n_item;
+    int (*poll)(void *arg); /* asked by the calling thread only */
+    void *poll_arg;
+    uint64_t polled_ns;
+    atomic_bool stopped;
     _Alignas(64) atomic_uint generation;
     _Alignas(64) atomic_size_t next;
     _Alignas(64) atomic_uint busy; /* workers that have not finished the current job */
@@ -46,11 +51,19 @@ static inline void relax(void) {
 #endif
 }
 
+static void ask(crit_pool *p) {
+    uint64_t now = crit_now_ns();
+    if (now - p->polled_ns < POLL_NS) return;
+    p->polled_ns = now;
+    if (p->poll(p->poll_arg)) atomic_store(&p->stopped, true);
+}
+
 static void work(crit_pool *p, unsigned id) {
-    for (;;) {
+    while (!atomic_load_explicit(&p->stopped, memory_order_relaxed)) {
         size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
         if (i >= p->n_item) return;
         p->task(p->arg, i, id);
+        if (id == 0 && p->poll) ask(p);
     }
 }
 
@@ -91,14 +104,14 @@ static void *worker_main(void *arg) {
 
 void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
     if (n_item == 0) return;
-    if (p->n_started == 0 || n_item == 1) {
-        for (size_t i = 0; i < n_item; i++) task(arg, i, 0);
-        return;
-    }
     p->task = task;
     p->arg = arg;
     p->n_item = n_item;
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    if (p->n_started == 0 || n_item == 1) {
+        work(p, 0);
+        return;
+    }
     atomic_store_explicit(&p->busy, p->n_started, memory_order_relaxed);
     atomic_fetch_add(&p->generation, 1); /* seq_cst: ordered against sleepers below */
     if (atomic_load(&p->sleepers)) {
@@ -178,6 +191,17 @@ void crit_pool_close(crit_pool **pp) {
     crit_free(p->workers);
     crit_free(p);
     *pp = NULL;
+}
+
+void crit_pool_set_poll(crit_pool *p, int (*poll)(void *arg), void *arg) {
+    p->poll = poll;
+    p->poll_arg = arg;
+    p->polled_ns = crit_now_ns();
+    atomic_store(&p->stopped, false);
+}
+
+bool crit_pool_stopped(const crit_pool *p) {
+    return atomic_load(&p->stopped);
 }
 
 unsigned crit_pool_size(const crit_pool *p) {

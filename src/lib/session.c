@@ -184,12 +184,19 @@ static crit_status queue(crit_session *s, const int32_t *tokens, size_t n_tok, c
 typedef struct ticker {
     const crit_prefill_params *p;
     uint32_t n_layer, total, done, chunk; /* tokens of this call: all, in finished chunks, in this one */
+    double at;                            /* last progress told */
 } ticker;
+
+/* Between the items of a long phase, so that a cancel does not wait for a layer's end. */
+static int on_poll(void *user) {
+    ticker *t = user;
+    return t->p->progress(t->p->progress_user, t->at, t->total);
+}
 
 static int on_layer(void *user, uint32_t layer) {
     ticker *t = user;
-    if (!t->p->progress) return 0;
-    return t->p->progress(t->p->progress_user, t->done + t->chunk * ((layer + 1.0) / t->n_layer), t->total);
+    t->at = t->done + t->chunk * ((layer + 1.0) / t->n_layer);
+    return t->p->progress ? on_poll(t) : 0;
 }
 
 static int on_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
@@ -217,15 +224,16 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
             .user = &t,
             .keep_last = final && to == stop,
         };
-        if (chunk.keep_last) s->has_logits = false;
+        crit_pool_set_poll(s->pool, p->progress ? on_poll : NULL, &t);
         crit_status st = crit_forward_chunk(&s->fwd, &chunk, err);
+        crit_pool_set_poll(s->pool, NULL, NULL);
         if (st) return st;
         t.done += t.chunk;
         s->n_done = to;
     }
     memmove(s->pending, s->pending + (stop - first), (end - stop) * sizeof *s->pending);
     s->n_pending = end - stop;
-    s->has_logits = final ? true : s->has_logits;
+    if (final) s->has_logits = true;
     return CRIT_OK;
 }
 
@@ -294,7 +302,6 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
     if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_decode: the prompt has not been finished");
     if (s->n_done >= s->params.n_ctx)
         return crit_fail(err, CRIT_E_CONTEXT, "the context of %u tokens is full", s->params.n_ctx);
-    s->has_logits = false;
     crit_status st = crit_forward_one(&s->fwd, token, s->n_done, err);
     if (st) {
         cut(s, s->n_done);

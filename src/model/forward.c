@@ -288,6 +288,17 @@ static void vocabulary(crit_forward *f, size_t row, size_t n, float *out) {
     products(f, &p, 1, row, n);
 }
 
+/* Into f->logits, which keeps its contents until the new row is whole. */
+static crit_status last_logits(crit_forward *f, size_t row, crit_error *err) {
+    vocabulary(f, row, 1, f->next_logits);
+    if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    if (!rows_finite(f->next_logits, f->model->config.n_vocab)) return crit_weights_find_nonfinite(f->model->file, err);
+    float *t = f->logits;
+    f->logits = f->next_logits;
+    f->next_logits = t;
+    return CRIT_OK;
+}
+
 static crit_status chunk_logits(crit_forward *f, const crit_chunk *chunk, uint32_t from, crit_error *err) {
     size_t n_vocab = f->model->config.n_vocab;
     if (chunk->on_logits && !f->logit_rows) {
@@ -297,15 +308,12 @@ static crit_status chunk_logits(crit_forward *f, const crit_chunk *chunk, uint32
     for (uint32_t r = from; chunk->on_logits && r < chunk->n_tok; r += CRIT_LOGIT_ROWS) {
         uint32_t n = chunk->n_tok - r < CRIT_LOGIT_ROWS ? chunk->n_tok - r : CRIT_LOGIT_ROWS;
         vocabulary(f, r, n, f->logit_rows);
+        if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
         for (uint32_t j = 0; j < n; j++)
             if (chunk->on_logits(chunk->user, chunk->pos0 + r + j, f->logit_rows + j * n_vocab, (uint32_t)n_vocab))
                 return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     }
-    if (chunk->keep_last) {
-        vocabulary(f, chunk->n_tok - 1, 1, f->logits);
-        if (!rows_finite(f->logits, n_vocab)) return crit_weights_find_nonfinite(f->model->file, err);
-    }
-    return CRIT_OK;
+    return chunk->keep_last ? last_logits(f, chunk->n_tok - 1, err) : CRIT_OK;
 }
 
 crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err) {
@@ -327,7 +335,8 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
             return crit_weights_find_nonfinite(f->model->file, err);
         crit_status st = layer_chunk(f, chunk, i, last ? q_from : 0, last ? from : 0, err);
         if (st) return st;
-        if (chunk->tick && chunk->tick(chunk->user, i)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+        if (crit_pool_stopped(f->pool) || (chunk->tick && chunk->tick(chunk->user, i)))
+            return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     }
     return chunk_logits(f, chunk, from, err);
 }
@@ -435,6 +444,5 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
                            .kinds = kinds_of(f, &l->down, NULL, NULL)});
         products(f, &(product){&l->down, NULL, f->x, e, true}, 1, 0, 1);
     }
-    vocabulary(f, 0, 1, f->logits);
-    return rows_finite(f->logits, c->n_vocab) ? CRIT_OK : crit_weights_find_nonfinite(m->file, err);
+    return last_logits(f, 0, err);
 }

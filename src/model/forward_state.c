@@ -68,7 +68,7 @@ static size_t n_ranges(uint32_t n_ctx) {
 }
 
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
-    return c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + (n_ctx / CRIT_BLK_LEN + 1) * sizeof(uint32_t) +
+    return 2 * c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + (n_ctx / CRIT_BLK_LEN + 1) * sizeof(uint32_t) +
            n_ranges(n_ctx) * c->n_head * (c->d_head + 1) * sizeof(float);
 }
 
@@ -87,13 +87,14 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
     f->map_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, n_batch);
     f->map = crit_map(f->map_bytes);
     f->logits = crit_malloc(c->n_vocab, sizeof *f->logits);
+    f->next_logits = crit_malloc(c->n_vocab, sizeof *f->next_logits);
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1;
     f->all_blk = crit_malloc(n_blk, sizeof *f->all_blk);
     f->part = crit_malloc(n_ranges(n_ctx) * c->n_head * c->d_head, sizeof *f->part);
     f->part_lse = crit_malloc(n_ranges(n_ctx) * c->n_head, sizeof *f->part_lse);
     f->scratch_slice = slice_bytes(c);
     f->scratch = crit_malloc(crit_pool_size(pool), f->scratch_slice);
-    if (!f->map || !f->logits || !f->all_blk || !f->part || !f->part_lse || !f->scratch) {
+    if (!f->map || !f->logits || !f->next_logits || !f->all_blk || !f->part || !f->part_lse || !f->scratch) {
         crit_forward_clear(f);
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for the activations of %u tokens", n_batch);
     }
@@ -106,6 +107,7 @@ void crit_forward_clear(crit_forward *f) {
     crit_plan_clear(&f->plan);
     crit_unmap(f->map, f->map_bytes);
     crit_free(f->logits);
+    crit_free(f->next_logits);
     crit_free(f->logit_rows);
     crit_free(f->all_blk);
     crit_free(f->part);

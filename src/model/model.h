@@ -113,6 +113,7 @@ typedef struct crit_forward {
     float *gate, *up;                   /* [n_batch][n_ff] */
     unsigned char *act[CRIT_ACT_KINDS]; /* packed activations, one buffer for each kind in use */
     float *cosv, *sinv;                 /* [n_batch][n_rot/2] */
+    float *next_logits;                 /* becomes logits when it is whole */
     float *logits;                      /* [n_vocab] of the last position */
     float *logit_rows;                  /* [CRIT_LOGIT_ROWS][n_vocab], only while a callback wants them */
     float *part, *part_lse;             /* decode: partial results per (KV head, range) */

@@ -162,6 +162,10 @@ static crit_status calibrate_chunk(crit_plan *p, const crit_plan_job *job, crit_
         a.sigma = crit_malloc(n_cal * p->n_head, sizeof *a.sigma);
         if (!a.sigma) return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
         crit_pool_run(p->pool, n_cal * p->n_kv_head, cal_item, &a);
+        if (crit_pool_stopped(p->pool)) {
+            crit_free(a.sigma);
+            return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+        }
     }
     /* Entries without a query (early positions, decoded tokens) repeat their predecessor. */
     for (uint32_t c = calib->n, n = (end - 1) / CRIT_CAL_STEP + 1; c < n; c++) {
@@ -322,6 +326,8 @@ crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *c
             for (uint32_t t = 0; t < p->n_tile; t++) dense_row(p, h, t);
     }
 
+    /* A stopped pool leaves rows unwritten. */
+    if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     p->pairs = 0;
     for (uint32_t h = 0; h < p->n_head; h++)
         for (uint32_t t = 0; t < p->n_tile; t++) p->pairs += row_pairs(p, h, t);
