@@ -3,7 +3,7 @@
  *
  * A share says how far attention is spread, not how much of it there is.  One query per CRIT_CAL_STEP positions
  * measures that; a single one is too noisy, so tiles use the head's running mean over the queries up to them.
- * DEVIATION: the design averages over the whole prompt; a stream only has its past (tests/property/laws.c bounds it).
+ * DEVIATION: the design averages over the whole prompt; a stream only has its past (quality: SPEED.md, section 4).
  */
 #include <math.h>
 #include <string.h>
