@@ -15,7 +15,7 @@ static inline size_t crit_attend_scratch_floats(uint32_t d) {
     return 2 * (size_t)CRIT_TILE_LEN * d                      /* Q^T and O^T */
            + 2 * (size_t)CRIT_ATTEND_KEYS * d                 /* K and V of one group, widened */
            + (size_t)CRIT_ATTEND_KEYS * CRIT_ATTEND_STRIP_MAX /* S, then P, of one strip */
-           + 2 * (size_t)CRIT_TILE_LEN;                       /* running maximum and sum */
+           + 3 * (size_t)CRIT_TILE_LEN; /* exponent reference, sum and maximum of each row */
 }
 
 #endif

@@ -33,8 +33,8 @@
  *   out[r] = sum_j softmax_j( scale * q[r].k[j] ) v[j]       over keys j of the listed blocks that row r may see
  *
  *   q    [n_row][q_stride >= d]  f32  in
- *   k, v [.][CRIT_BLK_LEN][d]    f16  in   packed blocks of one KV head: key j of block b is k + (b*32 + j)*d
- *   blk  [n_blk]                 u32  in   block ids, strictly ascending
+ *   k, v [.][CRIT_BLK_LEN][d]   16bit in   packed blocks of one KV head, block b at + b*32*d, as kv_put left them
+ *   blk  [n_blk]                 u32  in   block ids, strictly ascending; the first n_far are visited last
  *   out  [n_row][out_stride >= d] f32 out
  *   lse  [n_row]                 f32  out  log(sum exp(scale*q.k)) (natural log), NULL when not wanted
  *
@@ -42,12 +42,20 @@
  * causal == 0 every row sees all n_key keys.  Keys at positions >= n_key are never read as valid (the bytes of the
  * ragged last block behind them exist and may hold anything, even NaN).  A row that sees no key gives out 0, lse -inf.
  * d is a multiple of 8, 8..CRIT_D_HEAD_MAX; 1 <= n_row <= CRIT_TILE_LEN.
- * Row r's bits depend on its own q, its visible keys and the list up to its last visible block only: neither on n_row,
- * nor on its place in the tile, nor on later list entries, nor on where the list came from.  The sum over keys runs in
- * list order in groups of CRIT_ATTEND_GROUP list entries counted from the first.
- * |err| <= (d + 16) 2^-24 max_j sum|q||k_j| scale in the exponent, f32 accumulation in the product; K and V exactly
- * their f16.  Listed keys before n_key must be finite: an infinite or NaN value may reach other rows of the tile.
- * scratch: crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread. */
+ * Order: entries [n_far, n_blk) first, then [0, n_far), each part in groups of CRIT_ATTEND_GROUP entries counted from
+ * its first.  Far entries lie wholly before pos0 (causal) and n_key: every row sees all of them; with n_far > 0 there
+ * is a near entry, and every row sees a key of the first one. Row r's bits depend on its own q, its visible keys,
+ * n_far, skip and the list up to its last visible block only: neither on n_row, nor on its place in the tile, nor on
+ * later list entries, nor on where the list came from.
+ *
+ * Skip [alg:skip]: with skip < INFINITY, a row gives weight 0 to every far block none of whose scores comes within skip
+ * (nats, > 0) of the largest score the row has met in the groups before that block's: exp and P V of a (strip, group)
+ * are left out where no row is left.  lse counts only what was kept.  *n_skip (NULL = not wanted) grows by the number
+ * of (row, far block) pairs left out: the result of the rule, not of the strips, hence the same at any cut.  A score
+ * within rounding of the edge may fall on either side at another level. |err| <= (d + 16) 2^-24 max_j sum|q||k_j| scale
+ * in the exponent, f32 accumulation in the product; K and V exactly their f16.  Listed keys before n_key must be
+ * finite: an infinite or NaN value may reach other rows of the tile. scratch: crit_attend_scratch_bytes(d) bytes,
+ * 64-byte aligned, one per thread. */
 #define CRIT_ATTEND_GROUP 2
 typedef struct crit_attend_args {
     const float *q;
@@ -62,6 +70,9 @@ typedef struct crit_attend_args {
     float scale;
     uint32_t n_row, d;
     int causal;
+    size_t n_far;     /* <= n_blk; 0 = plain list order */
+    float skip;       /* INFINITY (or 0, so that a zeroed struct is plain) = off */
+    uint64_t *n_skip; /* in/out */
 } crit_attend_args;
 typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
 size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
@@ -77,17 +88,25 @@ typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_ro
 
 /* ================================================================ KV store                                     */
 
-/* f32 -> f16, round to nearest even; overflow gives infinity; and back, exact. */
-typedef void (*crit_f32_to_f16_fn)(const float *x, uint16_t *y, size_t n);
-typedef void (*crit_f16_to_f32_fn)(const uint16_t *x, float *y, size_t n);
+/* Packs keys and values [at, at + n) of one KV block into the layout this level's attend, block_lse and block_stats
+ * read.
+ *
+ *   k v [n][stride] f32 in, d values a row;  kblk vblk: the block, CRIT_BLK_LEN * d 16-bit values each, out
+ *
+ * 0 <= at < at + n <= CRIT_BLK_LEN.  Nothing but these keys' places is written, whatever order keys come in.
+ * Rounds to nearest even; overflow gives infinity; NaN stays NaN.  Two layouts exist, both 2 bytes a value:
+ *   KV_F16   K and V row-major f16, key j at + j*d                                    (every level but AMX)
+ *   KV_BF16T K row-major bf16; V transposed bf16, value i of key j at + i*CRIT_BLK_LEN + j            (AMX) */
+typedef void (*crit_kv_put_fn)(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n,
+                               uint32_t d, uint16_t *kblk, uint16_t *vblk);
 
 /* Statistics of one key block, updated as n_new keys arrive.                                     [alg:represent]
  *
  *   kmax[i] = max(kmax[i], k[t][i])   kmin likewise   ksum[i] += k[t][i], t ascending, one addition a key
  *
- *   k [n_new][d] f16 in: what attention will read; kmax kmin ksum [d] f32 in/out.
- * n_old == 0: the statistics are initialised, prior contents ignored.  One call of n keys and n calls of one key give
- * the same bits. */
+ *   k [n_new][d] in, 16 bits of the level's K (rows are row-major in both layouts): what attention will read; kmax kmin
+ * ksum [d] f32 in/out. n_old == 0: the statistics are initialised, prior contents ignored.  One call of n keys and n
+ * calls of one key give the same bits. */
 typedef void (*crit_block_stats_fn)(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                                     float *ksum);
 
@@ -181,8 +200,7 @@ typedef struct crit_kernels {
     crit_attend_fn attend;
     crit_block_lse_fn block_lse;
 
-    crit_f32_to_f16_fn f32_to_f16;
-    crit_f16_to_f32_fn f16_to_f32;
+    crit_kv_put_fn kv_put;
     crit_block_stats_fn block_stats;
 
     crit_mean_rows_fn mean_rows;

@@ -51,13 +51,11 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
         uint32_t at = pos + done, in_blk = at % CRIT_BLK_LEN;
         uint32_t run = CRIT_BLK_LEN - in_blk < n - done ? CRIT_BLK_LEN - in_blk : n - done;
         size_t blk = blk0 + at / CRIT_BLK_LEN;
-        uint16_t *kd = kv->k + (blk * CRIT_BLK_LEN + in_blk) * d, *vd = kv->v + (blk * CRIT_BLK_LEN + in_blk) * d;
-        for (uint32_t t = 0; t < run; t++) {
-            kt->f32_to_f16(k + (done + t) * k_stride, kd + t * d, d);
-            kt->f32_to_f16(v + (done + t) * v_stride, vd + t * d, d);
-        }
-        /* From the f16 keys, so that what is scored is what attention reads. */
-        kt->block_stats(kd, run, in_blk, kv->d, kv->kmax + blk * d, kv->kmin + blk * d, kv->ksum + blk * d);
+        uint16_t *kblk = kv->k + blk * CRIT_BLK_LEN * d, *vblk = kv->v + blk * CRIT_BLK_LEN * d;
+        kt->kv_put(k + done * k_stride, k_stride, v + done * v_stride, v_stride, in_blk, run, kv->d, kblk, vblk);
+        /* From the packed keys, so that what is scored is what attention reads. */
+        kt->block_stats(kblk + in_blk * d, run, in_blk, kv->d, kv->kmax + blk * d, kv->kmin + blk * d,
+                        kv->ksum + blk * d);
         done += run;
     }
 }

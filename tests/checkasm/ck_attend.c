@@ -113,13 +113,53 @@ static pcase make(ck *s, const shape *sh, kind how, ck_place place) {
     return c;
 }
 
+/* Whether the rule of [alg:skip] leaves out each far entry of row r, by scores in double; an entry whose score lies
+ * within the bound of the edge is taken the way the kernel's count says, so it must be told apart: returns how many are
+ * so close. */
+static size_t skipped_far(const crit_attend_args *a, size_t r, unsigned char *out_of) {
+    const float *q = a->q + r * a->q_stride;
+    const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
+    double met = -(double)INFINITY;
+    size_t close = 0;
+    memset(out_of, 0, a->n_blk);
+    for (size_t n = 0; n < a->n_blk;) {
+        const bool far = n >= a->n_blk - a->n_far;
+        const double before = met;
+        const size_t part_end = far ? a->n_blk : a->n_blk - a->n_far;
+        size_t stop = n + CRIT_ATTEND_GROUP < part_end ? n + CRIT_ATTEND_GROUP : part_end;
+        for (; n < stop; n++) {
+            const size_t i = far ? n - (a->n_blk - a->n_far) : n + a->n_far;
+            double top = -(double)INFINITY, mag = 0;
+            for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
+                double dot = 0, abs_dot = 0;
+                for (size_t e = 0; e < a->d; e++) {
+                    const double x = (double)q[e] * value(a->k, j * a->d + e);
+                    dot += x, abs_dot += fabs(x);
+                }
+                top = fmax(top, (double)a->scale * dot), mag = fmax(mag, (double)a->scale * abs_dot);
+            }
+            met = fmax(met, top);
+            if (!far) continue;
+            out_of[i] = top < before - (double)a->skip;
+            close += fabs(top - before + (double)a->skip) < 4 * (a->d + 16) * 0x1p-24 * (mag + fabs(before));
+        }
+    }
+    return close;
+}
+
 static void check_row(ck *s, const crit_attend_args *a, size_t r) {
     const float *q = a->q + r * a->q_stride;
     const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
     double *z = malloc((a->n_blk * B + 1) * sizeof *z);
     double top = -(double)INFINITY, sum = 0, mag = 0;
     size_t n = 0;
+    unsigned char *out_of = calloc(a->n_blk + 1, 1);
+    if (a->skip > 0 && skipped_far(a, r, out_of)) {
+        free(out_of), free(z);
+        return; /* too close to call */
+    }
     for (size_t i = 0; i < a->n_blk; i++) {
+        if (out_of[i]) continue;
         for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
             double dot = 0, abs_dot = 0;
             for (size_t e = 0; e < a->d; e++) {
@@ -136,6 +176,7 @@ static void check_row(ck *s, const crit_attend_args *a, size_t r) {
         double o = 0, abs_o = 0;
         size_t at = 0;
         for (size_t i = 0; i < a->n_blk; i++) {
+            if (out_of[i]) continue;
             for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
                 const double p = exp(z[at++] - top) / sum, x = value(a->v, j * a->d + e);
                 o += p * x, abs_o += p * fabs(x);
@@ -146,7 +187,7 @@ static void check_row(ck *s, const crit_attend_args *a, size_t r) {
     }
     const double lse = n ? top + log(sum) : -(double)INFINITY;
     ck_near(s, "lse", r, 0, (double)a->lse[r], lse, weight + rounding + 0x1p-22 * fabs(lse));
-    free(z);
+    free(out_of), free(z);
 }
 
 /* Columns behind d belong to the caller. */
@@ -210,6 +251,48 @@ static void invariance(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, siz
     ck_release(s);
 }
 
+/* Near entries first, far ones skipped by rows: against the rule in double, and the same bits at any cut. */
+static void skipping(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t n_far, float skip) {
+    const size_t pos0 = n_far * B + 40;
+    const shape sh = {d, n_row, pos0, pos0 + n_row, d, d, 1, 1.0};
+    s->note = "skip";
+    pcase c = make(s, &sh, NORMAL, CK_END);
+    void *mem = ck_scratch(s, crit_attend_scratch_bytes(d));
+    uint16_t *k = (uint16_t *)(uintptr_t)c.a.k;
+    for (size_t b = 0; b < n_far; b++) /* blocks of very different strength, some of them above everything near */
+        for (size_t i = 0; i < B * d; i++) k[b * B * d + i] = half((float)(b * 7 % 5) * 0.45f * ck_normal(s));
+    uint64_t n_skip = 0, want = 0, close = 0, sum = 0;
+    c.a.n_far = n_far, c.a.skip = skip, c.a.n_skip = &n_skip;
+    fn(&c.a, mem);
+    unsigned char *out_of = calloc(c.a.n_blk + 1, 1);
+    for (size_t r = 0; r < n_row; r++) {
+        check_row(s, &c.a, r);
+        if (skip == 0) continue;
+        close += skipped_far(&c.a, r, out_of);
+        for (size_t i = 0; i < n_far; i++) want += out_of[i];
+    }
+    free(out_of);
+    s->n_check++;
+    if (n_skip > want + close || n_skip + close < want)
+        ck_fail(s, "%llu pairs skipped, want %llu", (unsigned long long)n_skip, (unsigned long long)want);
+    if (skip > 0 && skip < 3 && (want == 0 || want == n_row * n_far)) ck_fail(s, "the case skips all or nothing");
+    float out[CRIT_TILE_LEN * CRIT_D_HEAD_MAX], lse[CRIT_TILE_LEN];
+    for (uint32_t r = 0, step; r < n_row; r += step) {
+        step = 1 + ck_u32(s) % 40;
+        crit_attend_args b = c.a;
+        if (step > n_row - r) step = n_row - r;
+        b.q += r * b.q_stride, b.pos0 += r, b.n_row = step, b.out = out, b.out_stride = d, b.lse = lse, b.n_skip = &sum;
+        fn(&b, mem);
+        for (uint32_t i = 0; i < step; i++)
+            ck_same_bits(s, "skip, cut", out + i * d, c.a.out + (r + i) * sh.out_stride, d * sizeof *out);
+        ck_same_bits(s, "skip, cut, lse", lse, c.a.lse + r, step * sizeof *lse);
+    }
+    s->n_check++;
+    if (sum != n_skip)
+        ck_fail(s, "%llu pairs skipped in pieces, %llu at once", (unsigned long long)sum, (unsigned long long)n_skip);
+    ck_release(s);
+}
+
 void ck_test_attend(ck *s, const ck_row *row) {
     crit_attend_fn fn = (crit_attend_fn)row->fn;
     static const uint32_t rows[] = {1, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 65, 97, 127, 128};
@@ -248,6 +331,12 @@ void ck_test_attend(ck *s, const ck_row *row) {
     invariance(s, fn, 64, 128, 77, NORMAL);
     invariance(s, fn, 16, 100, 0, RISING);
     invariance(s, fn, 24, 37, 300, HUGE_LOGITS);
+    skipping(s, fn, 64, 128, 12, 2.0f);
+    skipping(s, fn, 128, 70, 7, 1.0f);
+    skipping(s, fn, 24, 33, 5, 2.5f);
+    skipping(s, fn, 64, 5, 9, 0.5f);
+    skipping(s, fn, 32, 100, 10, 0);
+    skipping(s, fn, 32, 100, 10, INFINITY);
 }
 
 static void fill_f16(ck *s, uint16_t *x, size_t n) {

@@ -141,45 +141,40 @@ void ck_test_add(ck *s, const ck_row *row) {
     }
 }
 
-void ck_test_f32_to_f16(ck *s, const ck_row *row) {
-    EACH_CASE {
-        size_t n = sizes[z];
-        float v[N_MAX];
-        s->note = describe(n, kind, place);
-        float *x = ck_alloc(s, n * 4, (ck_place)place);
-        uint16_t *y = ck_alloc(s, n * 2, (ck_place)place);
-        fill(s, v, n, kind);
-        for (size_t i = 0; i < n; i++) /* all exponents that matter */
-            if (kind == 2) v[i] = ldexpf(ck_uniform(s, -2, 2), (int)(ck_u32(s) % 48) - 28);
-        put(x, v, n);
-        ((crit_f32_to_f16_fn)row->fn)(x, y, n);
-        for (size_t i = 0; i < n; i++) {
-            uint16_t h;
-            memcpy(&h, (const char *)y + 2 * i, 2);
-            s->n_check++;
-            if (isnan(v[i]) ? (h & 0x7fff) <= 0x7c00 : h != crit_f16_bits(v[i]))
-                ck_fail(s, "%.9g -> %04x, want %04x", (double)v[i], h, crit_f16_bits(v[i]));
+/* Every run of keys of a block, against f16 of each value; what is not asked for keeps its bytes. */
+void ck_test_kv_put(ck *s, const ck_row *row) {
+    static const uint32_t ds[] = {8, 24, 64, 128, 256};
+    for (unsigned c = 0; c < 60; c++) {
+        const uint32_t d = ds[c % 5];
+        const size_t at = ck_u32(s) % CRIT_BLK_LEN, n = 1 + ck_u32(s) % (CRIT_BLK_LEN - at), stride = d + c % 3 * 5;
+        const ck_place place = (ck_place)(c % CK_PLACES);
+        s->note = "run of keys";
+        float *in[2];
+        uint16_t *blk[2];
+        for (int w = 0; w < 2; w++) {
+            in[w] = ck_alloc(s, ((n - 1) * stride + d) * sizeof(float), place);
+            blk[w] = ck_alloc(s, CRIT_BLK_LEN * d * sizeof(uint16_t), place);
+            for (size_t j = 0; j < n; j++)
+                for (size_t i = 0; i < d; i++) {
+                    const float x = ldexpf(ck_uniform(s, -2, 2), (int)(ck_u32(s) % 48) - 28);
+                    memcpy((char *)in[w] + 4 * (j * stride + i), &x, 4);
+                }
         }
+        ((crit_kv_put_fn)row->fn)(in[0], stride, in[1], stride, at, n, d, blk[0], blk[1]);
+        for (int w = 0; w < 2; w++)
+            for (size_t j = 0; j < CRIT_BLK_LEN; j++)
+                for (size_t i = 0; i < d; i++) {
+                    uint16_t h;
+                    memcpy(&h, (const char *)blk[w] + 2 * (j * d + i), 2);
+                    const bool mine = j >= at && j < at + n;
+                    const uint16_t want = mine ? crit_f16_bits(get(in[w], (j - at) * stride + i)) : 0xffff;
+                    s->n_check++;
+                    if (h != want)
+                        ck_fail(s, "%c, key %zu value %zu: %04x, want %04x", "kv"[w], j, i, (unsigned)h,
+                                (unsigned)want);
+                }
         ck_release(s);
     }
-}
-
-void ck_test_f16_to_f32(ck *s, const ck_row *row) {
-    for (int place = 0; place < CK_PLACES; place++)
-        for (size_t z = 0; z < N_SIZES; z++) {
-            size_t n = z + 1 == N_SIZES ? 65536 : sizes[z]; /* every value there is */
-            s->note = describe(n, 0, place);
-            uint16_t *x = ck_alloc(s, n * 2, (ck_place)place);
-            float *y = ck_alloc(s, n * 4, (ck_place)place);
-            for (size_t i = 0; i < n; i++) {
-                uint16_t h = (uint16_t)i;
-                memcpy((char *)x + 2 * i, &h, 2);
-            }
-            ((crit_f16_to_f32_fn)row->fn)(x, y, n);
-            for (size_t i = 0; i < n; i++)
-                ck_near(s, "y", i, 0, (double)get(y, i), (double)crit_f16_value((uint16_t)i), 0);
-            ck_release(s);
-        }
 }
 
 /* ---- bench: 4,096 values in L1/L2, bytes read and written ---- */
@@ -206,13 +201,9 @@ static void run_add(void *p) {
     vec_arg *v = p;
     ((crit_add_fn)v->fn)(v->a, v->b, 4096);
 }
-static void run_to_f16(void *p) {
+static void run_kv_put(void *p) {
     vec_arg *v = p;
-    ((crit_f32_to_f16_fn)v->fn)(v->a, v->h, 4096);
-}
-static void run_to_f32(void *p) {
-    vec_arg *v = p;
-    ((crit_f16_to_f32_fn)v->fn)(v->h, v->c, 4096);
+    ((crit_kv_put_fn)v->fn)(v->a, 64, v->a + 2048, 64, 0, 32, 64, v->h, v->h + 2048);
 }
 
 static void bench(ck *s, const ck_row *row, ck_work work, double bytes, bool angles) {
@@ -241,9 +232,6 @@ void ck_bench_silu_mul(ck *s, const ck_row *row) {
 void ck_bench_add(ck *s, const ck_row *row) {
     bench(s, row, run_add, 12, false);
 }
-void ck_bench_f32_to_f16(ck *s, const ck_row *row) {
-    bench(s, row, run_to_f16, 6, false);
-}
-void ck_bench_f16_to_f32(ck *s, const ck_row *row) {
-    bench(s, row, run_to_f32, 6, false);
+void ck_bench_kv_put(ck *s, const ck_row *row) {
+    bench(s, row, run_kv_put, 6, false);
 }

@@ -26,6 +26,7 @@ EMUL_2(emul_sub, _mm256_sub_ps)
 EMUL_2(emul_mul, _mm256_mul_ps)
 EMUL_2(emul_max, _mm256_max_ps)
 EMUL_2(emul_or, _mm256_or_ps)
+EMUL_2(emul_and, _mm256_and_ps)
 
 EMUL emul_f512 emul_set1(float x) {
     return (emul_f512){_mm256_set1_ps(x), _mm256_set1_ps(x)};
@@ -74,6 +75,16 @@ EMUL emul_f512 emul_blend(unsigned m, emul_f512 a, emul_f512 b) {
     return (emul_f512){emul_blend_8(m & 255, a.lo, b.lo), emul_blend_8(m >> 8, a.hi, b.hi)};
 }
 
+EMUL emul_i512 emul_movm(unsigned m) {
+    const emul_f512 none = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    const __m256 ones = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+    return emul_bits(emul_blend(m, none, (emul_f512){ones, ones}));
+}
+EMUL uint16_t emul_movepi(emul_i512 a) {
+    return (uint16_t)(_mm256_movemask_ps(_mm256_castsi256_ps(a.lo)) | _mm256_movemask_ps(_mm256_castsi256_ps(a.hi))
+                                                                          << 8);
+}
+
 /* Some are macros in one compiler's headers and functions in another's. */
 #undef _mm512_cmp_ps_mask
 #undef _mm512_slli_epi32
@@ -87,6 +98,9 @@ EMUL emul_f512 emul_blend(unsigned m, emul_f512 a, emul_f512 b) {
 #define _mm512_mul_ps          emul_mul
 #define _mm512_max_ps          emul_max
 #define _mm512_or_ps           emul_or
+#define _mm512_and_ps          emul_and
+#define _mm512_movm_epi32      emul_movm
+#define _mm512_movepi32_mask   emul_movepi
 #define _mm512_fmadd_ps        emul_fma
 #define _mm512_castps_si512    emul_bits
 #define _mm512_castsi512_ps    emul_float

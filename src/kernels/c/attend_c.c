@@ -2,8 +2,9 @@
 /* Attention over a list of blocks, the reference: one row, one key at a time, sums in double.   [alg:attend]
  *
  * Owns the size of the scratch that every level shares; the C level itself needs none.  A row's result is the plain
- * online soft-max over its visible keys in list order, so it cannot depend on anything else. */
+ * online soft-max over its visible keys in visiting order, so it cannot depend on anything else. */
 #include <math.h>
+#include <stdbool.h>
 
 #include "kernels/attend_scratch.h"
 #include "kernels/f16.h"
@@ -19,27 +20,52 @@ static double dot_f16(const float *q, const uint16_t *k, uint32_t d) {
     return s;
 }
 
+typedef struct row_state {
+    const float *q;
+    size_t end; /* keys before it are seen */
+    double o[CRIT_D_HEAD_MAX], top, sum;
+} row_state;
+
+/* The largest score of a block for a row, -inf when it sees no key of it. */
+static double block_top(const crit_attend_args *a, const row_state *t, size_t base) {
+    double top = -(double)INFINITY;
+    for (size_t j = base; j < base + CRIT_BLK_LEN && j < t->end; j++)
+        top = fmax(top, (double)a->scale * dot_f16(t->q, a->k + j * a->d, a->d));
+    return top;
+}
+
+static void attend_block(const crit_attend_args *a, row_state *t, size_t base) {
+    for (size_t j = base; j < base + CRIT_BLK_LEN && j < t->end; j++) {
+        const double s = (double)a->scale * dot_f16(t->q, a->k + j * a->d, a->d);
+        if (s > t->top) {
+            const double f = exp(t->top - s);
+            for (uint32_t e = 0; e < a->d; e++) t->o[e] *= f;
+            t->sum *= f;
+            t->top = s;
+        }
+        const double p = exp(s - t->top);
+        t->sum += p;
+        for (uint32_t e = 0; e < a->d; e++) t->o[e] += p * (double)crit_f16_value(a->v[j * a->d + e]);
+    }
+}
+
 static void attend_row(const crit_attend_args *a, uint32_t r) {
-    const float *q = a->q + r * a->q_stride;
-    const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
-    double o[CRIT_D_HEAD_MAX] = {0}, top = -(double)INFINITY, sum = 0;
-    for (size_t i = 0; i < a->n_blk; i++) {
-        const size_t base = (size_t)a->blk[i] * CRIT_BLK_LEN;
-        for (size_t j = base; j < base + CRIT_BLK_LEN && j < end; j++) {
-            const double s = (double)a->scale * dot_f16(q, a->k + j * a->d, a->d);
-            if (s > top) {
-                const double f = exp(top - s);
-                for (uint32_t e = 0; e < a->d; e++) o[e] *= f;
-                sum *= f;
-                top = s;
-            }
-            const double p = exp(s - top);
-            sum += p;
-            for (uint32_t e = 0; e < a->d; e++) o[e] += p * (double)crit_f16_value(a->v[j * a->d + e]);
+    row_state t = {.q = a->q + r * a->q_stride, .end = a->n_key, .top = -(double)INFINITY};
+    if (a->causal && a->pos0 + r + 1 < t.end) t.end = a->pos0 + r + 1;
+    for (size_t i = a->n_far; i < a->n_blk; i++) attend_block(a, &t, (size_t)a->blk[i] * CRIT_BLK_LEN);
+    for (size_t g = 0; g < a->n_far; g += CRIT_ATTEND_GROUP) {
+        const double met = t.top;
+        for (size_t i = g; i < a->n_far && i < g + CRIT_ATTEND_GROUP; i++) {
+            const size_t base = (size_t)a->blk[i] * CRIT_BLK_LEN;
+            const bool skip = a->skip > 0 && block_top(a, &t, base) < met - (double)a->skip;
+            if (!skip)
+                attend_block(a, &t, base);
+            else if (a->n_skip)
+                ++*a->n_skip;
         }
     }
-    for (uint32_t e = 0; e < a->d; e++) a->out[r * a->out_stride + e] = sum == 0 ? 0.0f : (float)(o[e] / sum);
-    if (a->lse) a->lse[r] = sum == 0 ? -INFINITY : (float)(top + log(sum));
+    for (uint32_t e = 0; e < a->d; e++) a->out[r * a->out_stride + e] = t.sum == 0 ? 0.0f : (float)(t.o[e] / t.sum);
+    if (a->lse) a->lse[r] = t.sum == 0 ? -INFINITY : (float)(t.top + log(t.sum));
 }
 
 void crit_attend_c(const crit_attend_args *a, void *scratch) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* References of the rest of a layer: norm, rotation, gate, sum, and arrays of f16. */
+/* References of the rest of a layer: norm, rotation, gate, sum, and packing of keys and values. */
 #include <math.h>
 
 #include "kernels/c/half.h"
@@ -41,10 +41,11 @@ void crit_add_c(const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void crit_f32_to_f16_c(const float *x, uint16_t *y, size_t n) {
-    for (size_t i = 0; i < n; i++) y[i] = crit_f16_bits(x[i]);
-}
-
-void crit_f16_to_f32_c(const uint16_t *x, float *y, size_t n) {
-    for (size_t i = 0; i < n; i++) y[i] = crit_f16_value(x[i]);
+void crit_kv_put_c(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n, uint32_t d,
+                   uint16_t *kblk, uint16_t *vblk) {
+    for (size_t j = 0; j < n; j++)
+        for (uint32_t i = 0; i < d; i++) {
+            kblk[(at + j) * d + i] = crit_f16_bits(k[j * k_stride + i]);
+            vblk[(at + j) * d + i] = crit_f16_bits(v[j * v_stride + i]);
+        }
 }

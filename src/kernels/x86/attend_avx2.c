@@ -17,6 +17,9 @@ typedef __m256 vec;
 #define V_FMA(a, b, c)             _mm256_fmadd_ps(a, b, c)
 #define V_MAX(a, b)                _mm256_max_ps(a, b) /* b where one is NaN */
 #define V_OR(a, b)                 _mm256_or_ps(a, b)
+#define V_AND(a, b)                _mm256_and_ps(a, b)
+#define V_GE(a, b)                 _mm256_cmp_ps(a, b, _CMP_GE_OQ) /* all ones or zeros per lane */
+#define V_COUNT(mask)              (size_t) __builtin_popcount((unsigned)_mm256_movemask_ps(mask))
 #define V_ANY_BITS(a, bits)        (!_mm256_testz_si256(_mm256_castps_si256(a), _mm256_set1_epi32(bits)))
 #define V_SELECT_GT(a, b, yes, no) _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ))
 /* p * 2^n, n in the low bits of t */
@@ -33,7 +36,7 @@ typedef __m256 vec;
 #include "kernels/x86/attend_few.h"
 
 void crit_attend_avx2(const crit_attend_args *a, void *scratch) {
-    if (!a->causal && a->n_row <= 8)
+    if (!a->causal && a->n_row <= 8 && a->n_far == 0)
         attend_few(a, scratch);
     else
         attend(a, scratch);

@@ -16,6 +16,9 @@ typedef __m512 vec;
 #define V_FMA(a, b, c)             _mm512_fmadd_ps(a, b, c)
 #define V_MAX(a, b)                _mm512_max_ps(a, b) /* b where one is NaN */
 #define V_OR(a, b)                 _mm512_or_ps(a, b)
+#define V_AND(a, b)                _mm512_and_ps(a, b)
+#define V_GE(a, b)                 _mm512_castsi512_ps(_mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)))
+#define V_COUNT(mask)              (size_t) __builtin_popcount(_mm512_movepi32_mask(_mm512_castps_si512(mask)))
 #define V_ANY_BITS(a, bits)        (_mm512_test_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(bits)) != 0)
 #define V_SELECT_GT(a, b, yes, no) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes)
 /* p * 2^n, n in the low bits of t */
@@ -30,7 +33,7 @@ typedef __m512 vec;
 #include "kernels/x86/attend_tmpl.h"
 
 void crit_attend_avx512(const crit_attend_args *a, void *scratch) {
-    if (!a->causal && a->n_row <= 8)
+    if (!a->causal && a->n_row <= 8 && a->n_far == 0)
         crit_attend_avx2(a, scratch); /* half a vector of rows; the bits are the same */
     else
         attend(a, scratch);

@@ -117,8 +117,15 @@ typedef struct strip {
     const float *qt;    /* [d][nv*V_W] scaled */
     float *ot;          /* [d][nv*V_W] */
     float *minus_m, *l; /* [nv*V_W] -m (base 2) and sum of P */
+    float *met;         /* [nv*V_W] the largest score so far, base 2; kept only for [alg:skip] */
     size_t row0, n_row;
 } strip;
+
+/* [alg:skip]: the edge in base 2 and where left-out pairs are counted. */
+typedef struct skip_rule {
+    float edge;
+    uint64_t *count;
+} skip_rule;
 
 /* What one strip sees of a group: the first n_all keys all rows, the ones up to n_vis the rows from first_row(j) on. */
 typedef struct view {
@@ -136,10 +143,10 @@ CRIT_INLINE float first_row(const view *w, size_t j) {
     return (float)(w->base[j / BLK] + j % BLK);
 }
 
-/* s becomes P = 2^(s - delta), 0 for what a row may not see; adds to l; returns whether some s - delta was >= LAG
- * (or NaN).  With shift == 0 delta is not looked at. */
+/* s becomes P = 2^(s - delta), 0 for what a row may not see or (keep != NULL: bits per lane) leaves out; adds to l;
+ * returns whether some s - delta was >= LAG (or NaN).  With shift == 0 delta is not looked at. */
 CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const view *w, size_t j0, size_t j1,
-                         const vec *delta, float *s, vec *sum) {
+                         const vec *delta, const vec *keep, float *s, vec *sum) {
     vec seen = V_ZERO();
     for (size_t j = j0; j < j1; j++) {
         float *at = s + j * (size_t)nv * V_W;
@@ -150,6 +157,7 @@ CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const 
             if (masked) x = V_SELECT_GT(from, V_LOAD(iota + v * V_W), V_SET1(X_MIN), x);
             vec p = v_exp2(x, &t);
             if (masked) p = V_SELECT_GT(from, V_LOAD(iota + v * V_W), V_ZERO(), p);
+            if (keep) p = V_AND(p, keep[v]);
             V_STORE(at + v * V_W, p);
             sum[v] = V_ADD(sum[v], p);
             seen = V_OR(seen, t);
@@ -158,13 +166,17 @@ CRIT_INLINE int exp_keys(const int nv, const int shift, const int masked, const 
     return V_ANY_BITS(seen, LAG_BITS);
 }
 
+CRIT_INLINE void add_to_l(const int nv, const strip *t, const vec *sum) {
+    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_ADD(V_LOAD(t->l + v * V_W), sum[v]));
+}
+
 CRIT_INLINE int exp_group(const int nv, const int shift, const strip *t, const view *w, const vec *delta, float *s) {
     vec sum[4];
     CRIT_UNROLL for (int v = 0; v < nv; v++) sum[v] = V_ZERO();
-    int rose = exp_keys(nv, shift, 0, w, 0, w->n_all, delta, s, sum);
-    if (w->n_all < w->n_vis) rose |= exp_keys(nv, shift, 1, w, w->n_all, w->n_vis, delta, s, sum);
+    int rose = exp_keys(nv, shift, 0, w, 0, w->n_all, delta, NULL, s, sum);
+    if (w->n_all < w->n_vis) rose |= exp_keys(nv, shift, 1, w, w->n_all, w->n_vis, delta, NULL, s, sum);
     if (rose && !shift) return 1;
-    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->l + v * V_W, V_ADD(V_LOAD(t->l + v * V_W), sum[v]));
+    add_to_l(nv, t, sum);
     return 0;
 }
 
@@ -191,29 +203,119 @@ CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const floa
     }
 }
 
-/* One group of keys for one strip; k and vp are the group widened, s is scratch. */
-CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, int first, size_t d, const float *k,
-                             const float *vp, float *s) {
+/* m rises after s turned out too large: s comes back relative to the new m, delta says by how much. */
+CRIT_INLINE void redo_with_higher_m(const int nv, const strip *t, const view *w, size_t d, const float *k, float *s,
+                                    vec *delta) {
+    vec shrink[4];
     qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
-    if (first || exp_group(nv, 0, t, w, NULL, s)) {
-        vec delta[4], shrink[4];
-        if (!first) qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
-        raise_m(nv, t, w, s, first, delta, shrink);
-        if (!first) {
-            float *o = t->ot;
-            for (size_t i = 0; i < d; i++, o += nv * V_W) {
-                CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), shrink[v]));
-            }
+    raise_m(nv, t, w, s, 0, delta, shrink);
+    float *o = t->ot;
+    for (size_t i = 0; i < d; i++, o += nv * V_W) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), shrink[v]));
+    }
+}
+
+/* Largest score of keys [j0, j1), in units of s (relative to m). */
+CRIT_INLINE void block_max(const int nv, const float *s, size_t j0, size_t j1, vec *mx) {
+    CRIT_UNROLL for (int v = 0; v < nv; v++) mx[v] = V_SET1(-INFINITY);
+    for (size_t j = j0; j < j1; j++) {
+        CRIT_UNROLL for (int v = 0; v < nv; v++) mx[v] = V_MAX(V_LOAD(s + (j * (size_t)nv + (size_t)v) * V_W), mx[v]);
+    }
+}
+
+/* Before far groups: the largest score of every row's visible keys of a group it attends anyway. */
+CRIT_INLINE void note_met(const int nv, const strip *t, const view *w, const float *s) {
+    vec mx[4];
+    block_max(nv, s, 0, w->n_all, mx);
+    for (size_t j = w->n_all; j < w->n_vis; j++) {
+        const vec from = V_SET1(first_row(w, j));
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
+            const vec x = V_MAX(V_LOAD(s + (j * (size_t)nv + (size_t)v) * V_W), mx[v]);
+            mx[v] = V_SELECT_GT(from, V_LOAD(iota + v * V_W), mx[v], x);
         }
+    }
+    CRIT_UNROLL for (int v = 0; v < nv; v++) {
+        const vec x = V_SUB(mx[v], V_LOAD(t->minus_m + v * V_W));
+        V_STORE(t->met + v * V_W, V_MAX(x, V_LOAD(t->met + v * V_W)));
+    }
+}
+/* What the strips of a tile share of one group: the keys widened, the values when the first strip wants them. */
+typedef struct group {
+    const crit_attend_args *a;
+    const size_t *base; /* position of each block's first key */
+    size_t n_in, n_key[CRIT_ATTEND_GROUP];
+    float *k, *v;
+    int first, far, have_v;
+} group;
+
+static void widen_group_v(group *g);
+
+/* One group of keys for one strip; s is scratch. */
+CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, group *g, const skip_rule *rule, float *s) {
+    const size_t d = g->a->d;
+    vec delta[4], unused[4];
+    qk(nv, t->qt, g->k, w->n_vis, d, t->minus_m, s);
+    if (rule) note_met(nv, t, w, s);
+    if (g->first) {
+        raise_m(nv, t, w, s, 1, delta, unused);
+        exp_group(nv, 1, t, w, delta, s);
+    } else if (exp_group(nv, 0, t, w, NULL, s)) {
+        redo_with_higher_m(nv, t, w, d, g->k, s, delta);
         exp_group(nv, 1, t, w, delta, s);
     }
-    pv(nv, s, vp, w->n_vis, d, t->ot);
+    widen_group_v(g);
+    pv(nv, s, g->v, w->n_vis, d, t->ot);
+}
+
+/* The same for a group every row sees whole, leaving out what [alg:skip] leaves out.  A row's P is 0 where it leaves a
+ * block out, so whether the strip's other rows made it compute the block does not show. */
+CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g, const skip_rule *rule, float *s) {
+    const size_t d = g->a->d, width = (size_t)nv * V_W;
+    vec keep[CRIT_ATTEND_GROUP][4], top[4], delta[4], sum[4];
+    size_t j0 = w->n_all, j1 = 0; /* keys of the blocks some row keeps */
+    qk(nv, t->qt, g->k, w->n_all, d, t->minus_m, s);
+    CRIT_UNROLL for (int v = 0; v < nv; v++) top[v] = V_LOAD(t->met + v * V_W);
+    for (size_t b = 0, j = 0; b < g->n_in; j += g->n_key[b++]) {
+        vec mx[4];
+        size_t n_keep = 0;
+        block_max(nv, s, j, j + g->n_key[b], mx);
+        CRIT_UNROLL for (int v = 0; v < nv; v++) {
+            const vec minus_m = V_LOAD(t->minus_m + v * V_W), met = V_LOAD(t->met + v * V_W);
+            const vec x = V_SUB(mx[v], minus_m);
+            keep[b][v] = V_GE(x, V_SUB(met, V_SET1(rule->edge)));
+            n_keep += V_COUNT(keep[b][v]);
+            top[v] = V_MAX(x, top[v]);
+        }
+        *rule->count += t->n_row - n_keep;
+        if (!n_keep) continue;
+        if (j0 > j) j0 = j;
+        j1 = j + g->n_key[b];
+    }
+    CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(t->met + v * V_W, top[v]);
+    if (j1 == 0) return;
+    for (int shift = 0; shift < 2; shift++) {
+        int rose = 0;
+        CRIT_UNROLL for (int v = 0; v < nv; v++) sum[v] = V_ZERO();
+        for (size_t b = 0, j = 0; b < g->n_in; j += g->n_key[b++]) {
+            if (j < j0 || j >= j1) continue;
+            rose |= shift ? exp_keys(nv, 1, 0, w, j, j + g->n_key[b], delta, keep[b], s, sum)
+                          : exp_keys(nv, 0, 0, w, j, j + g->n_key[b], NULL, keep[b], s, sum);
+        }
+        if (shift || !rose) break;
+        redo_with_higher_m(nv, t, w, d, g->k, s, delta);
+    }
+    add_to_l(nv, t, sum);
+    widen_group_v(g);
+    pv(nv, s + j0 * width, g->v + j0 * 8, j1 - j0, d, t->ot);
 }
 
 #define STRIP_GROUP(nv)                                                                                                \
-    static __attribute__((noinline)) void strip_group_##nv(const strip *t, const view *w, int first, size_t d,         \
-                                                           const float *k, const float *v, float *s) {                 \
-        strip_group(nv, t, w, first, d, k, v, s);                                                                      \
+    static __attribute__((noinline)) void strip_group_##nv(const strip *t, const view *w, group *g,                    \
+                                                           const skip_rule *rule, float *s) {                          \
+        if (rule && g->far)                                                                                            \
+            strip_far(nv, t, w, g, rule, s);                                                                           \
+        else                                                                                                           \
+            strip_group(nv, t, w, g, rule, s);                                                                         \
     }
 STRIP_GROUP(1)
 STRIP_GROUP(2)
@@ -273,6 +375,14 @@ static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
         for (size_t e = 0; e < d; e += 8) _mm256_store_ps(vp + e * KEYS, crit_load_f16(v + j * d + e));
 }
 
+static void widen_group_v(group *g) {
+    if (g->have_v) return;
+    const size_t d = g->a->d;
+    float *v = g->v;
+    for (size_t i = 0; i < g->n_in; v += g->n_key[i++] * 8) widen_v(g->a->v + g->base[i] * d, g->n_key[i], d, v);
+    g->have_v = 1;
+}
+
 /* ------------------------------------------------------------------------------------------------- the kernel */
 
 CRIT_INLINE size_t size_min(size_t a, size_t b) {
@@ -290,32 +400,43 @@ static void attend(const crit_attend_args *a, float *mem) {
     const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
     float *qt = mem, *ot = qt + CRIT_TILE_LEN * d, *k = ot + CRIT_TILE_LEN * d, *v = k + KEYS * d, *s = v + KEYS * d;
-    float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_TILE_LEN;
+    float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_TILE_LEN, *met = l + CRIT_TILE_LEN;
     strip strips[CRIT_TILE_LEN / (STRIP_NV * V_W)];
     size_t nvs[CRIT_TILE_LEN / (STRIP_NV * V_W)], n_strip = 0;
 
     for (size_t r = 0; r < n_row; r += STRIP_NV * V_W) {
         const size_t n = size_min(n_row - r, STRIP_NV * V_W), nv = (n + V_W - 1) / V_W, w = nv * V_W;
         nvs[n_strip] = nv;
-        strips[n_strip++] =
-            (strip){.qt = qt + r * d, .ot = ot + r * d, .minus_m = minus_m + r, .l = l + r, .row0 = r, .n_row = n};
+        strips[n_strip++] = (strip){.qt = qt + r * d,
+                                    .ot = ot + r * d,
+                                    .minus_m = minus_m + r,
+                                    .l = l + r,
+                                    .met = met + r,
+                                    .row0 = r,
+                                    .n_row = n};
         pack_q(a->q + r * a->q_stride, a->q_stride, n, w, d, a->scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
         memset(ot + r * d, 0, w * d * sizeof *ot);
         memset(minus_m + r, 0, w * sizeof *minus_m);
         memset(l + r, 0, w * sizeof *l);
+        for (size_t i = 0; i < w; i++) met[r + i] = i < n ? -INFINITY : INFINITY; /* lanes without a row keep nothing */
     }
-    for (size_t g = 0; g < a->n_blk; g += CRIT_ATTEND_GROUP) {
-        const size_t n_in = size_min(a->n_blk - g, CRIT_ATTEND_GROUP);
+    uint64_t skipped = 0;
+    const skip_rule rule = {.edge = a->skip * 0x1.715476p+0f, .count = &skipped};
+    const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
+    int first = 1;
+    for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
+        const size_t stop = at < a->n_far ? a->n_far : a->n_blk, n_in = size_min(stop - at, CRIT_ATTEND_GROUP);
         size_t base[CRIT_ATTEND_GROUP], have = 0;
+        group g = {.a = a, .base = base, .n_in = n_in, .k = k, .v = v, .first = first, .far = at < a->n_far};
         for (size_t i = 0; i < n_in; i++) {
-            base[i] = (size_t)a->blk[g + i] * BLK;
-            const size_t n = base[i] >= end ? 0 : size_min(end - base[i], BLK);
-            widen(a->k + base[i] * d, n * d, k + have * d);
-            widen_v(a->v + base[i] * d, n, d, v + have * 8);
-            have += n;
+            base[i] = (size_t)a->blk[at + i] * BLK;
+            g.n_key[i] = base[i] >= end ? 0 : size_min(end - base[i], BLK);
+            widen(a->k + base[i] * d, g.n_key[i] * d, k + have * d);
+            have += g.n_key[i];
         }
-        if (have == 0) break; /* the list ascends: nothing later is visible either */
-        for (size_t i = 0; i < n_strip; i++) {
+        left -= n_in, at += n_in;
+        if (at == a->n_blk) at = 0;
+        for (size_t i = 0; i < n_strip && have; i++) {
             const strip *t = &strips[i];
             const size_t pos = a->pos0 + t->row0;
             view w = {.n_all = have, .n_vis = have};
@@ -327,20 +448,22 @@ static void attend(const crit_attend_args *a, float *mem) {
             if (w.n_vis == 0) continue;
             switch (nvs[i]) {
             case 1:
-                strip_group_1(t, &w, g == 0, d, k, v, s);
+                strip_group_1(t, &w, &g, skip, s);
                 break;
             case 2:
-                strip_group_2(t, &w, g == 0, d, k, v, s);
+                strip_group_2(t, &w, &g, skip, s);
                 break;
             case 3:
-                strip_group_3(t, &w, g == 0, d, k, v, s);
+                strip_group_3(t, &w, &g, skip, s);
                 break;
             default:
-                strip_group_4(t, &w, g == 0, d, k, v, s);
+                strip_group_4(t, &w, &g, skip, s);
                 break;
             }
         }
+        if (have) first = 0;
     }
+    if (a->n_skip) *a->n_skip += skipped;
     for (size_t i = 0; i < n_strip; i++) {
         const strip *t = &strips[i];
         unpack_o(t, nvs[i] * V_W, d, a->out, a->out_stride);

@@ -120,23 +120,15 @@ void crit_add_avx2(const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i += 8) store_n(y + i, n - i, _mm256_add_ps(load_n(x + i, n - i), load_n(y + i, n - i)));
 }
 
-void crit_f32_to_f16_avx2(const float *x, uint16_t *y, size_t n) {
-    for (size_t i = 0; i < n; i += 8) {
-        __m128i h = _mm256_cvtps_ph(load_n(x + i, n - i), _MM_FROUND_TO_NEAREST_INT);
-        if (n - i >= 8)
-            _mm_storeu_si128((__m128i *)(y + i), h);
-        else
-            memcpy((void *)(y + i), &h, (n - i) * sizeof *y);
-    }
+static void to_f16(const float *x, uint16_t *y, size_t n) {
+    for (size_t i = 0; i < n; i += 8)
+        _mm_storeu_si128((__m128i *)(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
 }
 
-void crit_f16_to_f32_avx2(const uint16_t *x, float *y, size_t n) {
-    for (size_t i = 0; i < n; i += 8) {
-        __m128i h = _mm_setzero_si128();
-        if (n - i >= 8)
-            h = _mm_loadu_si128((const __m128i *)(x + i));
-        else
-            memcpy(&h, (const void *)(x + i), (n - i) * sizeof *x);
-        store_n(y + i, n - i, _mm256_cvtph_ps(h));
+void crit_kv_put_avx2(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n, uint32_t d,
+                      uint16_t *kblk, uint16_t *vblk) {
+    for (size_t j = 0; j < n; j++) {
+        to_f16(k + j * k_stride, kblk + (at + j) * d, d);
+        to_f16(v + j * v_stride, vblk + (at + j) * d, d);
     }
 }
