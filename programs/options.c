@@ -22,6 +22,7 @@ const field attn_fields[] = {
     {"max_tok", OPT_U32, AT(max_tok), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "at most; 0 = no limit"},
     {"dense_until", OPT_U32, AT(dense_until), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "tiles before this position are dense"},
     {"dense_last", OPT_U32, AT(dense_last), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "the prompt's last positions are dense"},
+    {"skip", OPT_F32, AT(skip), 0, 100, 0, CRIT_ATTN_CRITI, "leave out blocks so many nats below the best score; 0 = off"},
     {"budget_tok", OPT_U32, AT(budget_tok), 1, 1 << 30, 0, CRIT_ATTN_PAPER, "key tokens kept a segment"},
     {"seg_len", OPT_U32, AT(seg_len), 128, 4096, 128, CRIT_ATTN_PAPER, "queries a segment, multiple of 128"},
     {"threshold", OPT_U32, AT(threshold), 0, 1 << 30, 0, CRIT_ATTN_PAPER, "segments before this position are dense"},

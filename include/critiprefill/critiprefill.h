@@ -113,6 +113,8 @@ typedef struct crit_attn_params {
     uint32_t max_tok;     /* cap, same unit; default 0 = none */
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
     uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
+    float skip;           /* a query leaves out a planned far block whose best exact score is more than skip nats below
+                             the best it has met; 0 = off (default); [0, 100]                            [alg:skip] */
     /* paper */
     uint32_t budget_tok; /* K; default 2048 */
     uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */
@@ -194,7 +196,8 @@ typedef struct crit_stats {
     double estimate_ms; /* represent, score, calibrate, select */
     double attend_ms;   /* attention over the plan */
     double gemm_ms;     /* matrix products with their packing */
-    double density;     /* (query, key) pairs computed / causal pairs, mean over layers and heads */
+    double density;     /* (query, key) pairs planned / causal pairs, mean over layers and heads */
+    double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
     double mass_measured, peak_recall_measured; /* [alg:check]; NaN while not measured */
     size_t kv_bytes;                            /* KV store in use */
 } crit_stats;

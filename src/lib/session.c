@@ -262,7 +262,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->turn_start = start;
         s->turn_ns = 0;
         s->fwd.stats = (crit_forward_stats){0};
-        s->fwd.plan.estimate_ns = s->fwd.plan.attend_ns = 0;
+        s->fwd.plan.estimate_ns = s->fwd.plan.attend_ns = s->fwd.plan.n_skip = 0;
     }
     uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
     if (p.more) {
@@ -289,6 +289,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             .attend_ms = (double)s->fwd.plan.attend_ns * 1e-6,
             .gemm_ms = (double)f->gemm_ns * 1e-6,
             .density = f->pairs_causal > 0 ? f->pairs / f->pairs_causal : 1,
+            .skipped = f->pairs_causal > 0 ? (double)s->fwd.plan.n_skip * CRIT_BLK_LEN / f->pairs_causal : 0,
             .mass_measured = (double)NAN,
             .peak_recall_measured = (double)NAN,
         };

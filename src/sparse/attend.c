@@ -34,8 +34,15 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
         .n_row = crit_plan_tile_rows(p, tile),
         .d = p->d,
         .causal = 1,
+        .n_far = row->n_far,
     };
+    uint64_t n_skip = 0;
+    if (!row->dense && p->params.mode == CRIT_ATTN_CRITI) {
+        k.skip = p->params.skip;
+        k.n_skip = &n_skip;
+    }
     p->kernels->attend(&k, p->scratch + worker * p->scratch_slice);
+    if (n_skip) p->n_skip += n_skip;
 }
 
 void crit_plan_attend(crit_plan *p, const crit_plan_job *job, float *out, size_t out_stride) {

@@ -14,6 +14,7 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (p->mode != CRIT_ATTN_CRITI && p->mode != CRIT_ATTN_DENSE && p->mode != CRIT_ATTN_PAPER)
         return crit_fail(err, CRIT_E_ARG, "unknown attention mode %d", (int)p->mode);
     if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
+    if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_TILE_LEN || p->seg_len > 4096)
         return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_TILE_LEN,
@@ -194,9 +195,17 @@ typedef struct row_arg {
     const crit_calib *calib;
 } row_arg;
 
+/* Blocks before it are far from the tile; 0 when the tile has none.  Every mode visits its near blocks first, so that
+ * a plan of all blocks has the bits of a dense one. */
+static uint32_t first_local(const crit_plan *p, uint32_t tile) {
+    uint32_t own = (p->tile0 + tile) * (CRIT_TILE_LEN / CRIT_BLK_LEN);
+    return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
+}
+
 static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
     uint32_t last = crit_plan_tile_pos(p, tile) + crit_plan_tile_rows(p, tile) - 1;
-    *crit_plan_at(p, head, tile) = (crit_plan_row_t){p->all, last / CRIT_BLK_LEN + 1};
+    *crit_plan_at(p, head, tile) =
+        (crit_plan_row_t){.ids = p->all, .n = last / CRIT_BLK_LEN + 1, .n_far = first_local(p, tile), .dense = true};
 }
 
 static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
@@ -213,8 +222,7 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     const crit_attn_params *o = &p->params;
     uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head),
              n_group = p->n_head / p->n_kv_head;
-    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile),
-             n_row = crit_plan_tile_rows(p, tile);
+    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
     float sigma;
     if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, pos + n_row - 1, &sigma)) {
         dense_row(p, head, tile);
@@ -223,8 +231,7 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     scratch s = scratch_of(p, worker);
     const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
     uint32_t n_rep = crit_represent_means(p->kernels, q, a->job->q_stride, pos, n_row, p->d, s.rep);
-    uint32_t first_local = grid / CRIT_BLK_LEN - CRIT_LOCAL_BLK, last = (pos + n_row - 1) / CRIT_BLK_LEN;
-    uint32_t n_free = first_local - CRIT_SINK_BLK;
+    uint32_t local = first_local(p, tile), last = (pos + n_row - 1) / CRIT_BLK_LEN, n_free = local - CRIT_SINK_BLK;
     crit_score_share(p->kernels, a->job->kv, head / n_group, s.rep, n_rep, n_free, p->scale, s.z, s.share);
 
     uint32_t *ids = p->slots + ((size_t)head * p->n_tile + tile) * p->stride, n = 0;
@@ -242,9 +249,9 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
     else if (o->max_tok && kept > cap_blk)
         kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
-    n += (uint32_t)kept;
-    for (uint32_t b = first_local; b <= last; b++) ids[n++] = b;
-    *crit_plan_at(p, head, tile) = (crit_plan_row_t){ids, n};
+    uint32_t n_far = n += (uint32_t)kept;
+    for (uint32_t b = local; b <= last; b++) ids[n++] = b;
+    *crit_plan_at(p, head, tile) = (crit_plan_row_t){.ids = ids, .n = n, .n_far = n_far};
 }
 
 /* One list per (KV head, segment); its own blocks stand last, so each tile's list is a prefix of it. */
@@ -284,8 +291,9 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
     for (uint32_t b = n_cand; b <= (stop - 1) / CRIT_BLK_LEN; b++) ids[n + b - n_cand] = b;
     for (uint32_t t = t0; t < t1; t++) {
         uint32_t last = (crit_plan_tile_pos(p, t) + crit_plan_tile_rows(p, t) - 1) / CRIT_BLK_LEN;
-        for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++)
-            *crit_plan_at(p, h, t) = (crit_plan_row_t){ids, n + last - n_cand + 1};
+        crit_plan_row_t row = {.ids = ids, .n = n + last - n_cand + 1};
+        for (uint32_t local = first_local(p, t); row.n_far < row.n && ids[row.n_far] < local;) row.n_far++;
+        for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++) *crit_plan_at(p, h, t) = row;
     }
 }
 

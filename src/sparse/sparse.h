@@ -52,7 +52,8 @@ typedef struct crit_plan_job {
 
 typedef struct crit_plan_row {
     const uint32_t *ids; /* ascending */
-    uint32_t n;
+    uint32_t n, n_far;   /* the first n_far lie before the tile's local blocks */
+    bool dense;          /* holds every block and is computed without skips */
 } crit_plan_row_t;
 
 struct crit_plan {
@@ -65,6 +66,7 @@ struct crit_plan {
     uint32_t pos0, n_tok, tile0, n_tile;
     float scale;
     double pairs, pairs_causal; /* planned, all, over heads and rows */
+    _Atomic uint64_t n_skip;    /* (row, far block) pairs left out by [alg:skip], summed until the owner resets it */
 
     crit_plan_row_t *rows; /* [n_head][n_tile] */
     uint32_t *slots;       /* [n_head][n_tile][stride] ids of sparse rows */
