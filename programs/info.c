@@ -117,7 +117,7 @@ static int print_text(const facts *f) {
     put_row(&b, "");
     options_attn(&b, &f->o->attn, f->mode);
     b.n -= b.n && b.s[b.n - 1] == ' ';
-    buf_fmt(&b, "\n\nMemory for a context of %u tokens, read %u at a time by %u threads\n", f->n_ctx, f->o->n_batch,
+    buf_fmt(&b, "\n\nMemory for a context of %u tokens, read %u at a time by %u threads\n", f->n_ctx, f->memory.n_batch,
             options_threads(f->o));
     put_size(&b, "  weights", f->memory.weights_bytes);
     put_size(&b, "  KV store", f->memory.kv_bytes);
@@ -164,7 +164,7 @@ static json_t *memory_json(const facts *f) {
     const crit_memory *m = &f->memory;
     json_t *j = json_object();
     json_put(j, "n_ctx", json_integer(f->n_ctx));
-    json_put(j, "n_batch", json_integer(f->o->n_batch));
+    json_put(j, "n_batch", json_integer(f->memory.n_batch));
     json_put(j, "threads", json_integer(options_threads(f->o)));
     json_put(j, "weights_bytes", json_size(m->weights_bytes));
     json_put(j, "kv_bytes", json_size(m->kv_bytes));

@@ -58,7 +58,9 @@ const opt option_table[] = {
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
         "prompt lengths in tokens (default 2048,4096,8192)"),
     NUM(R | B | I, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
-    NUM(R | B | I, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 1, 65536, "tokens read at a time (default 512)"),
+    NUM(R | B | I, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
+        "tokens read at a time; 0 = by CPU and threads (default)"),
+    FLAG(R | B, N("--pin"), pin, "keep each thread on one core"),
     PICK(R, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names,
          "attention of the prompt: criti (default), dense, or paper"),
     PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
@@ -172,6 +174,7 @@ crit_session_params session_params(const options *o, crit_attn mode, uint32_t n_
     crit_session_params_init(&s);
     s.n_ctx = n_ctx;
     s.n_batch = o->n_batch;
+    s.pin = o->pin;
     s.n_threads = o->n_threads;
     s.force = o->force;
     s.attn = o->attn;

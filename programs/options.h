@@ -21,7 +21,7 @@ typedef struct options {
     u32_list modes; /* crit_attn values; one for run and info */
     crit_attn_params attn;
     crit_sampler_params sampler;
-    bool chat, json, compare, no_progress, force, ids, bos, parse_special, tensors;
+    bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
     bool plain_special, no_bos; /* llama.cpp's spelling of our defaults: accepted, nothing to do */
     const char *plot;
 } options;

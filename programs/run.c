@@ -42,6 +42,9 @@ static json_t *attn_json(const answer *a, crit_attn mode) {
     json_put(j, "estimate_ms", json_num(a->stats.estimate_ms));
     json_put(j, "attend_ms", json_num(a->stats.attend_ms));
     json_put(j, "gemm_ms", json_num(a->stats.gemm_ms));
+    json_put(j, "serial_ms", json_num(a->stats.serial_ms));
+    json_put(j, "stages", json_integer((json_int_t)a->stats.n_stage));
+    json_put(j, "items", json_integer((json_int_t)a->stats.n_item));
     json_put(j, "skipped", json_num(a->stats.skipped));
     json_put(j, "mass_measured", json_num(a->stats.mass_measured));
     json_put(j, "peak_recall_measured", json_num(a->stats.peak_recall_measured));

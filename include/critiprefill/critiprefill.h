@@ -127,8 +127,10 @@ CRIT_API void crit_attn_params_init(crit_attn_params *p);
 typedef struct crit_session_params {
     size_t struct_size;
     uint32_t n_ctx;     /* tokens the KV store can hold; 0 = n_ctx_train of the model (8192 if not declared) */
-    uint32_t n_batch;   /* tokens per chunk, rounded up to the tile (128; paper: seg_len); default 512; [1, 65536] */
+    uint32_t n_batch;   /* tokens per chunk, rounded up to the tile (128; paper: seg_len); 0 = by CPU level, threads and
+                           heads (default): 512 for a few threads; [0, 65536] */
     uint32_t n_threads; /* 0 = all cores of the process */
+    bool pin;           /* the session's own threads stay on one core each, the first one left to the caller */
     bool force;         /* skip the check of the memory estimate against the memory available */
     crit_attn_params attn;
 } crit_session_params;
@@ -147,6 +149,7 @@ typedef struct crit_memory {
     size_t activation_bytes; /* one chunk */
     size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */
     size_t total_bytes;      /* predicted peak RSS with a full context */
+    uint32_t n_batch;        /* tokens per chunk */
     size_t available_bytes;  /* what the machine (and its cgroup) has free now; 0 = unknown */
 } crit_memory;
 CRIT_API crit_status crit_memory_estimate(const crit_model *model, const crit_session_params *params, crit_memory *out,
@@ -200,6 +203,10 @@ typedef struct crit_stats {
     double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
     double mass_measured, peak_recall_measured; /* [alg:check]; NaN while not measured */
     size_t kv_bytes;                            /* KV store in use */
+    /* the account of parallelism */
+    double serial_ms;        /* time outside parallel runs, callbacks included */
+    uint64_t n_run, n_stage; /* wake-ups of the pool; points where all threads wait for each other */
+    uint64_t n_item;         /* pieces of work handed out */
 } crit_stats;
 CRIT_API crit_status crit_session_stats(const crit_session *session, crit_stats *out);
 

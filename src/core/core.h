@@ -48,14 +48,35 @@ size_t crit_memory_available(void);
 typedef struct crit_pool crit_pool;
 typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
 
-crit_status crit_pool_open(crit_pool **out, unsigned n_thread,
-                           crit_error *err); /* 0 = all cores available to the process */
+/* n_thread 0 = all cores available to the process.  pin: the pool's own threads stay on one core each, the first core
+ * of the process being left to the calling thread, whose affinity is its own business; without effect when there are
+ * fewer cores than threads. */
+crit_status crit_pool_open(crit_pool **out, unsigned n_thread, bool pin, crit_error *err);
 void crit_pool_close(crit_pool **p);
 unsigned crit_cpu_count(void); /* cores this process may run on */
 unsigned crit_pool_size(const crit_pool *p);
 /* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done, or when the pool has been stopped.  Not
  * re-entrant. */
 void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg);
+/* Stages in order within one run: an item begins when all items of the stages before its own have ended.  Workers go
+ * from stage to stage by themselves, so a layer costs one wake-up.  end_ns is filled: when the stage's last item ended
+ * (a stage without items: when the one before ended). */
+typedef struct crit_stage {
+    size_t n_item;
+    crit_task task;
+    void *arg;
+    uint64_t end_ns;
+} crit_stage;
+enum { CRIT_STAGES_MAX = 16 };
+void crit_pool_run_stages(crit_pool *p, crit_stage *stage, unsigned n_stage);
+
+/* What a pool has been asked to do since it was opened: for the account of serial time and synchronisation. */
+typedef struct crit_pool_count {
+    uint64_t n_run, n_stage, n_item;
+    uint64_t run_ns; /* wall time inside runs; the rest of the caller's time is serial */
+} crit_pool_count;
+crit_pool_count crit_pool_counts(const crit_pool *p);
+
 /* While poll is set, the calling thread asks it between items, some times a second; non-zero stops the pool: items not
  * begun are skipped, in this run and the following ones, until poll is set again (NULL = none). */
 void crit_pool_set_poll(crit_pool *p, int (*poll)(void *arg), void *arg);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A small thread pool: one job at a time, items handed out by an atomic counter.
+/* A small thread pool: one job of some stages at a time, items handed out by an atomic counter.
  *
  * Between the phases of a layer a worker spins for some tens of microseconds, since the next phase follows at once;
  * after that it sleeps on a condition variable, so an idle pool uses no CPU.  Which worker runs an item is not fixed;
@@ -30,16 +30,18 @@ struct crit_pool {
     pthread_cond_t wake, idle;
     bool stop; /* under lock */
 
-    crit_task task; /* the job: written before generation moves, read after */
-    void *arg;
-    size_t n_item;
+    crit_stage *stage; /* the job: written before generation moves, read after */
+    unsigned n_stage;
+    size_t end[CRIT_STAGES_MAX]; /* items of this stage and the ones before it */
+    crit_pool_count count;
     int (*poll)(void *arg); /* asked by the calling thread only */
     void *poll_arg;
     uint64_t polled_ns;
     atomic_bool stopped;
     _Alignas(64) atomic_uint generation;
     _Alignas(64) atomic_size_t next;
-    _Alignas(64) atomic_uint busy; /* workers that have not finished the current job */
+    _Alignas(64) atomic_size_t done; /* items that have ended */
+    _Alignas(64) atomic_uint busy;   /* workers that have not finished the current job */
     atomic_uint sleepers, caller_sleeps;
 };
 
@@ -58,12 +60,32 @@ static void ask(crit_pool *p) {
     if (p->poll(p->poll_arg)) atomic_store(&p->stopped, true);
 }
 
+/* Until all items before `first` have ended: they are all begun, so it is the tail of a stage. */
+static void wait_items(crit_pool *p, size_t first, bool asks) {
+    uint64_t t0 = 0;
+    for (unsigned n = 1; atomic_load_explicit(&p->done, memory_order_acquire) < first; n++) {
+        relax();
+        if (n & 63) continue;
+        if (asks) ask(p);
+        uint64_t now = crit_now_ns();
+        if (!t0) t0 = now;
+        if (now - t0 > SPIN_NS) sched_yield(); /* whoever works may be waiting for this core */
+    }
+}
+
 static void work(crit_pool *p, unsigned id) {
-    while (!atomic_load_explicit(&p->stopped, memory_order_relaxed)) {
+    const bool asks = id == 0 && p->poll;
+    unsigned s = 0;
+    for (;;) {
         size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->n_item) return;
-        p->task(p->arg, i, id);
-        if (id == 0 && p->poll) ask(p);
+        while (s < p->n_stage && i >= p->end[s]) s++;
+        if (s == p->n_stage) return;
+        size_t first = s ? p->end[s - 1] : 0;
+        if (first) wait_items(p, first, asks);
+        if (!atomic_load_explicit(&p->stopped, memory_order_relaxed)) p->stage[s].task(p->stage[s].arg, i - first, id);
+        if (atomic_fetch_add_explicit(&p->done, 1, memory_order_acq_rel) + 1 == p->end[s])
+            p->stage[s].end_ns = crit_now_ns();
+        if (asks) ask(p);
     }
 }
 
@@ -102,13 +124,8 @@ static void *worker_main(void *arg) {
     }
 }
 
-void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
-    if (n_item == 0) return;
-    p->task = task;
-    p->arg = arg;
-    p->n_item = n_item;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    if (p->n_started == 0 || n_item == 1) {
+static void run_all(crit_pool *p, size_t n_item) {
+    if (p->n_started == 0 || n_item <= p->n_stage) { /* an item a stage: nothing to share out */
         work(p, 0);
         return;
     }
@@ -134,6 +151,35 @@ void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
     }
 }
 
+void crit_pool_run_stages(crit_pool *p, crit_stage *stage, unsigned n_stage) {
+    const uint64_t t0 = crit_now_ns();
+    size_t n_item = 0;
+    for (unsigned s = 0; s < n_stage; s++) {
+        p->count.n_stage += stage[s].n_item != 0;
+        p->end[s] = n_item += stage[s].n_item;
+        stage[s].end_ns = 0;
+    }
+    p->stage = stage;
+    p->n_stage = n_stage;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    if (n_item) run_all(p, n_item);
+    for (unsigned s = 0; s < n_stage; s++)
+        if (!stage[s].end_ns) stage[s].end_ns = s ? stage[s - 1].end_ns : t0;
+    p->count.n_run++;
+    p->count.n_item += n_item;
+    p->count.run_ns += crit_now_ns() - t0;
+}
+
+void crit_pool_run(crit_pool *p, size_t n_item, crit_task task, void *arg) {
+    crit_stage one = {.n_item = n_item, .task = task, .arg = arg};
+    if (n_item) crit_pool_run_stages(p, &one, 1);
+}
+
+crit_pool_count crit_pool_counts(const crit_pool *p) {
+    return p->count;
+}
+
 unsigned crit_cpu_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (unsigned)CPU_COUNT(&set);
@@ -141,7 +187,20 @@ unsigned crit_cpu_count(void) {
     return n > 0 ? (unsigned)n : 1;
 }
 
-crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err) {
+/* The core of worker i: the i-th of those the process may use. */
+static void pin_worker(pthread_t thread, unsigned i) {
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || (unsigned)CPU_COUNT(&all) <= i) return;
+    for (int c = 0; c < CPU_SETSIZE; c++) {
+        if (!CPU_ISSET(c, &all) || i--) continue;
+        CPU_ZERO(&one);
+        CPU_SET(c, &one);
+        (void)pthread_setaffinity_np(thread, sizeof one, &one); /* speed only */
+        return;
+    }
+}
+
+crit_status crit_pool_open(crit_pool **out, unsigned n_thread, bool pin, crit_error *err) {
     *out = NULL;
     if (n_thread == 0) n_thread = crit_cpu_count();
     if (n_thread > MAX_THREADS)
@@ -167,6 +226,7 @@ crit_status crit_pool_open(crit_pool **out, unsigned n_thread, crit_error *err) 
         p->workers[i] = (worker){.pool = p, .id = i};
         if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) break;
         p->n_started++;
+        if (pin && n_thread <= crit_cpu_count()) pin_worker(p->workers[i].thread, i);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (i < n_thread) {

@@ -26,7 +26,7 @@ crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_thre
     crit_engine *e = crit_calloc(1, sizeof *e);
     if (!e) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     crit_kernels_init(&e->kernels, mask);
-    st = crit_pool_open(&e->pool, n_threads, err);
+    st = crit_pool_open(&e->pool, n_threads, false, err);
     if (st)
         crit_free(e);
     else
@@ -190,6 +190,8 @@ crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *
     if (kv->n_tok < (uint64_t)plan->pos0 + plan->n_tok)
         return crit_fail(err, CRIT_E_STATE, "crit_attention_run: the store was cut behind the plan");
     crit_plan_job job = {.kv = kv, .q = q, .q_stride = q_stride};
-    crit_plan_attend(plan, &job, out, out_stride);
+    crit_attend_job attend = {plan, &job, out, out_stride};
+    crit_stage stage = crit_plan_attend_stage(&attend);
+    crit_pool_run_stages(plan->pool, &stage, 1);
     return CRIT_OK;
 }

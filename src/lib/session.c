@@ -27,7 +27,7 @@ void crit_attn_params_init(crit_attn_params *p) {
 }
 
 void crit_session_params_init(crit_session_params *p) {
-    *p = (crit_session_params){.struct_size = sizeof *p, .n_batch = 512};
+    *p = (crit_session_params){.struct_size = sizeof *p};
     crit_attn_params_init(&p->attn);
 }
 
@@ -56,8 +56,11 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
                          "%s: a context of %u tokens exceeds the model's sliding window of %u, which is not supported",
                          gguf_path(m->file), p->n_ctx, c->n_swa);
     if (p->n_ctx > 1u << 30) return crit_fail(err, CRIT_E_ARG, "a context of %u tokens is too large", p->n_ctx);
-    if (p->n_batch == 0 || p->n_batch > 65536)
-        return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 1..65536", p->n_batch);
+    if (p->n_batch > 65536) return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 0..65536", p->n_batch);
+    if (p->n_batch == 0) {
+        crit_cost cost = crit_cost_of(m->kernels.cpu);
+        p->n_batch = crit_cost_chunk(&cost, p->n_threads ? p->n_threads : crit_cpu_count(), c->n_head);
+    }
     uint32_t align = crit_attn_align(&p->attn), whole = (p->n_ctx + align - 1) / align * align;
     p->n_batch = (p->n_batch + align - 1) / align * align;
     if (p->n_batch > whole) p->n_batch = whole;
@@ -72,7 +75,7 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     const crit_config *c = &m->config;
     unsigned n_thread = p->n_threads ? p->n_threads : crit_cpu_count();
     size_t kv;
-    *out = (crit_memory){.struct_size = sizeof *out};
+    *out = (crit_memory){.struct_size = sizeof *out, .n_batch = p->n_batch};
     if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) || !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
         return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", p->n_ctx);
     /* Of an embedding that is not also the output only the prompt's rows are ever read. */
@@ -125,7 +128,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     s->kv = crit_calloc(c->n_layer, sizeof *s->kv);
     s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
     if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
-    if (!st) st = crit_pool_open(&s->pool, p.n_threads, err);
+    if (!st) st = crit_pool_open(&s->pool, p.n_threads, p.pin, err);
     for (uint32_t i = 0; i < c->n_layer && !st; i++)
         st = crit_kv_init(&s->kv[i], &model->kernels, c->n_kv_head, c->d_head, p.n_ctx, err);
     if (!st) {
@@ -262,7 +265,8 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->turn_start = start;
         s->turn_ns = 0;
         s->fwd.stats = (crit_forward_stats){0};
-        s->fwd.plan.estimate_ns = s->fwd.plan.attend_ns = s->fwd.plan.n_skip = 0;
+        s->fwd.plan.estimate_ns = s->fwd.plan.n_skip = 0;
+        s->count0 = crit_pool_counts(s->pool);
     }
     uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
     if (p.more) {
@@ -280,15 +284,20 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     }
     if (!p.more) {
         const crit_forward_stats *f = &s->fwd.stats;
+        const crit_pool_count n = crit_pool_counts(s->pool);
         s->in_turn = false;
         s->stats = (crit_stats){
             .struct_size = sizeof s->stats,
             .n_tok = end - start,
             .prefill_ms = (double)s->turn_ns * 1e-6,
             .estimate_ms = (double)s->fwd.plan.estimate_ns * 1e-6,
-            .attend_ms = (double)s->fwd.plan.attend_ns * 1e-6,
+            .attend_ms = (double)f->attend_ns * 1e-6,
             .gemm_ms = (double)f->gemm_ns * 1e-6,
             .density = f->pairs_causal > 0 ? f->pairs / f->pairs_causal : 1,
+            .serial_ms = (double)(s->turn_ns - (n.run_ns - s->count0.run_ns)) * 1e-6,
+            .n_run = n.n_run - s->count0.n_run,
+            .n_stage = n.n_stage - s->count0.n_stage,
+            .n_item = n.n_item - s->count0.n_item,
             .skipped = f->pairs_causal > 0 ? (double)s->fwd.plan.n_skip * CRIT_BLK_LEN / f->pairs_causal : 0,
             .mass_measured = (double)NAN,
             .peak_recall_measured = (double)NAN,

@@ -24,6 +24,7 @@ struct crit_session {
     bool in_turn; /* a prompt that goes on in the next call */
     uint32_t turn_start;
     uint64_t turn_ns;
+    crit_pool_count count0; /* of the pool when the turn began */
     bool has_logits;
     crit_stats stats; /* of the last complete prompt; struct_size 0 before */
 };

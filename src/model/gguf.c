@@ -308,6 +308,11 @@ static void map_file(cursor *c) {
         } else {
             g->map = p;
             g->bytes = (size_t)sb.st_size;
+            /* Prefill reads all of it in order: let the disk start now.  Advice, both may be refused. */
+            (void)madvise(p, g->bytes, MADV_WILLNEED);
+#ifdef MADV_HUGEPAGE
+            (void)madvise(p, g->bytes, MADV_HUGEPAGE); /* file pages: where the file system has them */
+#endif
         }
     }
     close(fd); /* the mapping keeps the file */

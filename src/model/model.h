@@ -92,7 +92,7 @@ struct crit_model {
 /* ---- forward state of a session ---- */
 
 typedef struct crit_forward_stats {
-    uint64_t gemm_ns;
+    uint64_t gemm_ns, attend_ns; /* wall time */
     double pairs, pairs_causal;
 } crit_forward_stats;
 

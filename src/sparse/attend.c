@@ -2,16 +2,9 @@
 /* Executes a plan: one work item per (query head, tile), the kernel does the rest.            [alg:attend] */
 #include "sparse/sparse.h"
 
-typedef struct attend_arg {
-    crit_plan *p;
-    const crit_plan_job *job;
-    float *out;
-    size_t out_stride;
-} attend_arg;
-
 static void attend_item(void *arg, size_t item, unsigned worker) {
-    attend_arg *a = arg;
-    crit_plan *p = a->p;
+    const crit_attend_job *a = arg;
+    crit_plan *p = a->plan;
     const crit_plan_job *job = a->job;
     /* Last tiles first: they are the longest, so the threads finish together.  Heads of a group are neighbours and
      * find their keys in the cache. */
@@ -45,9 +38,6 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
     if (n_skip) p->n_skip += n_skip;
 }
 
-void crit_plan_attend(crit_plan *p, const crit_plan_job *job, float *out, size_t out_stride) {
-    uint64_t t0 = crit_now_ns();
-    attend_arg a = {p, job, out, out_stride};
-    crit_pool_run(p->pool, (size_t)p->n_head * p->n_tile, attend_item, &a);
-    p->attend_ns += crit_now_ns() - t0;
+crit_stage crit_plan_attend_stage(crit_attend_job *a) {
+    return (crit_stage){.n_item = (size_t)a->plan->n_head * a->plan->n_tile, .task = attend_item, .arg = a};
 }

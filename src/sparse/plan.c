@@ -63,6 +63,7 @@ crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *ke
     p->pool = pool;
     p->kernels = kernels;
     p->params = *params;
+    p->cost = crit_cost_of(kernels->cpu);
     p->n_head = n_head;
     p->n_kv_head = n_kv_head;
     p->d = d;
@@ -213,7 +214,7 @@ static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, ui
     uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest,
              tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
     return job->dense || grid < p->params.dense_until || grid < CRIT_TILE_LEN + CRIT_BLK_LEN ||
-           tile_end + p->params.dense_last > total;
+           tile_end + p->params.dense_last > total || !crit_cost_estimate_pays(&p->cost, crit_plan_tile_rows(p, tile));
 }
 
 static void criti_item(void *arg, size_t item, unsigned worker) {
@@ -249,6 +250,10 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
     else if (o->max_tok && kept > cap_blk)
         kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
+    if (p->params.skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
+        dense_row(p, head, tile);
+        return;
+    }
     uint32_t n_far = n += (uint32_t)kept;
     for (uint32_t b = local; b <= last; b++) ids[n++] = b;
     *crit_plan_at(p, head, tile) = (crit_plan_row_t){.ids = ids, .n = n, .n_far = n_far};

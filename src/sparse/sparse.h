@@ -6,6 +6,7 @@
  *   calibrate.c  a few exact queries -> how much far attention a head has      [alg:calibrate]
  *   fuse.c       (paper) scores of this layer with those of the one before     [alg:fuse]
  *   select.c     shares -> sorted block ids                                    [alg:select]
+ *   cost.c       what dense and sparse tiles cost at a CPU level: a tile is dense where sparse would not be faster
  *   plan.c       runs the above over a chunk, in parallel
  *   attend.c     executes any plan                                             [alg:attend]
  *
@@ -37,6 +38,22 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets queries at positi
 /* Mean sigma of the head over the calibrations at positions <= pos; false when there is none. */
 bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma);
 
+/* Costs of a CPU level on one core, and what follows from them (cost.c). */
+typedef struct crit_cost {
+    float attend_ns;   /* per (row, key) pair and value of d, Q K and P V together */
+    float estimate_ns; /* per free block of a (head, tile) and value of d: score, share, select, its part of calibrating
+                        */
+    float efficiency;  /* rate on a sparse list / on a dense one */
+    uint32_t chunk_tok;
+} crit_cost;
+crit_cost crit_cost_of(unsigned cpu_mask);
+/* Whether estimating a tile of n_row rows is expected to save more than it costs. */
+bool crit_cost_estimate_pays(const crit_cost *c, uint32_t n_row);
+/* Whether a plan that keeps n_kept of n_free blocks is no faster than all of them. */
+bool crit_cost_dense_wins(const crit_cost *c, size_t n_kept, size_t n_free);
+/* Tokens per chunk: enough items for the threads, products long enough to pay for decoding the weights. */
+uint32_t crit_cost_chunk(const crit_cost *c, unsigned n_thread, uint32_t n_head);
+
 /* What is asked of one layer for one chunk. */
 typedef struct crit_plan_job {
     const crit_kv *kv; /* holds the chunk's keys already */
@@ -60,6 +77,7 @@ struct crit_plan {
     crit_pool *pool;
     const crit_kernels *kernels;
     crit_attn_params params;
+    crit_cost cost;
     uint32_t n_head, n_kv_head, d;
 
     /* the chunk it was built for */
@@ -81,8 +99,8 @@ struct crit_plan {
     unsigned char *scratch; /* one slice per thread */
     size_t scratch_slice, n_scratch;
 
-    crit_calib own_calib;            /* tier 2 only: sessions keep one per layer */
-    uint64_t estimate_ns, attend_ns; /* wall time, summed until the owner resets it */
+    crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
+    uint64_t estimate_ns; /* wall time, summed until the owner resets it */
 };
 
 crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
@@ -100,8 +118,14 @@ size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint
 
 /* Builds the plan (estimate + select); calib is the layer's and is extended. */
 crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err);
-/* Executes it.                                                                                 [alg:attend] */
-void crit_plan_attend(crit_plan *p, const crit_plan_job *job, float *out, size_t out_stride);
+/* Executes it, as a stage of a run; a must live until that has ended.                          [alg:attend] */
+typedef struct crit_attend_job {
+    crit_plan *plan;
+    const crit_plan_job *job;
+    float *out; /* [n_tok][out_stride] */
+    size_t out_stride;
+} crit_attend_job;
+crit_stage crit_plan_attend_stage(crit_attend_job *a);
 
 static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {
     return &p->rows[(size_t)head * p->n_tile + tile];

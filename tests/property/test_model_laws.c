@@ -210,6 +210,46 @@ static void chunk_length_and_threads(void **state) {
     }
 }
 
+/* [alg:skip] leaves out by rows: neither chunk nor threads nor pinning show, in the logits or in what was left out. */
+static void skipping(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(2, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    enum { N = 2309 };
+    int32_t *t = tokens_of(N, p.n_vocab, 9);
+    static const struct {
+        uint32_t ub, threads;
+        bool pin;
+    } how[] = {{4096, 1, false}, {128, 2, true}, {384, 7, false}, {0, 3, true}};
+    for (int theta = 0; theta < 2; theta++) {
+        float *ref = malloc(p.n_vocab * sizeof *ref);
+        double skipped = 0;
+        for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+            crit_session_params sp;
+            crit_session_params_init(&sp);
+            sp.n_ctx = 4096, sp.n_batch = how[i].ub, sp.n_threads = how[i].threads, sp.pin = how[i].pin;
+            sp.attn.theta = (float)theta, sp.attn.skip = 1.0f;
+            crit_session *s = NULL;
+            assert_int_equal(crit_session_open(&s, m, &sp, NULL), CRIT_OK);
+            prefill(s, t, N, false);
+            crit_stats st = {.struct_size = sizeof st};
+            assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
+            if (i == 0) {
+                memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+                skipped = st.skipped;
+                assert_true(skipped > 0.001 && skipped < st.density);
+            }
+            assert_true(skipped == st.skipped);
+            assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            assert_true(st.n_item > st.n_stage && st.n_stage > st.n_run && st.serial_ms >= 0);
+            crit_session_close(&s);
+        }
+        free(ref);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
 static void short_prompts(void **state) {
     (void)state;
     tiny_params p = tiny_of(1, CRIT_T_Q4_0);
@@ -415,7 +455,7 @@ static void limits(void **state) {
     sp.n_ctx = 256;
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_OK);
     crit_session_close(&s);
-    sp.n_batch = 0;
+    sp.n_batch = 65537;
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     sp.n_batch = 512;
     sp.attn.theta = NAN;
@@ -440,6 +480,7 @@ int main(void) {
         cmocka_unit_test(logits_of_float_weights),
         cmocka_unit_test(logits_of_quantised_weights),
         cmocka_unit_test(chunk_length_and_threads),
+        cmocka_unit_test(skipping),
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(turns),
         cmocka_unit_test(full_budget),

@@ -22,7 +22,7 @@ r -f twice -n 6; want_rc 0; cmp -s out parts || bad "two files are not joined as
 # JSON: one object, nothing on stderr.
 r -f a.txt -n 8 --json; want_rc 0; want_no_err
 want_json 'set("text tokens prompt_n prompt_ms prompt_per_second predicted_n predicted_ms predicted_per_second load_ms ttft_ms peak_rss_bytes kv_bytes attn model cpu threads".split()) == set(j)'
-want_json 'set("mode density estimate_ms attend_ms gemm_ms mass_measured peak_recall_measured".split()) == set(j["attn"])'
+want_json 'set("mode density estimate_ms attend_ms gemm_ms serial_ms stages items skipped mass_measured peak_recall_measured".split()) == set(j["attn"])'
 want_json 'j["predicted_n"] == len(j["tokens"]) <= 8 and j["prompt_n"] > 0 and j["threads"] > 0 and j["attn"]["mode"] == "criti"'
 want_json 'j["text"].rstrip("\n") == open("plain", encoding="utf-8", newline="").read().rstrip("\n")'
 for mode in criti dense paper; do r -f a.txt -n 4 --attn $mode --json; want_rc 0; want_json "j['attn']['mode'] == '$mode' and 0 < j['attn']['density'] <= 1"; done

@@ -19,7 +19,7 @@ for v in x 1x '' 1.5 -2 99999999999999999999 ' 1' +1 0x10; do r -n "$v"; want_us
 r --predict=many; want_usage "--predict: 'many' is not"
 r -c -1; want_usage "-c: '-1' is not a whole number from 0"
 r -t 100000; want_usage '-t: '
-r -ub 0; want_usage '-ub: '
+r -ub 65537; want_usage '-ub: '
 r -s -1; want_usage '-s: '
 r -s 18446744073709551616; want_usage '-s: '
 for v in x nan inf -1 0.5x '' 1e999; do r --temp "$v"; want_usage "--temp: '.*' is not a number"; done
