@@ -13,10 +13,6 @@
 #else
 #define CRIT_UNROLL   _Pragma("GCC unroll 8")
 #define CRIT_UNROLL_4 _Pragma("GCC unroll 4")
-/* Loads stay on their side of it.  In unrolled tiles gcc moves them up until accumulators no longer fit the registers
- * (12.2 on AArch64: 100 instructions of spilling for 128 dot products). */
-#define CRIT_KEEP_ORDER() __asm__ volatile("" ::: "memory")
-
 #endif
 
 /* Loads stay on their side of it.  In unrolled tiles gcc moves them up until accumulators no longer fit the registers
