@@ -56,6 +56,37 @@ const char *crit_cpu_brand(char *buf, size_t cap) {
     buf[0] = 0;
     return "unknown";
 }
+#elif defined(__aarch64__) && defined(__linux__)
+#include <stdio.h>
+#include <sys/auxv.h>
+
+enum { HWCAP_DOT_PRODUCT = 1 << 20 }; /* asm/hwcap.h's HWCAP_ASIMDDP, which old headers lack */
+
+unsigned crit_cpu_detect(void) {
+    return getauxval(AT_HWCAP) & HWCAP_DOT_PRODUCT ? CRIT_CPU_NEON : 0;
+}
+
+/* Most kernels name the maker and the part of a core by number only. */
+const char *crit_cpu_brand(char *buf, size_t cap) {
+    char line[256], model[128] = "", maker[16] = "", part[16] = "";
+    if (!cap) return "unknown";
+    buf[0] = 0;
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f) return "unknown";
+    while (fgets(line, sizeof line, f)) {
+        if (!*model) (void)sscanf(line, "model name : %127[^\n]", model);
+        if (!*maker) (void)sscanf(line, "CPU implementer : %15s", maker);
+        if (!*part) (void)sscanf(line, "CPU part : %15s", part);
+    }
+    fclose(f);
+    if (*model)
+        (void)snprintf(buf, cap, "%s", model);
+    else if (*maker && *part)
+        (void)snprintf(buf, cap, "ARM implementer %s part %s", maker, part);
+    else
+        return "unknown";
+    return buf;
+}
 #else
 unsigned crit_cpu_detect(void) {
     return 0;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* attend and block_lse for AVX2 + FMA + F16C: strips of 32 rows.  The algorithm is in attend_tmpl.h, that of
  * decoding in attend_few.h. */
-#include <immintrin.h>
-
 #include "kernels/protos.h"
+#include "kernels/x86/lanes_avx2.h"
 
 typedef __m256 vec;
 #define V_W                        8
@@ -15,7 +14,8 @@ typedef __m256 vec;
 #define V_SUB(a, b)                _mm256_sub_ps(a, b)
 #define V_MUL(a, b)                _mm256_mul_ps(a, b)
 #define V_FMA(a, b, c)             _mm256_fmadd_ps(a, b, c)
-#define V_MAX(a, b)                _mm256_max_ps(a, b) /* b where one is NaN */
+#define V_MAX(a, b)                _mm256_max_ps(a, b)     /* b where one is NaN */
+#define V_AT_LEAST(floor, x)       _mm256_max_ps(floor, x) /* NaN where x is NaN */
 #define V_OR(a, b)                 _mm256_or_ps(a, b)
 #define V_AND(a, b)                _mm256_and_ps(a, b)
 #define V_GE(a, b)                 _mm256_cmp_ps(a, b, _CMP_GE_OQ) /* all ones or zeros per lane */
@@ -32,7 +32,7 @@ typedef __m256 vec;
 #define TILE_N(nv) ((nv) == 4 ? 3 : (nv) == 3 ? 4 : (nv) == 2 ? 6 : 8)
 #define TILE_R(nv) ((nv) == 4 ? 2 : (nv) == 3 ? 4 : (nv) == 2 ? 4 : 8)
 
-#include "kernels/x86/attend_tmpl.h"
+#include "kernels/attend_tmpl.h"
 #include "kernels/x86/attend_few.h"
 
 void crit_attend_avx2(const crit_attend_args *a, void *scratch) {

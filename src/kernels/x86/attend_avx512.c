@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* attend and block_lse for AVX-512 F and DQ: strips of 64 rows.  The algorithm is in attend_tmpl.h. */
-#include <immintrin.h>
-
 #include "kernels/protos.h"
+#include "kernels/x86/lanes_avx2.h"
 
 typedef __m512 vec;
 #define V_W                        16
@@ -14,7 +13,8 @@ typedef __m512 vec;
 #define V_SUB(a, b)                _mm512_sub_ps(a, b)
 #define V_MUL(a, b)                _mm512_mul_ps(a, b)
 #define V_FMA(a, b, c)             _mm512_fmadd_ps(a, b, c)
-#define V_MAX(a, b)                _mm512_max_ps(a, b) /* b where one is NaN */
+#define V_MAX(a, b)                _mm512_max_ps(a, b)     /* b where one is NaN */
+#define V_AT_LEAST(floor, x)       _mm512_max_ps(floor, x) /* NaN where x is NaN */
 #define V_OR(a, b)                 _mm512_or_ps(a, b)
 #define V_AND(a, b)                _mm512_and_ps(a, b)
 #define V_GE(a, b)                 _mm512_castsi512_ps(_mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)))
@@ -30,7 +30,7 @@ typedef __m512 vec;
 #define TILE_N(nv) ((nv) >= 3 ? 6 : 8)
 #define TILE_R(nv) 4
 
-#include "kernels/x86/attend_tmpl.h"
+#include "kernels/attend_tmpl.h"
 
 void crit_attend_avx512(const crit_attend_args *a, void *scratch) {
     if (!a->causal && a->n_row <= 8 && a->n_far == 0)

@@ -171,7 +171,7 @@ static void attend_few(const crit_attend_args *a, float *mem) {
         }
     }
     float inv[8] __attribute__((aligned(32)));
-    _mm256_store_ps(inv, inverse(l));
+    _mm256_store_ps(inv, l_inverse(_mm256_load_ps(l)));
     for (size_t r = 0; r < n_row; r++) {
         for (size_t e = 0; e < d; e += 8)
             _mm256_storeu_ps(a->out + r * a->out_stride + e,

@@ -6,16 +6,18 @@
  * S sums over d ascending, the soft-max runs per group of list entries, O sums over keys ascending.  Tile sizes only
  * choose which chains are in flight, so they never change a bit.
  *
- * The includer defines the vector type and its operations (V_*), V_W lanes, and the register tiles: STRIP_NV vectors
- * of rows by TILE_N(nv) keys (or values of d), TILE_R(nv) for what is left over. */
+ * The includer defines the vector type and its operations (V_*), V_W lanes, the register tiles (STRIP_NV vectors of
+ * rows by TILE_N(nv) keys or values of d, TILE_R(nv) for what is left over), and includes lanes_<isa>.h for the way
+ * between row-major and lanes (L_*).  One that multiplies by a lane of a register rather than by a broadcast brings its
+ * own qk_tile and pv and says so by ATTEND_OWN_TILES. */
 
 #include <math.h>
 #include <string.h>
 
 #include "kernels/attend_scratch.h"
-#include "kernels/x86/lanes_avx2.h"
+#include "kernels/unroll.h"
 
-enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
+enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN, LSE_NV = (CRIT_REP_MAX + V_W - 1) / V_W };
 
 /* The exponent that P is relative to, m, is the maximum of the first group and then lags behind: P is 2^(S - m) until
  * some round(S - m) reaches LAG.  So common groups need no maximum and no rescaling of O; a group that finds out
@@ -33,7 +35,7 @@ enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN };
 /* 2^x for X_MIN <= x < LAG: 1.7e-7 relative, exactly 1 at 0, NaN for NaN; *t is x + BIG.
  * The polynomial gives 2^(f + LAG) for f in [-1/2, 1/2]; the low bits of t, which are n - LAG, go to the exponent. */
 CRIT_INLINE vec v_exp2(vec x, vec *t) {
-    x = V_MAX(V_SET1(X_MIN), x);
+    x = V_AT_LEAST(V_SET1(X_MIN), x);
     *t = V_ADD(x, V_SET1(BIG));
     const vec f = V_SUB(x, V_SUB(*t, V_SET1(BIG)));
     vec p = V_SET1(0x1.5bba14p+6f);
@@ -45,6 +47,7 @@ CRIT_INLINE vec v_exp2(vec x, vec *t) {
     return V_ADD_EXPONENT(p, *t);
 }
 
+#ifndef ATTEND_OWN_TILES
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
 CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const float *k, size_t d, const float *minus_m,
                          float *s) {
@@ -64,20 +67,6 @@ CRIT_INLINE void qk_tile(const int nv, const int kt, const float *qt, const floa
     CRIT_UNROLL for (int j = 0; j < kt; j++) {
         CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(s + (j * nv + v) * V_W, acc[j][v]);
     }
-}
-
-CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m,
-                    float *s) {
-    const size_t w = (size_t)nv * V_W;
-    while (n_key >= TILE_N(nv) && n_key != 2 * TILE_R(nv)) {
-        qk_tile(nv, TILE_N(nv), qt, k, d, minus_m, s);
-        k += TILE_N(nv) * d, s += TILE_N(nv) * w, n_key -= TILE_N(nv);
-    }
-    while (n_key >= TILE_R(nv)) {
-        qk_tile(nv, TILE_R(nv), qt, k, d, minus_m, s);
-        k += TILE_R(nv) * d, s += TILE_R(nv) * w, n_key -= TILE_R(nv);
-    }
-    for (; n_key; n_key--, k += d, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
 }
 
 /* o[e][row] += sum_j p[j][row] v[j][e] for dt values of d from e on; v in panels of 8 values, see widen_v. */
@@ -110,6 +99,21 @@ CRIT_INLINE void pv(const int nv, const float *p, const float *vp, size_t n_key,
         pv_tile(nv, TILE_N(nv), p, vp, e, n_key, o + e * w);
     for (; d - e >= TILE_R(nv); e += TILE_R(nv)) pv_tile(nv, TILE_R(nv), p, vp, e, n_key, o + e * w);
     for (; e < d; e++) pv_tile(nv, 1, p, vp, e, n_key, o + e * w);
+}
+#endif
+
+CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key, size_t d, const float *minus_m,
+                    float *s) {
+    const size_t w = (size_t)nv * V_W;
+    while (n_key >= TILE_N(nv) && n_key != 2 * TILE_R(nv)) {
+        qk_tile(nv, TILE_N(nv), qt, k, d, minus_m, s);
+        k += TILE_N(nv) * d, s += TILE_N(nv) * w, n_key -= TILE_N(nv);
+    }
+    while (n_key >= TILE_R(nv)) {
+        qk_tile(nv, TILE_R(nv), qt, k, d, minus_m, s);
+        k += TILE_R(nv) * d, s += TILE_R(nv) * w, n_key -= TILE_R(nv);
+    }
+    for (; n_key; n_key--, k += d, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
 }
 
 /* Running state of one strip of nv vectors of rows. */
@@ -326,53 +330,50 @@ STRIP_GROUP(4)
 
 /* q rows -> [d][w] lanes, scaled; lanes behind the last row are 0. */
 static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt) {
-    const __m256 f = _mm256_set1_ps(scale);
-    for (size_t r = 0; r < w; r += 8) {
-        for (size_t e = 0; e < d; e += 8) {
-            __m256 x[8];
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
-                r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
-            crit_transpose_8x8(x);
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(qt + (e + i) * w + r, x[i]);
+    const lvec f = L_SET1(scale);
+    for (size_t r = 0; r < w; r += L_W) {
+        for (size_t e = 0; e < d; e += L_W) {
+            lvec x[L_W];
+            CRIT_UNROLL for (size_t i = 0; i < L_W; i++) x[i] =
+                r + i < n_row ? L_MUL(f, L_LOAD_ANY(q + (r + i) * q_stride + e)) : L_ZERO();
+            L_TRANSPOSE(x);
+            CRIT_UNROLL for (size_t i = 0; i < L_W; i++) L_STORE(qt + (e + i) * w + r, x[i]);
         }
     }
-}
-
-/* 1 / l, and 0 for rows that saw no key. */
-CRIT_INLINE __m256 inverse(const float *l) {
-    const __m256 x = _mm256_load_ps(l);
-    return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), x));
 }
 
 static float lse_of(float minus_m, float l) {
     return l == 0 ? -INFINITY : (float)(log((double)l) - (double)minus_m * 0x1.62e42fefa39efp-1);
 }
 
-/* out rows = O / l; adding 0 turns -0 into 0, so that a row cannot tell whether it was once scaled to nothing. */
+/* out rows = O / l, 0 for rows that saw no key; adding 0 turns -0 into 0, so that a row cannot tell whether it was once
+ * scaled to nothing. */
 static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_stride) {
-    for (size_t r = 0; r < t->n_row; r += 8) {
-        const __m256 inv = inverse(t->l + r), zero = _mm256_setzero_ps();
-        for (size_t e = 0; e < d; e += 8) {
-            __m256 x[8];
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
-                _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(t->ot + (e + i) * w + r)), zero);
-            crit_transpose_8x8(x);
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++) if (r + i < t->n_row)
-                _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
+    for (size_t r = 0; r < t->n_row; r += L_W) {
+        const lvec inv = l_inverse(L_LOAD(t->l + r)), zero = L_ZERO();
+        for (size_t e = 0; e < d; e += L_W) {
+            lvec x[L_W];
+            CRIT_UNROLL for (size_t i = 0; i < L_W; i++) x[i] =
+                L_ADD(L_MUL(inv, L_LOAD(t->ot + (e + i) * w + r)), zero);
+            L_TRANSPOSE(x);
+            CRIT_UNROLL for (size_t i = 0; i < L_W; i++) if (r + i < t->n_row)
+                L_STORE_ANY(out + (t->row0 + r + i) * out_stride + e, x[i]);
         }
     }
 }
 
 /* f16 -> f32; n a multiple of 8. */
 static void widen(const uint16_t *x, size_t n, float *y) {
-    for (size_t i = 0; i < n; i += 8) _mm256_store_ps(y + i, crit_load_f16(x + i));
+    for (size_t i = 0; i < n; i += L_W) L_STORE(y + i, L_LOAD_F16(x + i));
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
  * V it would touch 64 lines that all fall into 8 of the first-level cache's 64 sets. */
 static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
     for (size_t j = 0; j < n_key; j++, vp += 8)
-        for (size_t e = 0; e < d; e += 8) _mm256_store_ps(vp + e * KEYS, crit_load_f16(v + j * d + e));
+        for (size_t e = 0; e < d; e += 8) {
+            CRIT_UNROLL for (size_t i = 0; i < 8; i += L_W) L_STORE(vp + e * KEYS + i, L_LOAD_F16(v + j * d + e + i));
+        }
 }
 
 static void widen_group_v(group *g) {
@@ -473,42 +474,43 @@ static void attend(const crit_attend_args *a, float *mem) {
 
 /* ---------------------------------------------------------------------------------------------------- block_lse */
 
-/* Natural logarithm of 8 normal numbers, 3e-8 relative beside the rounding; exactly 0 at 1, NaN for NaN. */
-static __m256 log_8(__m256 x) {
-    const __m256i bits = _mm256_castps_si256(x);
-    const __m256i e =
-        _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23); /* x = 2^e m, m in [.71, 1.41) */
-    const __m256 m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23)));
-    const __m256 f = _mm256_sub_ps(m, _mm256_set1_ps(1.0f)), f2 = _mm256_mul_ps(f, f);
-    __m256 p = _mm256_set1_ps(0x1.645eb8p-4f);
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.2432bep-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.317458p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.538248p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.98d7f2p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.000382p-2f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.5556d8p-2f));
-    p = _mm256_fmadd_ps(_mm256_mul_ps(p, f), f2, _mm256_mul_ps(_mm256_set1_ps(-0.5f), f2));
-    p = _mm256_fmadd_ps(_mm256_cvtepi32_ps(e), _mm256_set1_ps(0x1.62e430p-1f), _mm256_add_ps(f, p));
-    return _mm256_add_ps(p, _mm256_sub_ps(x, x));
+/* Natural logarithm of normal numbers, 3e-8 relative beside the rounding; exactly 0 at 1, NaN for NaN. */
+CRIT_INLINE lvec l_log(lvec x) {
+    lvec e;
+    const lvec m = l_split(x, &e), f = L_SUB(m, L_SET1(1.0f)), f2 = L_MUL(f, f);
+    lvec p = L_SET1(0x1.645eb8p-4f);
+    p = L_FMA(p, f, L_SET1(-0x1.2432bep-3f));
+    p = L_FMA(p, f, L_SET1(0x1.317458p-3f));
+    p = L_FMA(p, f, L_SET1(-0x1.538248p-3f));
+    p = L_FMA(p, f, L_SET1(0x1.98d7f2p-3f));
+    p = L_FMA(p, f, L_SET1(-0x1.000382p-2f));
+    p = L_FMA(p, f, L_SET1(0x1.5556d8p-2f));
+    p = L_FMA(L_MUL(p, f), f2, L_MUL(L_SET1(-0.5f), f2));
+    p = L_FMA(e, L_SET1(0x1.62e430p-1f), L_ADD(f, p));
+    return L_ADD(p, L_SUB(x, x));
 }
 
 static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
                       float scale, float *lse, float *mem) {
-    float *qt = mem, *k = qt + V_W * d, *s = k + BLK * d, *zero = s + BLK * V_W, *top = zero + V_W, *sum = top + V_W;
-    const __m256 used = _mm256_cmp_ps(_mm256_loadu_ps(iota), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
-    pack_q(q, q_stride, n_row, V_W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
-    V_STORE(zero, V_ZERO());
+    enum { W = LSE_NV * V_W };
+    float *qt = mem, *k = qt + W * d, *s = k + BLK * d, *zero = s + BLK * W, *top = zero + W, *sum = top + W;
+    pack_q(q, q_stride, n_row, W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
+    CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) V_STORE(zero + v * V_W, V_ZERO());
     for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX) {
         const size_t n = size_min(n_key - base, BLK);
         widen(key + base * d, n * d, k);
-        qk(1, qt, k, n, d, zero, s);
-        vec m = V_SET1(-INFINITY), l = V_ZERO(), t;
-        for (size_t j = 0; j < n; j++) m = V_MAX(V_LOAD(s + j * V_W), m);
-        for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * V_W), m), &t));
-        V_STORE(top, m);
-        V_STORE(sum, l);
-        const __m256 r =
-            _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), log_8(_mm256_load_ps(sum)));
-        _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
+        qk(LSE_NV, qt, k, n, d, zero, s);
+        CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) {
+            vec m = V_SET1(-INFINITY), l = V_ZERO(), t;
+            for (size_t j = 0; j < n; j++) m = V_MAX(V_LOAD(s + j * W + v * V_W), m);
+            for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * W + v * V_W), m), &t));
+            V_STORE(top + v * V_W, m);
+            V_STORE(sum + v * V_W, l);
+        }
+        CRIT_UNROLL for (size_t r = 0; r < CRIT_REP_MAX; r += L_W) {
+            const lvec used = L_LESS(L_LOAD(iota + r), L_SET1((float)n_row));
+            const lvec x = L_FMA(L_LOAD(top + r), L_SET1(0x1.62e430p-1f), l_log(L_LOAD(sum + r)));
+            L_STORE_ANY(lse + r, L_AND(x, used));
+        }
     }
 }
