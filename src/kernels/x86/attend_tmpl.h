@@ -473,25 +473,6 @@ static void attend(const crit_attend_args *a, float *mem) {
 
 /* ---------------------------------------------------------------------------------------------------- block_lse */
 
-/* Natural logarithm of 8 normal numbers, 3e-8 relative beside the rounding; exactly 0 at 1, NaN for NaN. */
-static __m256 log_8(__m256 x) {
-    const __m256i bits = _mm256_castps_si256(x);
-    const __m256i e =
-        _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23); /* x = 2^e m, m in [.71, 1.41) */
-    const __m256 m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23)));
-    const __m256 f = _mm256_sub_ps(m, _mm256_set1_ps(1.0f)), f2 = _mm256_mul_ps(f, f);
-    __m256 p = _mm256_set1_ps(0x1.645eb8p-4f);
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.2432bep-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.317458p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.538248p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.98d7f2p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(-0x1.000382p-2f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.5556d8p-2f));
-    p = _mm256_fmadd_ps(_mm256_mul_ps(p, f), f2, _mm256_mul_ps(_mm256_set1_ps(-0.5f), f2));
-    p = _mm256_fmadd_ps(_mm256_cvtepi32_ps(e), _mm256_set1_ps(0x1.62e430p-1f), _mm256_add_ps(f, p));
-    return _mm256_add_ps(p, _mm256_sub_ps(x, x));
-}
-
 static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
                       float scale, float *lse, float *mem) {
     float *qt = mem, *k = qt + V_W * d, *s = k + BLK * d, *zero = s + BLK * V_W, *top = zero + V_W, *sum = top + V_W;
@@ -508,7 +489,7 @@ static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint1
         V_STORE(top, m);
         V_STORE(sum, l);
         const __m256 r =
-            _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), log_8(_mm256_load_ps(sum)));
+            _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(0x1.62e430p-1f), crit_log_8(_mm256_load_ps(sum)));
         _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
     }
 }
