@@ -343,8 +343,13 @@ static void skipping(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_
     ck_release(s);
 }
 
+/* The start-up check of the AMX level, on the emulated tiles. */
+extern int emul_crit_amx_works(void) __attribute__((weak));
+
 void ck_test_attend(ck *s, const ck_row *row) {
     crit_attend_fn fn = (crit_attend_fn)row->fn;
+    s->note = "start-up check";
+    if (bf16t(s) && row->emulated && emul_crit_amx_works) ck_near(s, "works", 0, 0, emul_crit_amx_works(), 1, 0);
     static const uint32_t rows[] = {1, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 65, 97, 127, 128};
     static const uint32_t ds[] = {8, 16, 24, 64, 80, 128, 256};
     static const size_t keys[] = {1, 2, 31, 32, 33, 63, 64, 65, 95, 127, 200};
@@ -381,6 +386,7 @@ void ck_test_attend(ck *s, const ck_row *row) {
     invariance(s, fn, 64, 128, 77, NORMAL);
     invariance(s, fn, 16, 100, 0, RISING);
     invariance(s, fn, 24, 37, 300, HUGE_LOGITS);
+    invariance(s, fn, 64, 40, 700, RISING_SLOWLY);
     skipping(s, fn, 64, 128, 12, 2.0f);
     skipping(s, fn, 128, 70, 7, 1.0f);
     skipping(s, fn, 24, 33, 5, 2.5f);
