@@ -6,11 +6,36 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static uint64_t xcr0(void) {
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return ((uint64_t)hi << 32) | lo;
+}
+
+/* Tile data is granted on request only, because it makes a thread's saved state 8 KB larger: arch_prctl's
+ * ARCH_REQ_XCOMP_PERM for state component 18.  One request serves all threads of the process, more do no harm. */
+static bool may_use_tiles(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    return syscall(SYS_arch_prctl, 0x1023L, 18L) == 0;
+#else
+    return false;
+#endif
+}
+
+/* AMX as the kernels want it: bf16 and int8, palette 1 of eight tiles of 16 rows of 64 bytes, and the system's leave.
+ * d7 is EDX of CPUID leaf 7. */
+static bool amx_usable(unsigned d7, uint64_t os) {
+    const bool bf16 = (d7 >> 22) & 1, tile = (d7 >> 24) & 1, int8 = (d7 >> 25) & 1;
+    if (!bf16 || !tile || !int8 || (os & 0x60000) != 0x60000) return false; /* tile configuration, tile data */
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d)) return false;
+    if ((b & 0xffff) < 64 || b >> 16 < 8 || (c & 0xffff) < 16) return false; /* bytes a row, tiles, rows */
+    return may_use_tiles();
 }
 
 unsigned crit_cpu_detect(void) {
@@ -32,7 +57,9 @@ unsigned crit_cpu_detect(void) {
     if ((c7 >> 11) & 1) mask |= CRIT_CPU_AVX512_VNNI;
     unsigned a71 = 0, b71, c71, d71;
     if (__get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && ((a71 >> 5) & 1)) mask |= CRIT_CPU_AVX512_BF16;
-    return mask; /* AMX joins when its kernels do: it needs a permission request as well */
+    const unsigned amx_needs = CRIT_CPU_AVX512 | CRIT_CPU_AVX512_VNNI | CRIT_CPU_AVX512_BF16;
+    if ((mask & amx_needs) == amx_needs && amx_usable(d7, os)) mask |= CRIT_CPU_AMX;
+    return mask;
 }
 
 const char *crit_cpu_brand(char *buf, size_t cap) {

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "core/core.h"
+#if defined(__x86_64__)
+#include "kernels/x86/amx_check.h"
+#endif
 
 #define KERNEL(field, type, need, symbol) extern __typeof__(*(type)0) symbol;
 #define ACT_KIND(type, need, kind)
@@ -13,6 +16,11 @@
 #undef ACT_KIND
 
 void crit_kernels_init(crit_kernels *t, unsigned cpu_mask) {
+#if defined(__x86_64__)
+    /* Asked where the machine says it has AMX; a table for another machine is filled as it was ordered. */
+    if ((cpu_mask & CRIT_CPU_AMX) && (crit_cpu_detect() & CRIT_CPU_AMX) && !crit_amx_works())
+        cpu_mask &= ~(unsigned)CRIT_CPU_AMX;
+#endif
     memset(t, 0, sizeof *t);
     t->cpu = cpu_mask;
 #define KERNEL(f, type, need, symbol)                                                                                  \

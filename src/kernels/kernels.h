@@ -53,8 +53,10 @@
  * are left out where no row is left.  lse counts only what was kept.  *n_skip (NULL = not wanted) grows by the number
  * of (row, far block) pairs left out: the result of the rule, not of the strips, hence the same at any cut.  A score
  * within rounding of the edge may fall on either side at another level. |err| <= (d + 16) 2^-24 max_j sum|q||k_j| scale
- * in the exponent, f32 accumulation in the product; K and V exactly their f16.  Listed keys before n_key must be
- * finite: an infinite or NaN value may reach other rows of the tile. scratch: crit_attend_scratch_bytes(d) bytes,
+ * in the exponent, f32 accumulation in the product; K and V exactly as packed.  A KV_BF16T level rounds q (scale and
+ * log2 e in it) to bf16 as well: + 2^-8 max_j sum|q||k_j| scale in the exponent; and the weights: a factor 1 +- (2^-8 +
+ * 2^-13) on each, in out and lse alike; a product of its tiles takes subnormals for 0.  Listed keys before n_key must
+ * be finite: an infinite or NaN value may reach other rows of the tile. scratch: crit_attend_scratch_bytes(d) bytes,
  * 64-byte aligned, one per thread. */
 #define CRIT_ATTEND_GROUP 2
 typedef struct crit_attend_args {
@@ -81,8 +83,8 @@ size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
  *
  *   lse[b][r] = log( sum_{j in block b, j < n_key} exp(scale * q[r].k[j]) )      b = 0 .. ceil(n_key/32)-1
  *
- *   q [n_row <= 8][q_stride] f32 in; k as above f16 in; lse [ceil(n_key/32)][8] f32 out (columns >= n_row are 0).
- * Same d rule and scratch as attend. */
+ *   q [n_row <= 8][q_stride] f32 in; k as above 16bit in; lse [ceil(n_key/32)][8] f32 out (columns >= n_row are 0).
+ * Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
 typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
                                   uint32_t d, float scale, float *lse, void *scratch);
 

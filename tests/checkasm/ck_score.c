@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "checkasm.h"
-#include "kernels/f16.h"
+#include "core/core.h"
+#include "kernels/c/half.h"
 
 static const size_t sizes[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 64, 101};
 #define N_SIZES (sizeof sizes / sizeof *sizes)
@@ -19,6 +20,8 @@ static const uint32_t dims[] = {8, 64, 24, 128, 5, 256, 13};
 
 void ck_test_block_stats(ck *s, const ck_row *row) {
     crit_block_stats_fn fn = (crit_block_stats_fn)row->fn;
+    const bool bf16 = row->need & CRIT_CPU_AMX;
+    const uint16_t infinite = bf16 ? 0x7f80 : 0x7c00;
     for (size_t i = 0; i < 42; i++) {
         const uint32_t d = dims[i % 7];
         const size_t n = 1 + ck_u32(s) % 32, cut = ck_u32(s) % (n + 1);
@@ -27,7 +30,7 @@ void ck_test_block_stats(ck *s, const ck_row *row) {
         uint16_t *k = ck_alloc(s, n * d * sizeof *k, place);
         for (size_t j = 0; j < n * d; j++) {
             k[j] = (uint16_t)ck_u32(s);
-            if ((k[j] & 0x7c00) == 0x7c00) k[j] &= 0xbfff; /* infinity and NaN become finite */
+            if ((k[j] & infinite) == infinite) k[j] &= 0xbfff; /* infinity and NaN become finite */
             if (i % 5 == 4) k[j] &= 0x8000;
         }
         float *st[6], want[3][CRIT_D_HEAD_MAX];
@@ -37,7 +40,7 @@ void ck_test_block_stats(ck *s, const ck_row *row) {
         for (size_t t = cut; t < n; t++) fn(k + t * d, 1, t, d, st[3], st[4], st[5]);
         for (size_t e = 0; e < d; e++) {
             for (size_t t = 0; t < n; t++) {
-                const float x = crit_f16_value(k[t * d + e]);
+                const float x = bf16 ? crit_bf16_value(k[t * d + e]) : crit_f16_value(k[t * d + e]);
                 want[0][e] = t == 0 || x > want[0][e] ? x : want[0][e];
                 want[1][e] = t == 0 || x < want[1][e] ? x : want[1][e];
                 want[2][e] = t == 0 ? x : want[2][e] + x;

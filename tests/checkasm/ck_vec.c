@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checkasm.h"
+#include "core/core.h"
 #include "kernels/c/half.h"
 
 static const size_t sizes[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 576, 896};
@@ -141,9 +142,10 @@ void ck_test_add(ck *s, const ck_row *row) {
     }
 }
 
-/* Every run of keys of a block, against f16 of each value; what is not asked for keeps its bytes. */
+/* Every run of keys of a block, against f16 or bf16 of each value; what is not asked for keeps its bytes. */
 void ck_test_kv_put(ck *s, const ck_row *row) {
     static const uint32_t ds[] = {8, 24, 64, 128, 256};
+    const bool bf16t = row->need & CRIT_CPU_AMX;
     for (unsigned c = 0; c < 60; c++) {
         const uint32_t d = ds[c % 5];
         const size_t at = ck_u32(s) % CRIT_BLK_LEN, n = 1 + ck_u32(s) % (CRIT_BLK_LEN - at), stride = d + c % 3 * 5;
@@ -156,7 +158,12 @@ void ck_test_kv_put(ck *s, const ck_row *row) {
             blk[w] = ck_alloc(s, CRIT_BLK_LEN * d * sizeof(uint16_t), place);
             for (size_t j = 0; j < n; j++)
                 for (size_t i = 0; i < d; i++) {
-                    const float x = ldexpf(ck_uniform(s, -2, 2), (int)(ck_u32(s) % 48) - 28);
+                    float x = ldexpf(ck_uniform(s, -2, 2), (int)(ck_u32(s) % 48) - 28);
+                    if (c % 6 == 5) x = specials[ck_u32(s) % N_SPECIALS];
+                    if (c % 6 == 4) { /* any bits: ties, subnormals, NaN */
+                        const uint32_t bits = ck_u32(s) << 16 | (ck_u32(s) & 1 ? 0x8000 : ck_u32(s) & 0xffff);
+                        memcpy(&x, &bits, 4);
+                    }
                     memcpy((char *)in[w] + 4 * (j * stride + i), &x, 4);
                 }
         }
@@ -165,9 +172,10 @@ void ck_test_kv_put(ck *s, const ck_row *row) {
             for (size_t j = 0; j < CRIT_BLK_LEN; j++)
                 for (size_t i = 0; i < d; i++) {
                     uint16_t h;
-                    memcpy(&h, (const char *)blk[w] + 2 * (j * d + i), 2);
+                    memcpy(&h, (const char *)blk[w] + 2 * (bf16t && w ? i * CRIT_BLK_LEN + j : j * d + i), 2);
                     const bool mine = j >= at && j < at + n;
-                    const uint16_t want = mine ? crit_f16_bits(get(in[w], (j - at) * stride + i)) : 0xffff;
+                    const float x = mine ? get(in[w], (j - at) * stride + i) : 0;
+                    const uint16_t want = !mine ? 0xffff : bf16t ? crit_bf16_bits(x) : crit_f16_bits(x);
                     s->n_check++;
                     if (h != want)
                         ck_fail(s, "%c, key %zu value %zu: %04x, want %04x", "kv"[w], j, i, (unsigned)h,

@@ -112,16 +112,26 @@ static tiny_params tiny_of(size_t i, crit_type type) {
 
 /* ---- against the oracle ---- */
 
+static bool is_amx(const char *cpu) {
+    return strcmp(cpu, "amx") == 0;
+}
+
 static void agrees_with_oracle(const tiny_params *p, double bound) {
     enum { N = 203 };
     crit_model *m = open_model(p);
+    /* The AMX level rounds K, V, Q and P to bf16: an eighth of f16's precision, twice as many roundings, and KL goes
+     * with the square (measured on the emulated level: 4e-4 to 2.6e-3). */
+    crit_model_info info = {.struct_size = sizeof info};
+    assert_int_equal(crit_model_get_info(m, &info), CRIT_OK);
+    const bool bf16 = is_amx(info.cpu);
+    if (bf16 && bound < 1e-2) bound = 1e-2;
     int32_t *t = tokens_of(N, p->n_vocab, 3);
     crit_session *s = session(m, CRIT_ATTN_DENSE, 128, 2, 1);
     float *got = all_rows(s, t, N, p->n_vocab);
     oracle *o = oracle_open(model_path());
     assert_non_null(o);
     double *want = malloc((size_t)N * p->n_vocab * sizeof *want), mean = 0;
-    oracle_opts opts = {.f16_kv = true};
+    oracle_opts opts = {.f16_kv = !bf16};
     oracle_logits(o, t, N, 0, &opts, want);
     for (uint32_t i = 0; i < N; i++) {
         double kl = oracle_kl(want + (size_t)i * p->n_vocab, got + (size_t)i * p->n_vocab, p->n_vocab);
@@ -172,7 +182,7 @@ static void logits_of_quantised_weights(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tiny_params p = tiny_of(1, cases[i].type);
         if (cases[i].type == CRIT_T_Q6_K) p.n_embd = p.n_ff = 256, p.d_head = 256, p.n_head = 1;
-        bool int8 = cases[i].type == CRIT_T_Q8_0 && strstr(crit_cpu_name(), "vnni");
+        bool int8 = cases[i].type == CRIT_T_Q8_0 && (strstr(crit_cpu_name(), "vnni") || is_amx(crit_cpu_name()));
         agrees_with_oracle(&p, int8 ? 0.1 : cases[i].bound);
     }
 }

@@ -11,7 +11,8 @@
 #include "kernels/protos.h"
 
 size_t crit_attend_scratch_bytes(uint32_t d) {
-    return sizeof(float) * crit_attend_scratch_floats(d);
+    const size_t vector = sizeof(float) * crit_attend_scratch_floats(d), amx = crit_attend_amx_scratch_bytes(d);
+    return vector > amx ? vector : amx;
 }
 
 static double dot_f16(const float *q, const uint16_t *k, uint32_t d) {

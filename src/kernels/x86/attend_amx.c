@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/* attend and block_lse on AMX tiles, K and V as KV_BF16T.                                             [alg:attend]
+ *
+ * Transposed like attend_tmpl.h: S^T = K Q^T and O^T += V^T P^T, query rows in the 16 columns of a tile.  K [16 keys]
+ * [32 values] and V^T [16 values][32 keys] load straight from the store; Q is packed once a call to bf16 pairs with
+ * scale * log2 e in it, P leaves the soft-max as pairs of keys, both in the order of a tile product's second operand.
+ *
+ * A strip is 32 rows, two columns of tiles.  Keys come in chunks of up to CRIT_ATTEND_AMX_PEND blocks; a strip takes a
+ * chunk's groups one after the other, and their P waits in pend, so that O goes through the accumulators once a chunk.
+ * That changes no bit: O's chain of additions, one per block, is the same however often it rests in memory.  A row's
+ * column never meets another one, and a block that only other rows need adds P = 0.
+ *
+ * The soft-max sums P as rounded to bf16: the weights that P V uses then add up to 1, a key that outweighs all others
+ * comes out as its V exactly, and results merged by lse equal the result in one piece. */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attend_scratch.h"
+#include "kernels/protos.h"
+#include "kernels/x86/amx.h"
+#include "kernels/x86/lanes_avx2.h"
+#include "kernels/lanes_log.h"
+
+enum { BLK = CRIT_BLK_LEN, KEYS = CRIT_ATTEND_KEYS, GROUP = CRIT_ATTEND_GROUP, PEND = CRIT_ATTEND_AMX_PEND };
+enum { COL = 16, STRIP_COLS = 2, STRIP = COL * STRIP_COLS }; /* rows of a tile column, of a strip */
+enum { P_TILE = BLK * COL };                                 /* 16-bit values of P of one block and column */
+
+/* m, the exponent that P is relative to, lags behind the maximum as in attend_tmpl.h, and the same constants find out
+ * that some round(S - m) reached LAG. */
+#define LAG        16
+#define RISE_ABOVE 0x1.effffep+3f /* the largest x with round(x) < LAG */
+#define BIG        0x1.7fffep+23f /* 2^23 + 2^22 - LAG */
+#define LAG_BITS   0x34c00000     /* set in x + BIG for no -100 <= x <= RISE_ABOVE */
+#define X_MIN      (-100.0f)      /* P is at least 2^X_MIN */
+#define LOG2E      0x1.715476p+0f
+#define LN2        0x1.62e430p-1f
+#define MIN_NORMAL 0x1p-126f
+
+CRIT_INLINE size_t size_min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* 2^x for X_MIN <= x < LAG, exactly 1 at 0; *t is x + BIG.  Relative error 1.02e-4 with degree 3, 1.7e-7 with 5.
+ * The polynomial gives 2^(f + LAG) for f in [-1/2, 1/2]; the low bits of t, which are n - LAG, go to the exponent. */
+CRIT_INLINE __m512 exp2_lag(const int degree, __m512 x, __m512 *t) {
+    x = _mm512_max_ps(_mm512_set1_ps(X_MIN), x);
+    *t = _mm512_add_ps(x, _mm512_set1_ps(BIG));
+    const __m512 f = _mm512_sub_ps(x, _mm512_sub_ps(*t, _mm512_set1_ps(BIG)));
+    __m512 p;
+    if (degree == 3) {
+        p = _mm512_set1_ps(0x1.c2a216p+11f);
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.f00c4ep+13f));
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f5fap+15f));
+    } else {
+        p = _mm512_set1_ps(0x1.5bba14p+6f);
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.3cea88p+9f));
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c6b752p+11f));
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebf9bcp+13f));
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e42ap+15f));
+    }
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.0p+16f));
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(*t), 23)));
+}
+
+/* ------------------------------------------------------------------------------------------------------- products */
+
+/* S of one block, s [columns][KEYS][16]: 32 keys of k (rows d apart) against the strip's Q, d a multiple of 32. */
+static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t d, float *s) {
+    const uint16_t *k1 = k + 16 * d, *q1 = q + COL * d;
+    const long row = (long)(d * sizeof *k);
+    AMX_FENCE();
+    _tile_zero(0);
+    _tile_zero(2);
+    if (n_col == 1) {
+        for (size_t e = 0; e < d; e += AMX_DEPTH) {
+            _tile_loadd(6, q + e * COL, AMX_BYTES);
+            _tile_loadd(4, k + e, row);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(5, k1 + e, row);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+    } else {
+        _tile_zero(1);
+        _tile_zero(3);
+        for (size_t e = 0; e < d; e += AMX_DEPTH) {
+            _tile_loadd(4, k + e, row);
+            _tile_loadd(6, q + e * COL, AMX_BYTES);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, q1 + e * COL, AMX_BYTES);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_loadd(5, k1 + e, row);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(1, s + KEYS * COL, AMX_BYTES);
+        _tile_stored(3, s + KEYS * COL + 16 * COL, AMX_BYTES);
+    }
+    _tile_stored(0, s, AMX_BYTES);
+    _tile_stored(2, s + 16 * COL, AMX_BYTES);
+}
+
+/* Running state of one strip. */
+typedef struct strip {
+    const uint16_t *qt; /* [n_col][d/2][16][2], scaled */
+    float *ot;          /* [n_col][d][16] */
+    float *m, *l, *met; /* [n_col * 16] m (base 2), sum of P, and for [alg:skip] the largest score so far, base 2 */
+    size_t row0, n_row;
+    int n_col;
+} strip;
+
+/* What a strip is at: scores of one group, and the blocks whose P V is still to be done. */
+typedef struct work {
+    float *s;    /* [STRIP_COLS][KEYS][16] */
+    uint16_t *p; /* [PEND][STRIP_COLS][16 pairs of keys][16][2] */
+    const uint16_t *v[PEND];
+    size_t n_pend, d;
+} work;
+
+/* O += V^T P^T over the waiting blocks, in their order. */
+static void flush(const strip *t, work *w) {
+    const size_t d = w->d;
+    if (w->n_pend == 0) return;
+    AMX_FENCE();
+    for (size_t e = 0; e < d; e += 2 * AMX_ROWS) {
+        float *o = t->ot + e * COL, *o1 = o + d * COL;
+        const uint16_t *p = w->p;
+        _tile_loadd(0, o, AMX_BYTES);
+        _tile_loadd(2, o + AMX_ROWS * COL, AMX_BYTES);
+        if (t->n_col == 1) {
+            for (size_t i = 0; i < w->n_pend; i++, p += STRIP_COLS * P_TILE) {
+                const uint16_t *v = w->v[i] + e * BLK;
+                _tile_loadd(6, p, AMX_BYTES);
+                _tile_loadd(4, v, AMX_BYTES);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_loadd(5, v + AMX_ROWS * BLK, AMX_BYTES);
+                _tile_dpbf16ps(2, 5, 6);
+            }
+        } else {
+            _tile_loadd(1, o1, AMX_BYTES);
+            _tile_loadd(3, o1 + AMX_ROWS * COL, AMX_BYTES);
+            for (size_t i = 0; i < w->n_pend; i++, p += STRIP_COLS * P_TILE) {
+                const uint16_t *v = w->v[i] + e * BLK;
+                _tile_loadd(4, v, AMX_BYTES);
+                _tile_loadd(6, p, AMX_BYTES);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_loadd(7, p + P_TILE, AMX_BYTES);
+                _tile_dpbf16ps(1, 4, 7);
+                _tile_loadd(5, v + AMX_ROWS * BLK, AMX_BYTES);
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+            _tile_stored(1, o1, AMX_BYTES);
+            _tile_stored(3, o1 + AMX_ROWS * COL, AMX_BYTES);
+        }
+        _tile_stored(0, o, AMX_BYTES);
+        _tile_stored(2, o + AMX_ROWS * COL, AMX_BYTES);
+    }
+    w->n_pend = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------- soft-max */
+
+/* Which keys of a block count for which rows of a column: all of them for the rows of `rows`, or, with by_key, a mask
+ * for each key. */
+typedef struct mask {
+    int by_key;
+    __mmask16 rows, key[BLK];
+} mask;
+
+/* Largest counting score of a block for each row. */
+static __m512 block_max(const mask *k, const float *s) {
+    __m512 mx = _mm512_set1_ps(-INFINITY);
+    for (size_t j = 0; j < BLK; j++) {
+        const __mmask16 on = k->by_key ? k->key[j] : k->rows;
+        mx = _mm512_mask_max_ps(mx, on, _mm512_load_ps(s + j * COL), mx);
+    }
+    return mx;
+}
+
+/* P = 2^(s - m) of one block and column as bf16 pairs, 0 where the mask says so; sums of even and odd keys go on. */
+CRIT_INLINE __m512 exp_keys(const int by_key, const mask *k, const float *s, __m512 m, uint16_t *p, __m512 *sum) {
+    const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32((int)0xffff0000u);
+    __m512 seen = _mm512_setzero_ps();
+    CRIT_UNROLL_4 for (size_t j = 0; j < BLK; j += 2) {
+        const __mmask16 on0 = by_key ? k->key[j] : k->rows, on1 = by_key ? k->key[j + 1] : k->rows;
+        __m512 t0, t1; /* what does not count, NaN even, becomes 2^0 first, which cannot rise */
+        const __m512 p0 = exp2_lag(3, _mm512_maskz_sub_ps(on0, _mm512_load_ps(s + j * COL), m), &t0);
+        const __m512 p1 = exp2_lag(3, _mm512_maskz_sub_ps(on1, _mm512_load_ps(s + (j + 1) * COL), m), &t1);
+        /* to nearest: P > 0, and its ties may as well go up */
+        const __m512i r0 = _mm512_maskz_and_epi32(on0, _mm512_add_epi32(_mm512_castps_si512(p0), half), high);
+        const __m512i r1 = _mm512_maskz_and_epi32(on1, _mm512_add_epi32(_mm512_castps_si512(p1), half), high);
+        sum[0] = _mm512_add_ps(sum[0], _mm512_castsi512_ps(r0));
+        sum[1] = _mm512_add_ps(sum[1], _mm512_castsi512_ps(r1));
+        seen = _mm512_or_ps(seen, _mm512_or_ps(t0, t1));
+        _mm512_store_si512(p + j * COL, _mm512_or_si512(_mm512_srli_epi32(r0, 16), r1));
+    }
+    return seen;
+}
+
+/* One group's blocks as a strip sees them, in order. */
+typedef struct view {
+    size_t n_blk;
+    const float *s[GROUP]; /* [STRIP_COLS][KEYS][16] from the block's first key on */
+    const uint16_t *v[GROUP];
+    mask k[GROUP][STRIP_COLS];
+} view;
+
+/* m rises to the maximum for the rows whose scores outgrew it (on the first group: for all); l and O shrink, the other
+ * rows keep their bits.  O is made free of subnormals, which tiles would flush or not, as other rows have it. */
+static void raise_m(const strip *t, work *w, const view *g, int first) {
+    if (!first) flush(t, w); /* what waits is relative to the old m */
+    for (int c = 0; c < t->n_col; c++) {
+        float *m_at = t->m + c * COL, *l_at = t->l + c * COL, *o = t->ot + (size_t)c * w->d * COL;
+        __m512 mx = _mm512_set1_ps(-INFINITY), unused;
+        for (size_t b = 0; b < g->n_blk; b++) mx = _mm512_max_ps(block_max(&g->k[b][c], g->s[b] + c * KEYS * COL), mx);
+        const __m512 m = _mm512_load_ps(m_at);
+        const __mmask16 up = first ? _mm512_cmp_ps_mask(mx, _mm512_set1_ps(-0x1.fffffep+127f), _CMP_GT_OQ)
+                                   : _mm512_cmp_ps_mask(_mm512_sub_ps(mx, m), _mm512_set1_ps(RISE_ABOVE), _CMP_GT_OQ);
+        _mm512_store_ps(m_at, _mm512_mask_blend_ps(up, m, mx));
+        if (first || !up) continue;
+        const __m512 shrink = exp2_lag(5, _mm512_maskz_sub_ps(up, m, mx), &unused);
+        _mm512_store_ps(l_at, _mm512_mul_ps(_mm512_load_ps(l_at), shrink));
+        for (size_t i = 0; i < w->d; i++, o += COL) {
+            const __m512 x = _mm512_mul_ps(_mm512_load_ps(o), shrink);
+            const __mmask16 normal =
+                _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(MIN_NORMAL), _CMP_NLT_UQ); /* and NaN */
+            _mm512_store_ps(o, _mm512_maskz_mov_ps(normal, x));
+        }
+    }
+}
+
+/* P of a group to pend, l; m rises when it has to. */
+static void soft_max(const strip *t, work *w, const view *g, int first) {
+    __m512 sum[STRIP_COLS][2];
+    if (w->n_pend + g->n_blk > PEND) flush(t, w);
+    if (first) raise_m(t, w, g, 1);
+    for (int again = 0; again < 2; again++) {
+        __m512 seen = _mm512_setzero_ps();
+        for (int c = 0; c < t->n_col; c++) {
+            const __m512 m = _mm512_load_ps(t->m + c * COL);
+            sum[c][0] = sum[c][1] = _mm512_setzero_ps();
+            for (size_t b = 0; b < g->n_blk; b++) {
+                const mask *k = &g->k[b][c];
+                const float *s = g->s[b] + c * KEYS * COL;
+                uint16_t *p = w->p + ((w->n_pend + b) * STRIP_COLS + (size_t)c) * P_TILE;
+                seen =
+                    _mm512_or_ps(seen, k->by_key ? exp_keys(1, k, s, m, p, sum[c]) : exp_keys(0, k, s, m, p, sum[c]));
+            }
+        }
+        if (first || !_mm512_test_epi32_mask(_mm512_castps_si512(seen), _mm512_set1_epi32(LAG_BITS))) break;
+        if (!again) raise_m(t, w, g, 0); /* and P once more, relative to the new m */
+    }
+    for (int c = 0; c < t->n_col; c++) {
+        float *l = t->l + c * COL;
+        _mm512_store_ps(l, _mm512_add_ps(_mm512_load_ps(l), _mm512_add_ps(sum[c][0], sum[c][1])));
+    }
+    for (size_t b = 0; b < g->n_blk; b++) w->v[w->n_pend++] = g->v[b];
+}
+
+/* ----------------------------------------------------------------------------------------- groups of list entries */
+
+/* One group: where its blocks' K and V are, copied and padded where they cannot be read in place. */
+typedef struct group {
+    size_t n_in, base[GROUP], n_key[GROUP]; /* position of a block's first key; keys before the end of what is seen */
+    const uint16_t *k[GROUP], *v[GROUP];
+    int first, far;
+} group;
+
+/* [alg:skip]: the edge in base 2 and where left-out pairs are counted. */
+typedef struct skip_rule {
+    float edge;
+    uint64_t *count;
+} skip_rule;
+
+/* Rows of a column from the one on that first sees the key, which lies `ahead` positions beyond the column's first. */
+static __mmask16 rows_from(int64_t ahead) {
+    return ahead <= 0 ? 0xffff : ahead >= COL ? 0 : (__mmask16)(0xffffu << ahead);
+}
+
+static void see(const crit_attend_args *a, const group *g, size_t b, size_t col_row, mask *k) {
+    const int64_t ahead = a->causal ? (int64_t)(g->base[b] - (a->pos0 + col_row)) : -BLK; /* modulo 2^64 */
+    k->rows = 0xffff;
+    k->by_key = g->n_key[b] < BLK || ahead + BLK - 1 > 0;
+    if (!k->by_key) return;
+    for (size_t j = 0; j < BLK; j++) k->key[j] = j < g->n_key[b] ? rows_from(ahead + (int64_t)j) : 0;
+}
+
+/* Far blocks: `rows` becomes the rows that keep the block; blocks no row keeps leave the view. */
+static void leave_out(const strip *t, const skip_rule *rule, view *g) {
+    __m512 met[STRIP_COLS], top[STRIP_COLS];
+    size_t n = 0;
+    for (int c = 0; c < t->n_col; c++) met[c] = top[c] = _mm512_load_ps(t->met + c * COL);
+    for (size_t b = 0; b < g->n_blk; b++) {
+        size_t n_keep = 0;
+        for (int c = 0; c < t->n_col; c++) {
+            const __m512 mx = block_max(&g->k[b][c], g->s[b] + c * KEYS * COL);
+            const __m512 least = _mm512_sub_ps(met[c], _mm512_set1_ps(rule->edge));
+            const __mmask16 keep = _mm512_cmp_ps_mask(mx, least, _CMP_GE_OQ);
+            n_keep += (size_t)__builtin_popcount(keep);
+            top[c] = _mm512_max_ps(mx, top[c]);
+            g->k[n][c].by_key = 0;
+            g->k[n][c].rows = keep;
+        }
+        *rule->count += t->n_row - n_keep;
+        g->s[n] = g->s[b], g->v[n] = g->v[b];
+        n += n_keep != 0;
+    }
+    for (int c = 0; c < t->n_col; c++) _mm512_store_ps(t->met + c * COL, top[c]);
+    g->n_blk = n;
+}
+
+static void strip_group(const crit_attend_args *a, const strip *t, const group *g, const skip_rule *rule, work *w) {
+    const size_t last = a->pos0 + t->row0 + t->n_row - 1;
+    view see_now = {.n_blk = 0};
+    for (size_t b = 0; b < g->n_in; b++) {
+        if (g->n_key[b] == 0 || (a->causal && g->base[b] > last)) break; /* positions ascend */
+        float *s = w->s + b * BLK * COL;
+        qk(t->n_col, t->qt, g->k[b], w->d, s);
+        for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[b][c]);
+        see_now.s[b] = s, see_now.v[b] = g->v[b];
+        see_now.n_blk++;
+    }
+    if (rule && g->far)
+        leave_out(t, rule, &see_now);
+    else if (rule) {
+        for (int c = 0; c < t->n_col; c++) {
+            __m512 met = _mm512_load_ps(t->met + c * COL);
+            for (size_t b = 0; b < see_now.n_blk; b++)
+                met = _mm512_max_ps(block_max(&see_now.k[b][c], see_now.s[b] + c * KEYS * COL), met);
+            _mm512_store_ps(t->met + c * COL, met);
+        }
+    }
+    if (see_now.n_blk) soft_max(t, w, &see_now, g->first);
+}
+
+/* --------------------------------------------------------------------------------------------------- in and out */
+
+/* Up to 16 rows of q -> [w/2][16][2] bf16, scaled; values from d to w and rows from n_row on are 0. */
+static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t d, size_t w, float scale, uint16_t *qt) {
+    const __m256 f = _mm256_set1_ps(scale);
+    memset(qt + d * COL, 0, (w - d) * COL * sizeof *qt);
+    for (size_t r = 0; r < COL; r += 8) {
+        for (size_t e = 0; e < d; e += 8) {
+            __m256 x[8];
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+                r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
+            crit_transpose_8x8(x);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i += 2)
+                _mm256_store_si256((__m256i *)(void *)(qt + (e + i) * COL + 2 * r), amx_bf16_pairs(x[i], x[i + 1]));
+        }
+    }
+}
+
+/* 1 / l, and 0 for rows that saw no key. */
+CRIT_INLINE __m256 inverse(const float *l) {
+    const __m256 x = _mm256_load_ps(l);
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ), _mm256_div_ps(_mm256_set1_ps(1.0f), x));
+}
+
+/* out rows = O / l; adding 0 turns -0 into 0, so that a row cannot tell whether it was once scaled to nothing. */
+static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_stride) {
+    for (size_t r = 0; r < t->n_row; r += 8) {
+        const float *col = t->ot + r / COL * w * COL + r % COL;
+        const __m256 inv = inverse(t->l + r), zero = _mm256_setzero_ps();
+        for (size_t e = 0; e < d; e += 8) {
+            __m256 x[8];
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+                _mm256_add_ps(_mm256_mul_ps(inv, _mm256_load_ps(col + (e + i) * COL)), zero);
+            crit_transpose_8x8(x);
+            CRIT_UNROLL for (size_t i = 0; i < 8; i++) if (r + i < t->n_row)
+                _mm256_storeu_ps(out + (t->row0 + r + i) * out_stride + e, x[i]);
+        }
+    }
+}
+
+/* K row-major, 32 rows of d -> of w values. */
+static void pad_k(const uint16_t *k, size_t d, size_t w, uint16_t *to) {
+    for (size_t j = 0; j < BLK; j++, k += d, to += w) {
+        memcpy(to, k, d * sizeof *to);
+        memset(to + d, 0, (w - d) * sizeof *to);
+    }
+}
+
+/* V^T, d rows of 32 keys -> w rows; keys from n on become 0, because P = 0 does not silence a NaN. */
+static void pad_v(const uint16_t *v, size_t n, size_t d, size_t w, uint16_t *to) {
+    memset(to, 0, w * BLK * sizeof *to);
+    for (size_t i = 0; i < d; i++) memcpy(to + i * BLK, v + i * BLK, n * sizeof *to);
+}
+
+static float lse_of(float m, float l) {
+    return l == 0 ? -INFINITY : (float)(log((double)l) + (double)m * 0x1.62e42fefa39efp-1);
+}
+
+/* -------------------------------------------------------------------------------------------------- the kernels */
+
+void crit_attend_amx(const crit_attend_args *a, void *scratch) {
+    const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
+    const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
+    const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
+    float *ot = scratch, *s = ot + CRIT_TILE_LEN * w, *m = s + KEYS * STRIP;
+    float *l = m + CRIT_TILE_LEN, *met = l + CRIT_TILE_LEN;
+    uint16_t *qt = (uint16_t *)(void *)(met + CRIT_TILE_LEN), *p = qt + CRIT_TILE_LEN * w;
+    uint16_t *k_copy = p + PEND * STRIP_COLS * P_TILE, *v_copy = k_copy + GROUP * BLK * w;
+    strip strips[CRIT_TILE_LEN / STRIP];
+    size_t n_strip = 0;
+
+    for (size_t r = 0; r < n_row; r += STRIP) {
+        const size_t n = size_min(n_row - r, STRIP), n_col = (n + COL - 1) / COL;
+        strips[n_strip++] = (strip){.qt = qt + r * w,
+                                    .ot = ot + r * w,
+                                    .m = m + r,
+                                    .l = l + r,
+                                    .met = met + r,
+                                    .row0 = r,
+                                    .n_row = n,
+                                    .n_col = (int)n_col};
+        for (size_t c = 0; c < n_col; c++)
+            pack_q(a->q + (r + c * COL) * a->q_stride, a->q_stride, n - c * COL, d, w, a->scale * LOG2E,
+                   qt + (r + c * COL) * w);
+        memset(ot + r * w, 0, n_col * COL * w * sizeof *ot);
+        memset(m + r, 0, n_col * COL * sizeof *m);
+        memset(l + r, 0, n_col * COL * sizeof *l);
+        for (size_t i = 0; i < n_col * COL; i++)
+            met[r + i] = i < n ? -INFINITY : INFINITY; /* lanes without a row keep nothing */
+    }
+    uint64_t skipped = 0;
+    const skip_rule rule = {.edge = a->skip * LOG2E, .count = &skipped};
+    const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
+    int first = 1;
+    amx_begin();
+    for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
+        group g[PEND / GROUP];
+        size_t n_group = 0, n_copy = 0;
+        while (left && n_group < max_groups) {
+            group *x = &g[n_group];
+            const size_t stop = at < a->n_far ? a->n_far : a->n_blk;
+            *x = (group){.n_in = size_min(stop - at, GROUP), .first = first, .far = at < a->n_far};
+            for (size_t i = 0; i < x->n_in; i++) {
+                x->base[i] = (size_t)a->blk[at + i] * BLK;
+                x->n_key[i] = x->base[i] >= end ? 0 : size_min(end - x->base[i], BLK);
+                x->k[i] = a->k + x->base[i] * d, x->v[i] = a->v + x->base[i] * d;
+                if (x->n_key[i] == 0) continue;
+                if (w != d) {
+                    pad_k(x->k[i], d, w, k_copy + n_copy * BLK * w);
+                    x->k[i] = k_copy + n_copy * BLK * w;
+                }
+                if (w != d || x->n_key[i] < BLK) { /* one block at most holds the end */
+                    pad_v(x->v[i], x->n_key[i], d, w, v_copy + n_copy * BLK * w);
+                    x->v[i] = v_copy + n_copy++ * BLK * w;
+                }
+            }
+            left -= x->n_in, at += x->n_in;
+            if (at == a->n_blk) at = 0;
+            if (x->n_key[0] == 0) continue; /* nor does any later entry of this part hold a key that is seen */
+            first = 0, n_group++;
+        }
+        for (size_t i = 0; i < n_strip; i++) {
+            work now = {.s = s, .p = p, .d = w};
+            for (size_t j = 0; j < n_group; j++) strip_group(a, &strips[i], &g[j], skip, &now);
+            flush(&strips[i], &now);
+        }
+    }
+    amx_end();
+    if (a->n_skip) *a->n_skip += skipped;
+    for (size_t i = 0; i < n_strip; i++) {
+        const strip *t = &strips[i];
+        unpack_o(t, w, d, a->out, a->out_stride);
+        for (size_t r = 0; a->lse && r < t->n_row; r++) a->lse[t->row0 + r] = lse_of(t->m[r], t->l[r]);
+    }
+}
+
+void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
+                        float scale, float *lse, void *scratch) {
+    const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
+    float *s = scratch, *top = s + KEYS * COL, *sum = top + COL;
+    uint16_t *qt = (uint16_t *)(void *)(sum + COL), *k_copy = qt + COL * w;
+    const __m256 used = _mm256_cmp_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
+    pack_q(q, q_stride, n_row, d, w, scale * LOG2E, qt);
+    amx_begin();
+    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX) {
+        const size_t n = size_min(n_key - base, BLK);
+        const uint16_t *at = k + base * d;
+        if (w != d) pad_k(at, d, w, k_copy), at = k_copy;
+        qk(1, qt, at, w, s);
+        __m512 m = _mm512_load_ps(s), l = _mm512_setzero_ps(), t;
+        for (size_t j = 1; j < n; j++) m = _mm512_max_ps(_mm512_load_ps(s + j * COL), m);
+        for (size_t j = 0; j < n; j++)
+            l = _mm512_add_ps(l, exp2_lag(5, _mm512_sub_ps(_mm512_load_ps(s + j * COL), m), &t));
+        _mm512_store_ps(top, m);
+        _mm512_store_ps(sum, l);
+        const __m256 r = _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(LN2), l_log(_mm256_load_ps(sum)));
+        _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
+    }
+    amx_end();
+}
