@@ -36,7 +36,8 @@ static void product_item(void *arg, size_t item, unsigned worker) {
     const product *p = &a->p[i];
     const crit_kernels *kt = &a->f->model->kernels;
     const crit_mat *m = p->m;
-    crit_act_kind kind = (crit_act_kind)kt->act_kind[m->type];
+    const bool one = a->n_row == 1 && a->f->one;
+    crit_act_kind kind = (crit_act_kind)(one ? kt->act_kind_one : kt->act_kind)[m->type];
     size_t n0 = (item - a->first[i]) * a->per_item[i], n1 = n0 + a->per_item[i];
     if (n1 > m->n_out) n1 = m->n_out;
     crit_gemm_args g = {
@@ -52,7 +53,7 @@ static void product_item(void *arg, size_t item, unsigned worker) {
         .type = m->type,
         .accumulate = p->accumulate,
     };
-    if (a->n_row == 1 && a->f->one)
+    if (one)
         kt->gemv[m->type](&g, n0, n1);
     else
         kt->gemm[m->type](&g, n0, n1, a->f->scratch + worker * a->f->scratch_slice);
@@ -64,8 +65,10 @@ static void products(crit_forward *f, const product *p, size_t n_p, size_t row0,
     uint64_t t0 = crit_now_ns();
     product_arg a = {.f = f, .p = p, .n_p = n_p, .row0 = row0, .n_row = n_row};
     for (size_t i = 0; i < n_p; i++) {
-        /* One panel keeps the threads balanced when rows are many; few rows want items that are worth handing out. */
-        size_t per = CRIT_GEMM_NR;
+        /* Many rows: what the level likes, or less to have four items a thread.  Few rows: worth handing out. */
+        size_t per = f->model->kernels.gemm_item, share = p[i].m->n_out / (4 * (size_t)crit_pool_size(f->pool));
+        if (per > share) per = (share + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
+        if (per < CRIT_GEMM_NR) per = CRIT_GEMM_NR;
         if (n_row < 64) {
             size_t want = (size_t)(128 << 10) / (p[i].m->row_bytes ? p[i].m->row_bytes : 1);
             if (want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
@@ -112,7 +115,8 @@ static void pack(crit_forward *f, pack_arg a) {
 }
 
 static unsigned kinds_of(const crit_forward *f, const crit_mat *a, const crit_mat *b, const crit_mat *c) {
-    const unsigned char *kind = f->model->kernels.act_kind;
+    const crit_kernels *kt = &f->model->kernels;
+    const unsigned char *kind = f->one ? kt->act_kind_one : kt->act_kind;
     unsigned k = 1u << kind[a->type];
     if (b) k |= 1u << kind[b->type];
     if (c) k |= 1u << kind[c->type];
