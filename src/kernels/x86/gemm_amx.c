@@ -90,9 +90,23 @@ CRIT_AI void tiles(const int RT, const int NP, const crit_gemm_args *a, scratch_
     STORE_C(3, 1, 1)
 }
 
+typedef void (*tiles_fn)(const crit_gemm_args *a, scratch_amx *s, const uint16_t *w, size_t r, size_t n_row, size_t n,
+                         const size_t *nv, const uint8_t *act, size_t row_bytes, size_t steps, int first);
+#define TILES(rt, np)                                                                                                  \
+    static void tiles_##rt##_##np(const crit_gemm_args *a, scratch_amx *s, const uint16_t *w, size_t r, size_t n_row,  \
+                                  size_t n, const size_t *nv, const uint8_t *act, size_t row_bytes, size_t steps,      \
+                                  int first) {                                                                         \
+        tiles(rt, np, a, s, w, r, n_row, n, nv, act, row_bytes, steps, first);                                         \
+    }
+TILES(1, 1)
+TILES(1, 2)
+TILES(2, 1)
+TILES(2, 2)
+
 /* kind is NULL for floats */
 CRIT_AI void gemm_bf16(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch, crit_type type,
                        const bf16_kind *kind) {
+    static const tiles_fn fn[2][2] = {{tiles_1_1, tiles_1_2}, {tiles_2_1, tiles_2_2}}; /* [row tiles][panels] - 1 */
     scratch_amx *s = scratch;
     const size_t row_bytes = crit_act_row_bytes(CRIT_ACT_BF16, a->n_in);
     const size_t float_bytes = type == CRIT_T_F32 ? 4 : 2;
@@ -122,17 +136,9 @@ CRIT_AI void gemm_bf16(const crit_gemm_args *a, size_t n0, size_t n1, void *scra
                 const int two = left >= 2 * AMX_ROWS;
                 const uint8_t *act = (const uint8_t *)a->act + r * row_bytes + k * sizeof(uint16_t);
                 if (configured != nr) configure(configured = nr);
-                for (size_t p = 0; p < np; p += 2) {
-                    const size_t nn = n + p * CRIT_GEMM_NR;
-                    if (two && p + 1 < np)
-                        tiles(2, 2, a, s, s->w[p], r, nr, nn, nv + p, act, row_bytes, steps, k == 0);
-                    else if (two)
-                        tiles(2, 1, a, s, s->w[p], r, nr, nn, nv + p, act, row_bytes, steps, k == 0);
-                    else if (p + 1 < np)
-                        tiles(1, 2, a, s, s->w[p], r, nr, nn, nv + p, act, row_bytes, steps, k == 0);
-                    else
-                        tiles(1, 1, a, s, s->w[p], r, nr, nn, nv + p, act, row_bytes, steps, k == 0);
-                }
+                for (size_t p = 0; p < np; p += 2)
+                    fn[two][p + 1 < np](a, s, s->w[p], r, nr, n + p * CRIT_GEMM_NR, nv + p, act, row_bytes, steps,
+                                        k == 0);
                 r += two ? 2 * AMX_ROWS : nr;
             }
         }
