@@ -11,9 +11,11 @@
 
 #define KERNEL(field, type, need, symbol) extern __typeof__(*(type)0) symbol;
 #define ACT_KIND(type, need, kind)
+#define SET(field, need, value)
 #include "kernels/kernels.inc"
 #undef KERNEL
 #undef ACT_KIND
+#undef SET
 
 void crit_kernels_init(crit_kernels *t, unsigned cpu_mask) {
 #if defined(__x86_64__)
@@ -26,8 +28,12 @@ void crit_kernels_init(crit_kernels *t, unsigned cpu_mask) {
 #define KERNEL(f, type, need, symbol)                                                                                  \
     if ((cpu_mask & (unsigned)(need)) == (unsigned)(need)) t->f = symbol;
 #define ACT_KIND(type, need, kind)                                                                                     \
-    if ((cpu_mask & (unsigned)(need)) == (unsigned)(need)) t->act_kind[type] = (unsigned char)(kind);
+    if ((cpu_mask & (unsigned)(need)) == (unsigned)(need))                                                             \
+        t->act_kind[type] = t->act_kind_one[type] = (unsigned char)(kind);
+#define SET(f, need, value)                                                                                            \
+    if ((cpu_mask & (unsigned)(need)) == (unsigned)(need)) t->f = value;
 #include "kernels/kernels.inc"
 #undef KERNEL
 #undef ACT_KIND
+#undef SET
 }

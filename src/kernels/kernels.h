@@ -148,21 +148,25 @@ typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float t
  * into the form the weight type wants at this level, by row, in an opaque buffer:
  *   CRIT_ACT_I8   int8 per group of 32 with an f32 scale (weights up to 6 bits, maddubs / VNNI)
  *   CRIT_ACT_I16  int16 holding 12 bits per group of 32 (8-bit weights on AVX2)
+ *   CRIT_ACT_BF16 bf16 in the order of x, to nearest even, subnormals to 0, zeros up to a multiple of 32 values;
+ *                 a gemm of this kind rounds the exact weights to bf16 too (AMX)
  *   CRIT_ACT_F32  plain copy (float weights; the C reference for everything)                                    */
-typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_KINDS } crit_act_kind;
+typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_BF16, CRIT_ACT_KINDS } crit_act_kind;
 
 /* Bytes of the packed form of one row of n_in values; rows follow one another (row r at dst + r * that). 64-byte
- * multiple. */
+ * multiple, an odd one: rows read at this stride must not meet in one cache set. */
 size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in);
 /* Packs one row.  x [n_in] f32 in, dst out.  A row of zeros packs to zeros; NaN or infinity in x gives NaN products.
- * Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4 (doc/KERNELS.md). */
+ * Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4, BF16 with its rounded weights
+ * 2.4e-3 (doc/KERNELS.md). */
 typedef void (*crit_act_pack_fn)(const float *x, size_t n_in, void *dst);
 
 /*   out[r][n] = sum_i w[n][i] x[r][i] (+ bias[n]) (+ out[r][n] when accumulate)      n in [n0, n1)
  *
- *   act [n_row] packed rows in, of the kind act_kind[type]; out [n_row][out_stride] f32 out; bias [n_out] f32 or NULL.
- * n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it is n_out: cuts do not
- * change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per thread. */
+ *   act [n_row] packed rows in, of the kind act_kind[type] (gemv: act_kind_one[type]); out [n_row][out_stride] f32 out;
+ * bias [n_out] f32 or NULL. n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it
+ * is n_out: cuts do not change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per
+ * thread. */
 typedef struct crit_gemm_args {
     const void *w;
     size_t w_row_bytes;
@@ -212,7 +216,10 @@ typedef struct crit_kernels {
     crit_select_above_fn select_above;
 
     crit_act_pack_fn act_pack[CRIT_ACT_KINDS];
-    unsigned char act_kind[CRIT_T_COUNT]; /* crit_act_kind that gemm and gemv want for this type at this level */
+    unsigned char act_kind[CRIT_T_COUNT];     /* crit_act_kind that gemm wants for this type at this level */
+    unsigned char act_kind_one[CRIT_T_COUNT]; /* the same for gemv */
+    unsigned
+        gemm_item; /* outputs of a work item that gemm likes best when there are enough: a multiple of CRIT_GEMM_NR */
     crit_gemm_fn gemm[CRIT_T_COUNT];
     crit_gemv_fn gemv[CRIT_T_COUNT];
     crit_dequant_fn dequant[CRIT_T_COUNT];

@@ -8,8 +8,10 @@
 
 #define KERNEL(field, type, need, symbol) extern __typeof__(*(type)0) symbol;
 #define ACT_KIND(type, need, kind)
+#define SET(field, need, value)
 #include "kernels/kernels.inc"
 #undef KERNEL
 #undef ACT_KIND
+#undef SET
 
 #endif

@@ -8,12 +8,12 @@ static size_t up64(size_t n) {
     return (n + 63) & ~(size_t)63;
 }
 
-static unsigned kinds_in_use(const crit_config *c, const crit_kernels *kt, const crit_weights *w) {
-    unsigned kinds = 1u << kt->act_kind[w->output.type];
+static unsigned kinds_in_use(const crit_config *c, const unsigned char *kind, const crit_weights *w) {
+    unsigned kinds = 1u << kind[w->output.type];
     for (uint32_t i = 0; i < c->n_layer; i++) {
         const crit_layer *l = &w->layers[i];
         const crit_mat *m[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof m / sizeof *m; j++) kinds |= 1u << kt->act_kind[m[j]->type];
+        for (size_t j = 0; j < sizeof m / sizeof *m; j++) kinds |= 1u << kind[m[j]->type];
     }
     return kinds;
 }
@@ -42,11 +42,11 @@ static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *
         if (f) *arr[i].to = (float *)((char *)f->map + at);
         at += up64(n * arr[i].cols * sizeof(float));
     }
-    unsigned kinds = kinds_in_use(c, kt, w);
+    unsigned many = kinds_in_use(c, kt->act_kind, w), one = kinds_in_use(c, kt->act_kind_one, w);
     for (int k = 0; k < CRIT_ACT_KINDS; k++) {
-        if (!(kinds >> k & 1)) continue;
+        if (!((many | one) >> k & 1)) continue;
         if (f) f->act[k] = (unsigned char *)f->map + at;
-        at += up64(n * crit_act_row_bytes((crit_act_kind)k, widest));
+        at += up64((many >> k & 1 ? n : 1) * crit_act_row_bytes((crit_act_kind)k, widest));
     }
     return at;
 }

@@ -12,7 +12,8 @@ static void product_item(void *arg, size_t item, unsigned worker) {
     const crit_product *p = &a->p[i];
     const crit_kernels *kt = &a->f->model->kernels;
     const crit_mat *m = p->m;
-    crit_act_kind kind = (crit_act_kind)kt->act_kind[m->type];
+    const bool one = a->n_row == 1 && a->f->one;
+    crit_act_kind kind = (crit_act_kind)(one ? kt->act_kind_one : kt->act_kind)[m->type];
     size_t n0 = (item - a->first[i]) * a->per_item[i], n1 = n0 + a->per_item[i];
     if (n1 > m->n_out) n1 = m->n_out;
     size_t r0 = part * a->rows_per_item, n_row = a->n_row - r0 < a->rows_per_item ? a->n_row - r0 : a->rows_per_item;
@@ -29,7 +30,7 @@ static void product_item(void *arg, size_t item, unsigned worker) {
         .type = m->type,
         .accumulate = p->accumulate,
     };
-    if (a->n_row == 1 && a->f->one)
+    if (one)
         kt->gemv[m->type](&g, n0, n1);
     else
         kt->gemm[m->type](&g, n0, n1, a->f->scratch + worker * a->f->scratch_slice);
@@ -43,8 +44,10 @@ void crit_steps_products(crit_steps *s, const crit_product *p, size_t n_p, size_
     crit_products *a = &s->products[s->n_products++];
     *a = (crit_products){.f = s->f, .n_p = n_p, .row0 = row0, .n_row = n_row, .rows_per_item = n_row};
     for (size_t i = 0; i < n_p; i++) {
-        /* Few rows want items that are worth handing out. */
-        size_t per = CRIT_GEMM_NR;
+        /* Many rows: what the level likes, or less to have four items a thread.  Few rows: worth handing out. */
+        size_t per = s->f->model->kernels.gemm_item, share = p[i].m->n_out / (4 * (size_t)crit_pool_size(s->f->pool));
+        if (per > share) per = (share + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
+        if (per < CRIT_GEMM_NR) per = CRIT_GEMM_NR;
         if (n_row < 64) {
             size_t want = (size_t)(128 << 10) / (p[i].m->row_bytes ? p[i].m->row_bytes : 1);
             if (want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
@@ -93,7 +96,8 @@ void crit_steps_pack(crit_steps *s, crit_pack pack) {
 }
 
 unsigned crit_kinds_of(const crit_forward *f, const crit_mat *a, const crit_mat *b, const crit_mat *c) {
-    const unsigned char *kind = f->model->kernels.act_kind;
+    const crit_kernels *kt = &f->model->kernels;
+    const unsigned char *kind = f->one ? kt->act_kind_one : kt->act_kind;
     unsigned k = 1u << kind[a->type];
     if (b) k |= 1u << kind[b->type];
     if (c) k |= 1u << kind[c->type];

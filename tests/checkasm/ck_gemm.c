@@ -4,7 +4,11 @@
  *
  * Bound: each output adds at most one rounded term per group of 32 (per value for float weights) plus a few for scales:
  * |err| <= (terms + 16) 2^-24 sum R_i |x_i|, where R_i is the largest magnitude the scales at i can express, because
- * s*(q - offset) + m may cancel.  R is found by decoding the same scales with extreme quants. */
+ * s*(q - offset) + m may cancel.  R is found by decoding the same scales with extreme quants.
+ *
+ * A gemm of CRIT_ACT_BF16 multiplies bf16 weights: the product wanted is that of the exact weights rounded to bf16.  A
+ * kernel computes them in f32 with an error of at most 8 * 2^-24 R_i before; where that can reach the next bf16 number
+ * the difference of the two is added to the bound, so that nearly every weight must be the right one. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +107,21 @@ static void weight_range(ck *s, size_t type, const uint8_t *w, size_t n, uint32_
         }
 }
 
+static float from_bf16(uint16_t h) {
+    uint32_t b = (uint32_t)h << 16;
+    float v;
+    memcpy(&v, &b, sizeof v);
+    return v;
+}
+
+/* Nearest bf16 of a finite number, ties to even; independent of the library's own. */
+static double round_bf16(double v) {
+    int e;
+    if (v == 0) return 0;
+    frexp(v, &e); /* |v| in [2^(e-1), 2^e): 8 bits */
+    return nearbyint(ldexp(v, 8 - e)) * ldexp(1, e - 8);
+}
+
 /* The activations a packed row stands for. */
 static void unpack(unsigned kind, const uint8_t *row, size_t n, double *x) {
     for (size_t i = 0; i < n; i++) {
@@ -114,6 +133,10 @@ static void unpack(unsigned kind, const uint8_t *row, size_t n, double *x) {
             crit_act_i16 a;
             memcpy(&a, row + i / 32 * sizeof a, sizeof a);
             x[i] = (double)a.s * a.q[i % 32];
+        } else if (kind == CRIT_ACT_BF16) {
+            uint16_t h;
+            memcpy(&h, row + i * sizeof h, sizeof h);
+            x[i] = (double)from_bf16(h);
         } else {
             float v;
             memcpy(&v, row + i * sizeof v, sizeof v);
@@ -162,7 +185,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
         ck_fail(s, "type %zu has no geometry", type);
         return;
     }
-    const unsigned kind = s->table.act_kind[type];
+    const unsigned kind = (gemv ? s->table.act_kind_one : s->table.act_kind)[type];
     const size_t row_bytes = p.n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, p.n_in);
     static char note[160];
     snprintf(note, sizeof note, "out %zu in %zu rows %zu stride %zu acc %d bias %d place %d fill %d x %d", p.n_out,
@@ -209,12 +232,23 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
                         .accumulate = p.accumulate};
     call(row, a, act_row, 0, p.n_row, 0, p.n_out, scratch);
 
-    double terms = (double)(get_layout(type, &(layout){0}) && kind != CRIT_ACT_F32 ? p.n_in / 32 * 3 : p.n_in) + 16;
+    double terms =
+        (double)(get_layout(type, &(layout){0}) && kind != CRIT_ACT_F32 && kind != CRIT_ACT_BF16 ? p.n_in / 32 * 3
+                                                                                                 : p.n_in) +
+        16;
+    /* bf16 dot products take every subnormal on the way for 0 */
+    const double tiny = kind == CRIT_ACT_BF16 ? (double)p.n_in * 0x1p-126 : 1e-37;
     for (size_t r = 0; r < p.n_row; r++) {
         for (size_t n = 0; n < p.n_out; n++) {
-            double want = 0, mag = 0;
+            double want = 0, mag = 0, doubt = 0;
             for (size_t i = 0; i < p.n_in; i++) {
-                want += (double)wf[n * p.n_in + i] * xd[r * p.n_in + i];
+                double wi = (double)wf[n * p.n_in + i];
+                if (kind == CRIT_ACT_BF16) {
+                    const double slack = elems == 1 ? 0 : 8 * 0x1p-24 * (double)range[n * p.n_in + i];
+                    doubt += (round_bf16(wi + slack) - round_bf16(wi - slack)) * fabs(xd[r * p.n_in + i]);
+                    wi = round_bf16(wi);
+                }
+                want += wi * xd[r * p.n_in + i];
                 mag += (double)range[n * p.n_in + i] * fabs(xd[r * p.n_in + i]);
             }
             float o, b = 0, c = 0;
@@ -227,7 +261,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
                 s->n_check++;
                 if (isfinite(o)) ck_fail(s, "out[0][%zu] = %g from a non-finite activation", n, (double)o);
             } else
-                ck_near(s, "out", r, n, (double)o, want, terms * 0x1p-24 * mag + 1e-37);
+                ck_near(s, "out", r, n, (double)o, want, doubt + terms * 0x1p-24 * mag + tiny);
         }
         if (r + 1 < p.n_row) /* between rows nothing is written */
             ck_same_bits(s, "gap", out + r * p.stride + p.n_out, old + r * p.stride + p.n_out,
@@ -238,7 +272,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
     for (size_t r = 0; r < p.n_row;) {
         size_t nr = gemv ? 1 : 1 + ck_u32(s) % (uint32_t)(p.n_row - r);
         for (size_t n = 0; n < p.n_out;) {
-            size_t left = p.n_out - n, step = gemv ? 1 + ck_u32(s) % 5 : CRIT_GEMM_NR * (1 + ck_u32(s) % 2);
+            size_t left = p.n_out - n, step = gemv ? 1 + ck_u32(s) % 5 : CRIT_GEMM_NR * (1 + ck_u32(s) % 5);
             step = step < left ? step : left;
             call(row, a, act_row, r, nr, n, n + step, scratch);
             n += step;
@@ -255,11 +289,13 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
 static void test_product(ck *s, const ck_row *row, bool gemv) {
     uint32_t elems = 1, bytes;
     crit_type_geometry((unsigned)row->index, &elems, &bytes);
-    if (!s->table.act_pack[s->table.act_kind[row->index]] || !s->ref.dequant[row->index]) {
+    if (!s->table.act_pack[(gemv ? s->table.act_kind_one : s->table.act_kind)[row->index]] ||
+        !s->ref.dequant[row->index]) {
         ck_fail(s, "no act_pack or no dequant for this type");
         return;
     }
-    static const size_t outs[] = {1, 15, 16, 17, 31, 32, 33, 48, 53}, rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 17};
+    static const size_t outs[] = {1, 15, 16, 17, 31, 32, 33, 48, 53, 64, 90},
+                        rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17, 31, 32, 33, 50};
     static const size_t ins_32[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33}, ins_256[] = {1, 2, 3, 5},
                         ins_1[] = {1, 7, 8, 9, 16, 31, 33, 255, 256, 257, 515, 600};
     for (int c = 0; c < 44; c++) {
@@ -319,7 +355,7 @@ static void bench_product(ck *s, const ck_row *row, bool gemv) {
     const size_t type = row->index, n_in = 2048;
     uint32_t elems, bytes;
     if (!crit_type_geometry((unsigned)type, &elems, &bytes)) return;
-    const unsigned kind = s->table.act_kind[type];
+    const unsigned kind = (gemv ? s->table.act_kind_one : s->table.act_kind)[type];
     size_t row_bytes = n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, n_in);
     /* gemv: more than any cache */
     size_t n_out = gemv ? ((size_t)96 << 20) / row_bytes / 16 * 16 : 1024, max_row = gemv ? 1 : 512;
@@ -404,6 +440,12 @@ void ck_test_act_pack(ck *s, const ck_row *row) {
                     for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++) bad |= !isfinite(v[j]);
                     if (kind == CRIT_ACT_F32)
                         ck_near(s, "x", i, 0, got[i], (double)v[i], 0);
+                    else if (kind == CRIT_ACT_BF16)
+                        ck_near(s, "x", i, 0, got[i],
+                                !isfinite(v[i])                 ? (double)v[i]
+                                : fabs((double)v[i]) < 0x1p-126 ? 0
+                                                                : round_bf16((double)v[i]),
+                                0);
                     else if (bad)
                         ck_near(s, "x", i, 0, got[i], (double)NAN, 0);
                     else

@@ -22,6 +22,7 @@
     extern __typeof__(*(type)0) symbol;                                                                                \
     extern __typeof__(*(type)0) emul_##symbol __attribute__((weak));
 #define ACT_KIND(type, need, kind)
+#define SET(field, need, value)
 #include "kernels/kernels.inc"
 #undef KERNEL
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The whole model with the AMX level's attention and KV layout, emulated: its four kernels are laid over the table of
+/* The whole model with the AMX level's attention, KV layout and GEMM, emulated: its kernels are laid over the table of
  * the level this machine has.  Chunk length, threads, turns and decoding keep the bits, and logits stay near those of
  * the C reference.  What the kernels themselves promise is checkasm's business. */
 #include <math.h>
@@ -25,6 +25,26 @@ EMULATED(crit_attend_fn, emul_crit_attend_amx);
 EMULATED(crit_block_lse_fn, emul_crit_block_lse_amx);
 EMULATED(crit_kv_put_fn, emul_crit_kv_put_amx);
 EMULATED(crit_block_stats_fn, emul_crit_block_stats_amx);
+EMULATED(crit_act_pack_fn, emul_crit_act_pack_bf16_avx512bf16);
+#define GEMM_TYPES(X)                                                                                                  \
+    X(F32, f32)                                                                                                        \
+    X(F16, f16)                                                                                                        \
+    X(BF16, bf16)                                                                                                      \
+    X(Q4_0, q4_0)                                                                                                      \
+    X(Q4_1, q4_1)                                                                                                      \
+    X(Q5_0, q5_0)                                                                                                      \
+    X(Q5_1, q5_1)                                                                                                      \
+    X(Q8_0, q8_0)                                                                                                      \
+    X(Q2_K, q2_k)                                                                                                      \
+    X(Q3_K, q3_k)                                                                                                      \
+    X(Q4_K, q4_k)                                                                                                      \
+    X(Q5_K, q5_k)                                                                                                      \
+    X(Q6_K, q6_k)                                                                                                      \
+    X(IQ4_NL, iq4_nl)                                                                                                  \
+    X(IQ4_XS, iq4_xs)
+#define X(T, t) EMULATED(crit_gemm_fn, emul_crit_gemm_##t##_amx);
+GEMM_TYPES(X)
+#undef X
 
 enum { N = 1290, TURN = 700, VOCAB_MAX = 4096 };
 
@@ -47,6 +67,11 @@ static crit_model *open_model(const char *cpu, bool emulated) {
         m->kernels.block_lse = emul_crit_block_lse_amx;
         m->kernels.kv_put = emul_crit_kv_put_amx;
         m->kernels.block_stats = emul_crit_block_stats_amx;
+        m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
+        m->kernels.gemm_item = 64;
+#define X(T, t) m->kernels.gemm[CRIT_T_##T] = emul_crit_gemm_##t##_amx, m->kernels.act_kind[CRIT_T_##T] = CRIT_ACT_BF16;
+        GEMM_TYPES(X)
+#undef X
     }
     return m;
 }
@@ -98,7 +123,7 @@ static void kl_below(const float *want, const float *got, uint32_t n, double bou
     if (!(kl <= bound)) fail_msg("KL %g from the C reference, bound %g", kl, bound);
 }
 
-static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uint32_t d_head) {
+static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uint32_t d_head, crit_type type) {
     tiny_params p;
     tiny_params_init(&p);
     p.arch = arch;
@@ -106,7 +131,7 @@ static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uin
     p.n_embd = 64;
     p.n_layer = 2;
     p.seed = 17 + d_head;
-    tiny_all_types(&p, CRIT_T_F32);
+    tiny_all_types(&p, type);
     assert_int_equal(tiny_write(model_path(), &p), 0);
     assert_true(p.n_vocab <= VOCAB_MAX);
     crit_model *m = open_model(NULL, true), *c = open_model("c", false);
@@ -130,14 +155,15 @@ static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uin
     remove(model_path());
 }
 
-static void laws_with_emulated_attention(void **state) {
+static void laws_at_the_emulated_level(void **state) {
     (void)state;
     if (!emul_crit_attend_amx) skip();
-    one_shape("qwen2", 3, 1, 64);
-    one_shape("llama", 2, 2, 40);
+    one_shape("qwen2", 3, 1, 64, CRIT_T_F32);
+    one_shape("llama", 2, 2, 40, CRIT_T_F32);
+    one_shape("llama", 2, 1, 32, CRIT_T_Q5_0);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(laws_with_emulated_attention)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(laws_at_the_emulated_level)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,15 +14,17 @@ size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in) {
         bytes = n_grp * CRIT_ACT_I8_BYTES;
     else if (kind == CRIT_ACT_I16)
         bytes = n_grp * CRIT_ACT_I16_BYTES;
+    else if (kind == CRIT_ACT_BF16)
+        bytes = n_grp * CRIT_ACT_LEN * sizeof(uint16_t);
     else
         bytes = n_in * sizeof(float);
     /* an odd number of lines: the rows of a tile must not meet in one cache set (4 KB apart they cost 15 %) */
     return ((bytes + 63) / 64 | 1) * 64;
 }
 
-/* Largest user: the AVX-512 panels of two times 16 outputs. */
+/* Largest user: AMX, panels of 64 outputs and 512 inputs in bf16. */
 size_t crit_gemm_scratch_bytes(void) {
-    return (size_t)64 << 10;
+    return (size_t)104 << 10;
 }
 
 void crit_act_pack_f32_c(const float *x, size_t n_in, void *dst) {
@@ -86,4 +88,23 @@ void crit_act_pack_i16_c(const float *x, size_t n_in, void *dst) {
     }
     size_t bytes = n_grp * sizeof(crit_act_i16);
     memset((char *)dst + bytes, 0, crit_act_row_bytes(CRIT_ACT_I16, n_in) - bytes);
+}
+
+/* To nearest even as the conversion instructions do it: subnormals count as 0, NaN becomes quiet. */
+static uint16_t to_bf16(float x) {
+    uint32_t b;
+    memcpy(&b, &x, sizeof b);
+    if ((b & 0x7f800000) == 0) return (uint16_t)(b >> 16 & 0x8000);
+    if ((b & 0x7fffffff) > 0x7f800000) return (uint16_t)(b >> 16 | 0x40);
+    return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
+}
+
+void crit_act_pack_bf16_c(const float *x, size_t n_in, void *dst) {
+    for (size_t i = 0; i < n_in; i++) {
+        float v;
+        memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
+        uint16_t h = to_bf16(v);
+        memcpy((char *)dst + i * sizeof h, &h, sizeof h);
+    }
+    memset((char *)dst + n_in * 2, 0, crit_act_row_bytes(CRIT_ACT_BF16, n_in) - n_in * 2);
 }

@@ -8,6 +8,7 @@
 #include "kernels/act.h"
 #include "kernels/protos.h"
 #include "kernels/x86/gemm_tile.h"
+#include "kernels/x86/panel_s8.h"
 #include "kernels/x86/panel_u8.h"
 
 #ifndef KEEP_V /* tests/emul has structs for vectors */
@@ -23,51 +24,6 @@ typedef struct scratch_vnni {
     float s16[2][GROUPS * 32];      /* s * sub */
     float c[MR * CRIT_GEMM_NR * 2]; /* [panel][row][16] */
 } scratch_vnni;
-
-/* ---- signed 8-bit weights as unsigned ones ---- */
-
-static void decode8_q8_0(const uint8_t *const *row, size_t ng, panel *p, size_t half) {
-    const __m256i flip = _mm256_set1_epi8((char)0x80);
-    for (size_t g = 0; g < ng; g++) {
-        __m256i v[8];
-        rows_32(row, g * 34 + 2, v);
-        for (size_t t = 0; t < 8; t++) put_q(p, g, t, half, _mm256_xor_si256(v[t], flip));
-        put_f(p->s, g, half, f16_of_rows(row, g * 34));
-    }
-}
-
-CRIT_AI void iq4_group(const uint8_t *const *row, size_t off, panel *p, size_t g, size_t half) {
-    const __m256i values =
-        _mm256_xor_si256(_mm256_setr_epi8(CRIT_IQ4_VALUES, CRIT_IQ4_VALUES), _mm256_set1_epi8((char)0x80));
-    __m256i v[4];
-    rows_16(row, off, v);
-    for (size_t t = 0; t < 4; t++) {
-        put_q(p, g, t, half, _mm256_shuffle_epi8(values, lo4(v[t])));
-        put_q(p, g, t + 4, half, _mm256_shuffle_epi8(values, hi4(v[t])));
-    }
-}
-
-static void decode8_iq4_nl(const uint8_t *const *row, size_t ng, panel *p, size_t half) {
-    for (size_t g = 0; g < ng; g++) {
-        iq4_group(row, g * 18 + 2, p, g, half);
-        put_f(p->s, g, half, f16_of_rows(row, g * 18));
-    }
-}
-
-static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel *p, size_t half) {
-    for (size_t g = 0; g < ng; g += 8) {
-        size_t off = g / 8 * 136;
-        __m256 d = f16_of_rows(row, off);
-        int32_t sc[8][8];
-        for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)sc[r], iq4_xs_scales(row[r] + off));
-        for (size_t j = 0; j < 8; j++) {
-            __m256i v =
-                _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
-            iq4_group(row, off + 8 + 16 * j, p, g + j, half);
-            put_f(p->s, g + j, half, _mm256_mul_ps(d, _mm256_cvtepi32_ps(v)));
-        }
-    }
-}
 
 /* ---- micro-kernel ---- */
 
@@ -139,12 +95,14 @@ TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, co
         if (HALVES) {
             ROWS(START, 48)
             STEP(0)
-            STEP(1) STEP(2) STEP(3) LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32) ROWS(SCALE, 0) ROWS(START, 52)
-                STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16) ROWS(SCALE, 0)
+            STEP(1)
+            STEP(2) STEP(3) LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32) ROWS(SCALE, 0) ROWS(START, 52) STEP(4)
+                STEP(5) STEP(6) STEP(7) LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16) ROWS(SCALE, 0)
         } else {
             ROWS(START, 56)
             STEP(0)
-            STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16)
+            STEP(1)
+            STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16)
                 ROWS(SCALE, 0)
         }
         if (MIN == 32) {
@@ -213,11 +171,11 @@ static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scrat
     }
 #define TILES(name, shift, min, halves)                                                                                \
     TILE(name, 1, 1, shift, min, halves)                                                                               \
-    TILE(name, 2, 1, shift, min, halves) TILE(name, 3, 1, shift, min, halves) TILE(name, 4, 1, shift, min, halves)     \
-        TILE(name, 5, 1, shift, min, halves) TILE(name, 6, 1, shift, min, halves) TILE(name, 1, 2, shift, min, halves) \
-            TILE(name, 2, 2, shift, min, halves) TILE(name, 3, 2, shift, min, halves)                                  \
-                TILE(name, 4, 2, shift, min, halves) TILE(name, 5, 2, shift, min, halves)                              \
-                    TILE(name, 6, 2, shift, min, halves)
+    TILE(name, 2, 1, shift, min, halves)                                                                               \
+    TILE(name, 3, 1, shift, min, halves) TILE(name, 4, 1, shift, min, halves) TILE(name, 5, 1, shift, min, halves)     \
+        TILE(name, 6, 1, shift, min, halves) TILE(name, 1, 2, shift, min, halves) TILE(name, 2, 2, shift, min, halves) \
+            TILE(name, 3, 2, shift, min, halves) TILE(name, 4, 2, shift, min, halves)                                  \
+                TILE(name, 5, 2, shift, min, halves) TILE(name, 6, 2, shift, min, halves)
 TILES(plain3, 3, 0, 0)
 TILES(plain4, 4, 0, 0)
 TILES(plain7, 7, 0, 0)

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* The AVX-512 intrinsics that the bf16 packing and GEMM use beside those of emul_gemm.h, lane by lane in plain C. */
+#ifndef CRIT_TESTS_EMUL_BF16_H
+#define CRIT_TESTS_EMUL_BF16_H
+
+#include "emul_gemm.h"
+
+EMUL void emul_storeu_i(void *p, emul_i512 x) {
+    memcpy(p, &x, sizeof x);
+}
+EMUL emul_i512 emul_and_i(emul_i512 a, emul_i512 b) {
+    EACH a.v[i] &= b.v[i];
+    return a;
+}
+EMUL emul_i512 emul_srli(emul_i512 a, unsigned n) {
+    EACH a.v[i] = (int32_t)((uint32_t)a.v[i] >> n);
+    return a;
+}
+EMUL emul_i512 emul_srai(emul_i512 a, unsigned n) {
+    EACH a.v[i] = a.v[i] >> n;
+    return a;
+}
+EMUL emul_f512 emul_cvtph(__m256i h) {
+    uint16_t u[16];
+    _mm256_storeu_si256((__m256i *)u, h);
+    emul_f512 r;
+    EACH r.v[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(u[i])));
+    return r;
+}
+EMUL emul_i512 emul_permute_words(emul_i512 idx, emul_i512 a) {
+    uint16_t i16[32], w[32], r[32];
+    memcpy(i16, &idx, 64), memcpy(w, &a, 64);
+    for (int i = 0; i < 32; i++) r[i] = w[i16[i] & 31];
+    memcpy(&a, r, 64);
+    return a;
+}
+
+/* As documented: nearest even whatever MXCSR says, subnormals are 0 of their sign, NaN becomes quiet. */
+EMUL uint16_t emul_bf16(float x) {
+    uint32_t b;
+    memcpy(&b, &x, 4);
+    const uint32_t sign = b & 0x80000000u, mag = b & 0x7fffffffu;
+    if (mag > 0x7f800000u) return (uint16_t)((b | 0x400000u) >> 16);
+    if (mag < 0x00800000u) return (uint16_t)(sign >> 16);
+    const uint32_t low = mag & 0xffffu, up = mag >> 16;
+    return (uint16_t)(sign >> 16 | (up + (low > 0x8000u || (low == 0x8000u && up % 2))));
+}
+EMUL emul_i512 emul_cvtne2(emul_f512 hi, emul_f512 lo) {
+    uint16_t w[32];
+    EACH w[i] = emul_bf16(lo.v[i]), w[i + 16] = emul_bf16(hi.v[i]);
+    emul_i512 r;
+    memcpy(&r, w, 64);
+    return r;
+}
+
+#undef _mm512_srli_epi32
+#undef _mm512_srai_epi32
+#define _mm512_storeu_si512      emul_storeu_i
+#define _mm512_and_si512         emul_and_i
+#define _mm512_srli_epi32        emul_srli
+#define _mm512_srai_epi32        emul_srai
+#define _mm512_cvtph_ps          emul_cvtph
+#define _mm512_permutexvar_epi16 emul_permute_words
+#define _mm512_cvtne2ps_pbh      emul_cvtne2
+#define BF16_BITS(v)             (v)
+
+#endif
