@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* Attention on random keys and lists of blocks: dense, sparse, and the few rows of a decode step. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kv/kv.h"
+#include "lib/measure_impl.h"
+
+enum { FILL_KEYS = 64 * CRIT_BLK_LEN };
+
+typedef struct fill_arg {
+    crit_kv *kv;
+    const float *rows; /* [FILL_KEYS][d] */
+    uint32_t n_tok;
+} fill_arg;
+
+static void fill_item(void *arg, size_t head, unsigned worker) {
+    (void)worker;
+    fill_arg *a = arg;
+    for (uint32_t at = 0; at < a->n_tok; at += FILL_KEYS) {
+        uint32_t n = a->n_tok - at < FILL_KEYS ? a->n_tok - at : FILL_KEYS;
+        crit_kv_put(a->kv, (uint32_t)head, at, n, a->rows, a->kv->d, a->rows + (size_t)FILL_KEYS * a->kv->d, a->kv->d);
+    }
+}
+
+crit_status meas_fill_kv(meas *m, crit_kv *kv, uint32_t n_kv_head, uint32_t d, uint32_t n_tok, crit_error *err) {
+    crit_status st = crit_kv_init(kv, &m->kt, n_kv_head, d, n_tok, err);
+    if (st) return st;
+    /* 64 different blocks, over and over: speed depends on where a block lies, not on what is in it. */
+    float *rows = crit_malloc(2 * (size_t)FILL_KEYS * d, sizeof *rows);
+    if (!rows) return meas_no_memory(err);
+    meas_normal(m, rows, 2 * (size_t)FILL_KEYS * d);
+    fill_arg a = {kv, rows, n_tok};
+    crit_pool_run(m->pool, n_kv_head, fill_item, &a);
+    crit_kv_advance(kv, n_tok);
+    crit_free(rows);
+    return CRIT_OK;
+}
+
+size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first) {
+    uint32_t own = pos / CRIT_BLK_LEN, last = (pos + n_row - 1) / CRIT_BLK_LEN;
+    uint32_t local = own > CRIT_TILE_LEN / CRIT_BLK_LEN ? own - CRIT_TILE_LEN / CRIT_BLK_LEN : 0;
+    size_t n = 0, left = local > 1 ? local - 1 : 0, want = n_far < left ? n_far : left;
+    if (local > 0) ids[n++] = 0;
+    /* Each far block with the odds of what is still wanted among what is left: exactly want of them, ascending. */
+    for (uint32_t b = 1; b < local; b++, left--)
+        if (meas_u32(rng) % left < want) {
+            ids[n++] = b;
+            want--;
+        }
+    *n_first = n;
+    for (uint32_t b = local; b <= last; b++) ids[n++] = b;
+    return n;
+}
+
+typedef struct attend_work {
+    const meas *m;
+    crit_attend_args a;
+} attend_work;
+
+static void run_attend(void *arg) {
+    attend_work *w = arg;
+    w->m->kt.attend(&w->a, w->m->scratch);
+}
+
+typedef struct load {
+    const char *name;
+    uint32_t n_key;
+    double density; /* 1 = every block */
+    uint32_t n_row; /* CRIT_TILE_LEN: causal, at the end; fewer: heads of a decode step */
+} load;
+
+static double pairs_of(const crit_attend_args *a) {
+    double pairs = 0;
+    for (size_t i = 0; i < a->n_blk; i++)
+        for (uint32_t r = 0; r < a->n_row; r++) {
+            size_t first = (size_t)a->blk[i] * CRIT_BLK_LEN, end = first + CRIT_BLK_LEN;
+            size_t seen = a->causal && a->pos0 + r + 1 < end ? a->pos0 + r + 1 : end;
+            pairs += seen > first ? (double)(seen - first) : 0;
+        }
+    return pairs;
+}
+
+/* Returns the rate. */
+static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out, uint32_t *ids, const load *l,
+                         double dense_rate) {
+    bool causal = l->n_row == CRIT_TILE_LEN;
+    uint32_t d = kv->d, pos = l->n_key - (causal ? l->n_row : 1);
+    float lse[CRIT_TILE_LEN];
+    attend_work w = {.m = m,
+                     .a = {.q = q,
+                           .q_stride = d,
+                           .k = crit_kv_k(kv, 0),
+                           .v = crit_kv_v(kv, 0),
+                           .blk = ids,
+                           .out = out,
+                           .out_stride = d,
+                           .lse = causal ? NULL : lse,
+                           .pos0 = causal ? pos : 0,
+                           .n_key = l->n_key,
+                           .scale = 1.0f / sqrtf((float)d),
+                           .n_row = l->n_row,
+                           .d = d,
+                           .causal = causal}};
+    size_t n_blk = l->n_key / CRIT_BLK_LEN, n_far = n_blk;
+    if (l->density < 1) n_far = (size_t)fmax(0, l->density * (double)n_blk - 9); /* sink, 4 local, 4 own */
+    size_t first;
+    w.a.n_blk = meas_list(&m->rng, pos, causal ? l->n_row : 1, n_far, ids, &first);
+    if (causal) w.a.n_far = first;
+    char name[16];
+    snprintf(name, sizeof name, "d=%u", d);
+    const char *isa = MEAS_ISA(m, attend);
+    crit_measure_row r = {.group = causal ? "attend" : "decode",
+                          .name = name,
+                          .isa = isa,
+                          .shape = l->name,
+                          .by_byte = !causal,
+                          .flop = 4.0 * d * pairs_of(&w.a),
+                          .bytes = (double)w.a.n_blk * CRIT_BLK_LEN * d * 4 + (causal ? 8.0 * l->n_row * d : 0),
+                          .efficiency = MEAS_NEVER};
+    r.seconds = meas_cpu_time(m, run_attend, &w);
+    double rate = (causal ? r.flop : r.bytes) / r.seconds;
+    r.share = rate / (causal ? meas_peak_of(m, isa, CRIT_ACT_F32) : m->read_bps);
+    if (l->density < 1) r.efficiency = rate / dense_rate;
+    meas_row(m, r);
+    return rate;
+}
+
+void meas_attend_rows(meas *m) {
+    static const load full[] = {{"128 rows, 4096 keys", 4096, 1, 128},
+                                {"128 rows, 16384 keys", 16384, 1, 128},
+                                {"128 rows, 16384 keys, density .10", 16384, .10, 128},
+                                {"128 rows, 16384 keys, density .03", 16384, .03, 128},
+                                {"1 row, 131072 keys", 131072, 1, 1},
+                                {"7 rows, 131072 keys", 131072, 1, 7}},
+                      small[] = {{"128 rows, 1024 keys", 1024, 1, 128},
+                                 {"128 rows, 1024 keys, density .50", 1024, .5, 128},
+                                 {"7 rows, 1024 keys", 1024, 1, 7}};
+    bool less = m->p.quick || m->kt.cpu == 0; /* the reference takes its time */
+    const load *l = less ? small : full;
+    size_t n = less ? 3 : 6;
+    for (uint32_t d = 64; d <= 128 && !m->cancelled; d += 64) {
+        crit_kv kv;
+        float *q = crit_malloc(CRIT_TILE_LEN * d, sizeof *q), *out = crit_malloc(CRIT_TILE_LEN * d, sizeof *out);
+        uint32_t *ids = crit_malloc(131072 / CRIT_BLK_LEN + 1, sizeof *ids);
+        bool ok = meas_fill_kv(m, &kv, 1, d, less ? 1024 : 131072, NULL) == CRIT_OK;
+        if (ok && q && out && ids) {
+            double dense = MEAS_NEVER;
+            meas_normal(m, q, CRIT_TILE_LEN * d);
+            for (size_t i = 0; i < n && !m->cancelled; i++) {
+                double rate = attend_row(m, &kv, q, out, ids, &l[i], dense);
+                if (l[i].density >= 1) dense = rate;
+            }
+        } else
+            m->oom = true;
+        crit_kv_clear(&kv);
+        crit_free(q);
+        crit_free(out);
+        crit_free(ids);
+    }
+}

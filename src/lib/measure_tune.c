@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* Constants of the machine: the products' rate by chunk length, and what a pair, a block and a tile cost. */
+#include <math.h>
+#include <stdio.h>
+
+#include "lib/measure_impl.h"
+#include "sparse/sparse.h"
+
+static crit_status chunk_rows(meas *m, const crit_shape *s, crit_error *err) {
+    static const size_t rows[] = {128, 256, 512, 1024, 2048};
+    size_t n = m->p.quick ? 2 : 5;
+    meas_layer *l;
+    crit_status st = meas_layer_open(&l, m, s, rows[n - 1], err);
+    for (size_t i = 0; i < n && !st && !m->cancelled; i++) {
+        char name[16];
+        meas_layer_times t;
+        meas_layer_time(l, rows[i], &t);
+        snprintf(name, sizeof name, "%zu", rows[i]);
+        crit_measure_row r = {.group = "chunk",
+                              .name = name,
+                              .isa = crit_cpu_level_name(m->kt.cpu),
+                              .shape = "rows, one layer",
+                              .n_threads = crit_pool_size(m->pool),
+                              .seconds = t.linear_s,
+                              .flop = t.flop,
+                              .share = MEAS_NEVER,
+                              .efficiency = MEAS_NEVER};
+        meas_row(m, r);
+    }
+    meas_layer_close(&l);
+    return st;
+}
+
+typedef struct cost_work {
+    meas *m;
+    crit_kv kv;
+    float *q, *out, *z, *share, *rep, *sigma;
+    uint32_t *ids;
+    crit_attend_args a;
+    uint32_t n_free, pos;
+} cost_work;
+
+static void run_attend(void *arg) {
+    cost_work *w = arg;
+    w->m->kt.attend(&w->a, w->m->scratch);
+}
+static void run_estimate(void *arg) {
+    cost_work *w = arg;
+    const crit_kernels *kt = &w->m->kt;
+    uint32_t n = crit_represent_means(kt, w->q, w->kv.d, w->pos, CRIT_TILE_LEN, w->kv.d, w->rep);
+    crit_score_share(kt, &w->kv, 0, w->rep, n, w->n_free, w->a.scale, w->z, w->share);
+    (void)kt->select_above(w->share, w->n_free, 1.0f / (float)w->n_free, CRIT_SINK_BLK, w->ids + 4096);
+}
+static void run_calibrate(void *arg) {
+    cost_work *w = arg;
+    crit_calibrate(&w->m->kt, &w->kv, 0, w->q, CRIT_REP_MAX, w->pos, w->a.scale, w->z, w->m->scratch, w->sigma);
+}
+
+static void cost_row(meas *m, const char *what, uint32_t d, double seconds) {
+    char name[48];
+    snprintf(name, sizeof name, "%s d=%u", what, d);
+    meas_row(m, (crit_measure_row){.group = "cost",
+                                   .name = name,
+                                   .isa = crit_cpu_level_name(m->kt.cpu),
+                                   .seconds = fmax(seconds, 1e-12),
+                                   .share = MEAS_NEVER,
+                                   .efficiency = MEAS_NEVER});
+}
+
+/* Lines through two lengths: the slope is what one more block costs, the rest what a tile costs. */
+static void costs_of(cost_work *w, uint32_t n_key) {
+    meas *m = w->m;
+    uint32_t d = w->kv.d, n_blk = n_key / CRIT_BLK_LEN, own = CRIT_TILE_LEN / CRIT_BLK_LEN, few = n_blk / 16;
+    w->pos = n_key - CRIT_TILE_LEN;
+    w->a = (crit_attend_args){.q = w->q,
+                              .q_stride = d,
+                              .k = crit_kv_k(&w->kv, 0),
+                              .v = crit_kv_v(&w->kv, 0),
+                              .blk = w->ids,
+                              .out = w->out,
+                              .out_stride = d,
+                              .n_key = n_key,
+                              .pos0 = w->pos,
+                              .scale = 1.0f / sqrtf((float)d),
+                              .n_row = CRIT_TILE_LEN,
+                              .d = d,
+                              .causal = 1};
+    double t[2], e[2];
+    for (int i = 0; i < 2; i++) {
+        size_t first;
+        w->a.n_blk = meas_list(&m->rng, w->pos, CRIT_TILE_LEN, i ? n_blk : few, w->ids, &first);
+        w->a.n_far = first;
+        w->n_free = i ? n_blk - 2 * own - 1 : few;
+        t[i] = meas_cpu_time(m, run_attend, w);
+        e[i] = meas_cpu_time(m, run_estimate, w);
+    }
+    double blocks = (double)(n_blk - 2 * own - 1 - few), pairs = blocks * CRIT_BLK_LEN * CRIT_TILE_LEN;
+    double pair = (t[1] - t[0]) / pairs, block = (e[1] - e[0]) / blocks;
+    double near_pairs =
+        (double)(few + 1 + own) * CRIT_BLK_LEN * CRIT_TILE_LEN + CRIT_TILE_LEN * (CRIT_TILE_LEN + 1) / 2.0;
+    cost_row(m, "attend pair", d, pair);
+    cost_row(m, "attend tile", d, t[0] - pair * near_pairs);
+    cost_row(m, "estimate block", d, block);
+    cost_row(m, "estimate tile", d, e[0] - block * few);
+    cost_row(m, "calibrate block", d, meas_cpu_time(m, run_calibrate, w) / n_blk);
+}
+
+static crit_status cost_rows(meas *m, crit_error *err) {
+    uint32_t n_key = m->p.quick || m->kt.cpu == 0 ? 2048 : 16384;
+    crit_status st = CRIT_OK;
+    for (uint32_t d = 64; d <= 128 && !st && !m->cancelled; d += 64) {
+        cost_work w = {.m = m,
+                       .q = crit_malloc(CRIT_TILE_LEN * d, 4),
+                       .out = crit_malloc(CRIT_TILE_LEN * d, 4),
+                       .z = crit_malloc(8192 * CRIT_REP_MAX, 4),
+                       .share = crit_malloc(8192, 4),
+                       .rep = crit_malloc((CRIT_REP_MAX + 1) * d, 4),
+                       .sigma = crit_malloc(CRIT_REP_MAX, 4),
+                       .ids = crit_malloc(8192, 4)};
+        st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);
+        if (!st && w.q && w.out && w.z && w.share && w.rep && w.sigma && w.ids) {
+            meas_normal(m, w.q, CRIT_TILE_LEN * d);
+            costs_of(&w, n_key);
+        } else if (!st)
+            st = meas_no_memory(err);
+        crit_kv_clear(&w.kv);
+        crit_free(w.q);
+        crit_free(w.out);
+        crit_free(w.z);
+        crit_free(w.share);
+        crit_free(w.rep);
+        crit_free(w.sigma);
+        crit_free(w.ids);
+    }
+    return st;
+}
+
+crit_status crit_measure_tune(const crit_measure_params *params, const crit_shape *shape, crit_measure_fn fn,
+                              void *user, crit_error *err) {
+    meas m;
+    if (!fn || !shape) return crit_fail(err, CRIT_E_ARG, "crit_measure_tune: shape and fn are required");
+    crit_status st = meas_open(&m, params, fn, user, err);
+    if (!st) st = chunk_rows(&m, shape, err);
+    if (!st && !m.cancelled) st = cost_rows(&m, err);
+    if (!st) st = meas_status(&m, err);
+    meas_close(&m);
+    return st;
+}
