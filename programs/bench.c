@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "bench.h"
 #include "commands.h"
 #include "files.h"
 #include "jsonout.h"
@@ -50,6 +50,7 @@ typedef struct bench {
     crit_model_info info;
     prompt text; /* the longest prompt; the others are its starts */
     u32_list modes, ctx;
+    uint32_t n_predict;
     json_t *rows;
     plot_line line[MAX_MODE];
 } bench;
@@ -66,21 +67,21 @@ enum { N_COL = sizeof md_cols / sizeof *md_cols };
 
 /* ---- text ---- */
 
-static int read_tokens(bench *b, uint32_t longest) {
+int bench_text(const options *o, const crit_model *model, uint32_t longest, prompt *out) {
     buf text = {0};
-    bool own = b->o->files.n == 0;
-    int rc = own ? text_own(&text) : text_read(b->o, &text);
-    if (!rc && !text.n) rc = fail("%s: the text is empty", b->o->files.v[0]);
+    bool own = o->files.n == 0;
+    int rc = own ? text_own(&text) : text_read(o, &text);
+    if (!rc && !text.n) rc = fail("%s: the text is empty", o->files.v[0]);
     /* Of a huge file only the start is needed; a token seldom has more than 16 bytes. */
     size_t start = (size_t)longest * 16 + 4096;
-    if (!rc) rc = prompt_tokenize(&b->text, b->model, text.s, text.n < start ? text.n : start, CRIT_TOK_BOS_EOS);
-    if (!rc && b->text.n < longest && text.n > start) {
-        b->text.n = 0;
-        rc = prompt_tokenize(&b->text, b->model, text.s, text.n, CRIT_TOK_BOS_EOS);
+    if (!rc) rc = prompt_tokenize(out, model, text.s, text.n < start ? text.n : start, CRIT_TOK_BOS_EOS);
+    if (!rc && out->n < longest && text.n > start) {
+        out->n = 0;
+        rc = prompt_tokenize(out, model, text.s, text.n, CRIT_TOK_BOS_EOS);
     }
-    size_t once = b->text.n;
+    size_t once = out->n;
     if (!rc && !once) rc = fail("the text has no tokens");
-    while (!rc && b->text.n < longest) rc = prompt_tokenize(&b->text, b->model, text.s, text.n, 0);
+    while (!rc && out->n < longest) rc = prompt_tokenize(out, model, text.s, text.n, 0);
     if (!rc && longest > once) note("the text has %zu tokens: repeated to fill %u", once, longest);
     if (!rc && own) note("text: critiprefill's own documents and sources");
     buf_free(&text);
@@ -115,7 +116,7 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median(double *x, size_t n) {
+double bench_median(double *x, size_t n) {
     qsort(x, n, sizeof *x, by_value);
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
@@ -132,20 +133,25 @@ static void figures_of(const answer *a, uint32_t n_tok, double f[N_FIGURE]) {
     f[PEAK_RSS_BYTES] = (double)a->peak_rss_bytes;
 }
 
-/* One run of one mode on the first n_tok tokens; agree may be NULL. */
-static int measure(const bench *b, crit_attn mode, uint32_t n_tok, uint32_t n_predict, agree *g, double f[N_FIGURE]) {
-    prompt p = {b->text.ids, n_tok};
-    crit_session_params sp = session_params(b->o, mode, n_tok + n_predict);
-    question q = {.model = b->model,
+int bench_once(const options *o, const crit_model *model, const prompt *text, crit_attn mode, uint32_t n_tok,
+               uint32_t n_predict, agree *g, answer *a) {
+    prompt p = {text->ids, n_tok};
+    crit_session_params sp = session_params(o, mode, n_tok + n_predict);
+    question q = {.model = model,
                   .text = &p,
                   .fit = {n_tok + n_predict, n_predict},
                   .session = &sp,
-                  .sampler = &b->o->sampler,
+                  .sampler = &o->sampler,
                   .to_the_end = true,
-                  .bar = !b->o->no_progress,
+                  .bar = !o->no_progress,
                   .agree = g};
+    return answer_run(&q, a);
+}
+
+/* One run of one mode on the first n_tok tokens; agree may be NULL. */
+static int measure(const bench *b, crit_attn mode, uint32_t n_tok, uint32_t n_predict, agree *g, double f[N_FIGURE]) {
     answer a;
-    int rc = answer_run(&q, &a);
+    int rc = bench_once(b->o, b->model, &b->text, mode, n_tok, n_predict, g, &a);
     if (!rc) figures_of(&a, n_tok, f);
     answer_free(&a);
     return rc;
@@ -166,7 +172,7 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
                 g.stored = false;
             else
                 agree_next(&g);
-            rc = measure(b, (crit_attn)b->modes.v[m], n_tok, (uint32_t)b->o->n_predict, quality ? &g : NULL, f);
+            rc = measure(b, (crit_attn)b->modes.v[m], n_tok, b->n_predict, quality ? &g : NULL, f);
             if (rc) break;
             for (size_t i = 0; i < N_FIGURE; i++) runs[(m * N_FIGURE + i) * n_rep + r] = f[i];
             bool compared = quality && m > 0;
@@ -178,7 +184,7 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
                               .last_top1 = compared ? g.last_top1 : (double)NAN};
         }
     for (size_t m = 0; m < n_mode && !rc; m++) {
-        for (size_t i = 0; i < N_FIGURE; i++) res[m].figure[i] = median(runs + (m * N_FIGURE + i) * n_rep, n_rep);
+        for (size_t i = 0; i < N_FIGURE; i++) res[m].figure[i] = bench_median(runs + (m * N_FIGURE + i) * n_rep, n_rep);
         res[m].speed_up =
             b->modes.v[0] == CRIT_ATTN_DENSE ? res[0].figure[PREFILL_S] / res[m].figure[PREFILL_S] : (double)NAN;
     }
@@ -292,7 +298,7 @@ static int finish(bench *b) {
 /* ---- */
 
 /* Better now than after the measurement. */
-static int check_plot(const char *path) {
+int bench_check_plot(const char *path) {
     char dir[4096];
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) : 0;
@@ -319,8 +325,9 @@ static int measure_all(bench *b) {
     return rc;
 }
 
-int bench_main(const options *o) {
-    bench b = {.o = o, .modes = o->modes, .rows = json_array()};
+static int prompts_main(const options *o) {
+    bench b = {
+        .o = o, .modes = o->modes, .rows = json_array(), .n_predict = o->n_predict < 0 ? 32 : (uint32_t)o->n_predict};
     uint32_t longest = 0;
     for (size_t m = 1; m < b.modes.n; m++)
         if (b.modes.v[m] == CRIT_ATTN_DENSE) {
@@ -329,13 +336,21 @@ int bench_main(const options *o) {
         }
     for (size_t m = 0; m < b.modes.n; m++) b.line[m].name = attn_names[b.modes.v[m]];
     double ms;
-    int rc = o->plot ? check_plot(o->plot) : EXIT_OK;
+    int rc = o->plot ? bench_check_plot(o->plot) : EXIT_OK;
     if (!rc) rc = model_open(o, &b.model, &b.info, &ms);
     if (!rc) rc = choose_lengths(&b, &longest);
-    if (!rc) rc = read_tokens(&b, longest);
+    if (!rc) rc = bench_text(o, b.model, longest, &b.text);
     if (!rc) rc = measure_all(&b);
     json_decref(b.rows);
     prompt_free(&b.text);
     crit_model_close(&b.model);
     return rc;
+}
+
+int bench_main(const options *o) {
+    if (o->peak || o->kernels) return bench_kernels_main(o);
+    if (o->tune) return bench_tune_main(o);
+    if (o->shapes) return bench_shape_main(o);
+    if (o->vs) return bench_vs_main(o);
+    return prompts_main(o);
 }

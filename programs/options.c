@@ -42,7 +42,9 @@ enum { R = CMD_RUN, B = CMD_BENCH, T = CMD_TOKENIZE, I = CMD_INFO };
     {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
 #define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
-    TEXT(R | B | T | I, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(R | T | I, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(B, N("-m", "--model"), "FILE", OPT_STR, model,
+         "the model, a GGUF file (required, but for --peak, --kernels and --shape)"),
     TEXT(R | T, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
     TEXT(B, N("-f", "--file"), "FILE", OPT_STRS, files,
          "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)"),
@@ -50,13 +52,13 @@ const opt option_table[] = {
     NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
         "tokens to generate; -1 = until the end or a full context (default 128)"),
     NUM(B, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, 0, 1 << 20,
-        "tokens to decode behind each prompt; 0 = none (default 32)"),
+        "tokens to decode behind each prompt; 0 = none (default 32; with --vs: 0)"),
     NUM(R, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context in tokens; 0 = what prompt and -n need (default)"),
     NUM(I, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context the memory is told for; 0 = the model's (default)"),
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
-        "prompt lengths in tokens (default 2048,4096,8192)"),
+        "prompt lengths in tokens\n(default 2048,4096,8192; --shape: 32768; --vs: 512,4096)"),
     NUM(R | B | I, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
     NUM(R | B | I, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
         "tokens read at a time; 0 = by CPU and threads (default)"),
@@ -86,7 +88,20 @@ const opt option_table[] = {
     NUM(B, N("-r", "--repetitions"), "N", OPT_U32, n_rep, 1, 1000,
         "runs of each, in turn; medians are shown (default 1)"),
     PICK(B, N("-o", "--output"), "FORMAT", OPT_CHOICE, format, format_names, "md (default), csv or json"),
-    TEXT(B, N("--plot"), "FILE.svg", OPT_STR, plot, "draw tokens per second against the prompt's length"),
+    TEXT(B, N("--plot"), "FILE.svg", OPT_STR, plot,
+         "draw tokens per second against the prompt's length;\nwith --kernels the roofline"),
+    FLAG(B, N("--peak"), peak, "instead: what this machine can do at most, one core and all"),
+    FLAG(B, N("--kernels"), kernels, "instead: every kernel of the level on one core, as shares of the peaks"),
+    TEXT(B, N("--shape"), "NAME,...", OPT_STR, shapes,
+         "instead: attention and one layer at the shape of a model, without the model;\n'list' names them"),
+    TEXT(B, N("--type"), "TYPE", OPT_STR, type,
+         "--shape: tensor type of the weights (default: what its Q4_K_M file has most of)"),
+    NUM(B, N("--density"), "X", OPT_F32, density, 0, 1,
+        "--shape: share of (query, key) pairs criti plans;\n0 = as measured on a small model, by length (default)"),
+    TEXT(B, N("--vs"), "DIR", OPT_STR, vs, "instead: in turn with llama-bench of DIR or DIR/bin, and the ratios"),
+    FLAG(B, N("--tune"), tune, "instead: the best chunk length, and constants of the cost model (-m or --shape)"),
+    FLAG(B, N("--pin"), pin, "--peak: one thread a core"),
+    FLAG(B, N("--quick"), quick, "--peak, --kernels, --shape, --tune: single short readings, for a try"),
     FLAG(T, N("--ids"), ids, "ids only, on one line"),
     FLAG(T, N("--bos"), bos, "add the tokens the model wants at the ends"),
     FLAG(T, N("--no-bos"), no_bos, "do not (default)"),
@@ -106,7 +121,7 @@ const opt option_table[] = {
 /* clang-format on */
 
 void options_init(options *o, unsigned cmd) {
-    *o = (options){.n_predict = cmd == CMD_BENCH ? 32 : 128, .n_rep = 1, .truncate = TRUNCATE_NO};
+    *o = (options){.n_predict = cmd == CMD_BENCH ? -1 : 128, .n_rep = 1, .truncate = TRUNCATE_NO};
     crit_session_params s;
     crit_session_params_init(&s);
     o->n_batch = s.n_batch;
@@ -121,7 +136,15 @@ void options_free(options *o) {
 }
 
 int options_check(const options *o, unsigned cmd, const char *cmd_name) {
-    if (!o->model) return usage(cmd_name, "no model given (-m FILE)");
+    int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune) + !!o->vs;
+    if (n_mode > 1) return usage(cmd_name, "--peak, --kernels, --shape, --vs and --tune exclude each other");
+    if (!o->model && !o->peak && !o->kernels && !o->shapes)
+        return usage(cmd_name,
+                     o->tune ? "no model and no shape given (-m FILE or --shape NAME)" : "no model given (-m FILE)");
+    if (o->tune && o->model && o->shapes) return usage(cmd_name, "--tune takes a model or a shape, not both");
+    if ((o->type || o->density > 0) && !o->shapes) return usage(cmd_name, "--type and --density need --shape");
+    if (o->plot && n_mode && !o->kernels)
+        return usage(cmd_name, "--plot goes with prompts on a model, or with --kernels");
     size_t n_stdin = 0;
     for (size_t i = 0; i < o->files.n; i++) n_stdin += !strcmp(o->files.v[i], "-");
     if (n_stdin > 1) return usage(cmd_name, "stdin can be read only once (-f -)");

@@ -15,7 +15,7 @@ typedef struct options {
     const char *model;
     str_list files; /* in order; "-" is stdin */
     const char *prompt, *system;
-    int32_t n_predict;
+    int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
     u32_list ctx;   /* bench: prompt lengths */
     u32_list modes; /* crit_attn values; one for run and info */
@@ -24,6 +24,13 @@ typedef struct options {
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
     bool plain_special, no_bos; /* llama.cpp's spelling of our defaults: accepted, nothing to do */
     const char *plot;
+    /* bench: what else than prompts on a model; at most one, but tune takes shapes */
+    bool peak, kernels, tune;
+    const char *shapes; /* names, comma separated */
+    const char *vs;     /* folder of llama-bench */
+    const char *type;   /* of the shapes' weights */
+    float density;      /* of the shapes' sparse plan; 0 = by length */
+    bool pin, quick;
 } options;
 
 extern const opt option_table[];

@@ -23,7 +23,7 @@ static double at_y(const frame *f, double y) {
     return HEIGHT - BOTTOM - y / f->y1 * (HEIGHT - TOP - BOTTOM);
 }
 
-static void put_escaped(buf *out, const char *s) {
+void plot_escaped(buf *out, const char *s) {
     buf clean = {0};
     buf_clean(&clean, s, strlen(s));
     for (size_t i = 0; i < clean.n; i++) {
@@ -104,7 +104,7 @@ void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line)
     buf_str(out, "<style>.grid{stroke:#ddd}.axis{stroke:#333}.line{fill:none;stroke-width:2}</style>\n");
     buf_fmt(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
     buf_fmt(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">", LEFT);
-    put_escaped(out, title);
+    plot_escaped(out, title);
     buf_str(out, "</text>\n");
     put_axes(out, &f, line, n_line);
     for (size_t k = 0; k < n_line; k++) {

@@ -13,6 +13,7 @@ typedef struct plot_line {
     size_t n;
 } plot_line;
 
+void plot_escaped(buf *out, const char *s); /* as text of an element */
 void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line);
 
 #endif
