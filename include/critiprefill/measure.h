@@ -3,10 +3,10 @@
  * of a given shape would cost, without the model.
  *
  * Everything is measured on random, non-zero data, best of several; shares are of peaks measured in the same call.  One
- * core's figures use the calling thread's CPU time, so that neighbours on a shared machine count less; figures of
- * several threads are wall clock.  Calls take seconds and hold one to several hundred MB.  They may run in several
- * threads at once, but disturb each other then.  Errors of all: CRIT_E_ARG, CRIT_E_CPU, CRIT_E_NOMEM; CRIT_E_CANCELLED
- * when the callback returned non-zero. */
+ * core's figures use the calling thread's CPU time, so that neighbours on a shared machine count less; shapes use the
+ * CPU time of all threads over their number, that is, perfect balance; peaks of all cores are wall clock.  Calls take
+ * seconds and hold one to several hundred MB.  They may run in several threads at once, but disturb each other then.
+ * Errors of all: CRIT_E_ARG, CRIT_E_CPU, CRIT_E_NOMEM; CRIT_E_CANCELLED when the callback returned non-zero. */
 #ifndef CRITIPREFILL_MEASURE_H
 #define CRITIPREFILL_MEASURE_H
 
@@ -70,11 +70,11 @@ typedef struct crit_shape_params {
     double density;   /* measure sparse attention of this planned density, (0, 1]; 0 (default) = do not.  Lists hold
                          the sink, local and own blocks and far ones at random, each tile the same share of its far
                          blocks; tiles before position 1,024 and the last 512 positions are dense, as in the rule */
-    double budget_s;  /* attention is sampled when all of it would take longer; default 20 */
+    double budget_s;  /* attention is sampled when all of it would take longer; default 10 */
 } crit_shape_params;
 CRIT_API void crit_shape_params_init(crit_shape_params *p);
 
-/* Attention of one layer over the whole prompt, seconds of wall clock with all threads busy. */
+/* Attention of one layer over the whole prompt. */
 typedef struct crit_shape_attn {
     bool measured;
     double density;    /* (query, key) pairs of the lists / causal pairs; a low density asked for may be out of reach */
@@ -103,8 +103,8 @@ CRIT_API crit_status crit_measure_shape(const crit_measure_params *params, const
                                         crit_shape_times *out, crit_error *err);
 
 /* Constants for choosing chunk lengths and for a cost model.  Group chunk: the layer's products at 128 to 2,048 rows
- * (name: rows, all threads).  Group cost, one core: seconds of one unit, named "attend pair d=64" (one query with one key
- * of a full tile), "attend tile d=64" (what a tile costs besides), "estimate block d=64", "estimate tile d=64",
+ * (name: rows, all threads).  Group cost, one core: seconds of one unit, named "attend pair d=64" (one query with one
+ * key of a full tile), "attend tile d=64" (what a tile costs besides), "estimate block d=64", "estimate tile d=64",
  * "calibrate block d=64" (8 heads). */
 CRIT_API crit_status crit_measure_tune(const crit_measure_params *params, const crit_shape *shape, crit_measure_fn fn,
                                        void *user, crit_error *err);

@@ -72,6 +72,12 @@ static bool runs_here(const meas *m, const crit_peak *p) {
     return p->run && (p->need & m->kt.cpu) == p->need;
 }
 
+double meas_read_rate(meas *m, const void *p, size_t bytes) {
+    const char *isa;
+    read_work w = {crit_peak_reader(m->kt.cpu, &isa), p, bytes & ~(size_t)511, 1};
+    return (double)w.bytes / meas_cpu_time(m, run_read, &w);
+}
+
 /* ---- all cores ---- */
 
 typedef struct many {

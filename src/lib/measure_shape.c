@@ -15,7 +15,7 @@
 enum { DENSE_UNTIL = 1024, DENSE_LAST = 512, SPREAD = 16 };
 
 void crit_shape_params_init(crit_shape_params *p) {
-    *p = (crit_shape_params){.struct_size = sizeof *p, .n_batch = 512, .dense = true, .budget_s = 20};
+    *p = (crit_shape_params){.struct_size = sizeof *p, .n_batch = 512, .dense = true, .budget_s = 10};
 }
 
 typedef struct sample {
