@@ -68,7 +68,7 @@ static void run_calibrate(void *arg) {
     crit_calibrate(&w->m->kt, &w->kv, 0, w->q, CRIT_REP_MAX, w->pos, w->a.scale, w->z, w->m->scratch, w->sigma);
 }
 
-static void cost_row(meas *m, const char *what, uint32_t d, double seconds) {
+static void cost_row(meas *m, const char *what, uint32_t d, double seconds, double efficiency) {
     char name[48];
     snprintf(name, sizeof name, "%s d=%u", what, d);
     meas_row(m, (crit_measure_row){.group = "cost",
@@ -76,7 +76,7 @@ static void cost_row(meas *m, const char *what, uint32_t d, double seconds) {
                                    .isa = crit_cpu_level_name(m->kt.cpu),
                                    .seconds = fmax(seconds, 0),
                                    .share = MEAS_NEVER,
-                                   .efficiency = MEAS_NEVER});
+                                   .efficiency = efficiency});
 }
 
 /* Lines through two lengths: the slope is what one more block costs, the rest what a tile costs. */
@@ -110,11 +110,13 @@ static void costs_of(cost_work *w, uint32_t n_key) {
     double pair = (t[1] - t[0]) / pairs, block = (e[1] - e[0]) / blocks;
     double near_pairs =
         (double)(few + 1 + own) * CRIT_BLK_LEN * CRIT_TILE_LEN + CRIT_TILE_LEN * (CRIT_TILE_LEN + 1) / 2.0;
-    cost_row(m, "attend pair", d, pair);
-    cost_row(m, "attend tile", d, t[0] - pair * near_pairs);
-    cost_row(m, "estimate block", d, block);
-    cost_row(m, "estimate tile", d, e[0] - block * few);
-    cost_row(m, "calibrate block", d, meas_cpu_time(m, run_calibrate, w) / n_blk);
+    double all_pairs = near_pairs + pairs, dense = t[1] / all_pairs, sparse = t[0] / near_pairs;
+    cost_row(m, "attend pair", d, pair, MEAS_NEVER);
+    cost_row(m, "attend sparse", d, sparse, dense / sparse);
+    cost_row(m, "attend tile", d, t[0] - pair * near_pairs, MEAS_NEVER);
+    cost_row(m, "estimate block", d, block, MEAS_NEVER);
+    cost_row(m, "estimate tile", d, e[0] - block * few, MEAS_NEVER);
+    cost_row(m, "calibrate block", d, meas_cpu_time(m, run_calibrate, w) / n_blk, MEAS_NEVER);
 }
 
 static crit_status cost_rows(meas *m, crit_error *err) {

@@ -222,9 +222,9 @@ static void tune_rows(void **state) {
     assert_int_equal(crit_measure_tune(&p, &s.shape, on_row, &got, NULL), CRIT_OK);
     for (size_t i = 0; i < got.n; i++) sane(&got.row[i].r);
     assert_int_equal(count("chunk", NULL), 2);
-    static const char *const names[] = {"attend pair", "attend tile", "estimate block", "estimate tile",
-                                        "calibrate block"};
-    for (size_t i = 0; i < 5; i++)
+    static const char *const names[] = {"attend pair",    "attend sparse", "attend tile",
+                                        "estimate block", "estimate tile", "calibrate block"};
+    for (size_t i = 0; i < 6; i++)
         for (int d = 64; d <= 128; d += 64) {
             char name[48];
             snprintf(name, sizeof name, "%s d=%d", names[i], d);

@@ -54,7 +54,8 @@ b --shape smollm2-135m --quick -c 2048 --attn criti -o json --density .9; want_r
 
 # ---- tune ----
 b --tune --quick -m "$M"; want_rc 0; want_no_err; want_out '^Best chunk .* -ub [0-9]+$'
-[ "$(grep -cE '^CRIT_COST\("[a-z0-9+]+", (64|128)(, [0-9.e+-]+){5}\)$' out)" -eq 2 ] || bad "no two lines of constants"
+want_out '^\| +64 \|( +[0-9.]+ \|){7}$'; want_out '^\| +128 \|( +[0-9.]+ \|){7}$'
+want_out '^\{[0-9.]+f, [0-9.]+f, [0-9.]+f, [0-9]+\}$'
 b --tune --quick --shape smollm2-135m -o json -t 2; want_rc 0
 want_json '[c["d_head"] for c in j["costs"]] == [64, 128] and all(v >= 0 for c in j["costs"] for v in c.values())'
 want_json 'j["best_n_batch"] in [c["n_batch"] for c in j["chunks"]] and j["type"] == "Q5_0" and j["threads"] == 2'
