@@ -13,20 +13,31 @@
 #include "term.h"
 
 static const md_col cols[] = {{"-ub", 6, false}, {"GFLOP/s", 8, false}, {"of best", 7, false}};
-enum { N_COL = 3, MAX_CHUNK = 8 };
+static const md_col cost_cols[] = {{"d", 4, false},
+                                   {"attend pair ns", 14, false},
+                                   {"sparse list ns", 14, false},
+                                   {"attend tile ns", 14, false},
+                                   {"estimate block ns", 17, false},
+                                   {"estimate tile ns", 16, false},
+                                   {"calibrate block ns (8 heads)", 28, false},
+                                   {"efficiency", 10, false}};
+enum { N_COST_COL = sizeof cost_cols / sizeof *cost_cols };
+enum { N_COL = 3, MAX_CHUNK = 8, N_COST = 6 };
 
 typedef struct tune {
     const options *o;
     uint32_t chunk[MAX_CHUNK];
     double rate[MAX_CHUNK];
     size_t n;
-    double cost[5][2]; /* by what and d = 64, 128; seconds */
+    double cost[N_COST][2]; /* by what and d = 64, 128; seconds */
+    double efficiency[2];   /* of a sparse list, by d */
     uint32_t n_threads;
     int rc;
 } tune;
 
-static const char *const costs[5] = {"attend pair", "attend tile", "estimate block", "estimate tile",
-                                     "calibrate block"};
+enum { PAIR, SPARSE, TILE, BLOCK, EST_TILE, CALIBRATE };
+static const char *const costs[N_COST] = {"attend pair",    "attend sparse", "attend tile",
+                                          "estimate block", "estimate tile", "calibrate block"};
 
 static int on_row(void *user, const crit_measure_row *r) {
     tune *t = user;
@@ -35,11 +46,13 @@ static int on_row(void *user, const crit_measure_row *r) {
         t->rate[t->n++] = r->rate;
         t->n_threads = r->n_threads;
     }
-    for (int i = 0; i < 5 && !strcmp(r->group, "cost"); i++)
+    for (int i = 0; i < N_COST && !strcmp(r->group, "cost"); i++)
         for (int d = 0; d < 2; d++) {
             char name[48];
             snprintf(name, sizeof name, "%s d=%d", costs[i], 64 << d);
-            if (!strcmp(name, r->name)) t->cost[i][d] = r->seconds;
+            if (strcmp(name, r->name)) continue;
+            t->cost[i][d] = r->seconds;
+            if (i == SPARSE) t->efficiency[d] = r->efficiency;
         }
     if (term_interrupted()) t->rc = EXIT_INTERRUPTED;
     return t->rc;
@@ -104,13 +117,24 @@ static void put_text(buf *out, const tune *t, const crit_shape *s) {
     }
     buf_fmt(out, "\nBest chunk for one layer's %s products on %u threads: -ub %u\n", s->type, t->n_threads,
             t->chunk[best]);
-    buf_str(out, "\nCosts on one core, ns (level, d, attend pair, attend tile, estimate block, estimate tile, "
-                 "calibrate block of 8 heads):\n");
+    buf_str(out, "\n");
+    md_head(out, cost_cols, N_COST_COL);
     for (int d = 0; d < 2; d++) {
-        buf_fmt(out, "CRIT_COST(\"%s\", %d", level, 64 << d);
-        for (int i = 0; i < 5; i++) buf_fmt(out, ", %.4g", t->cost[i][d] * 1e9);
-        buf_str(out, ")\n");
+        size_t at = 0;
+        md_cell(out, cost_cols, N_COST_COL, &at, "%d", 64 << d);
+        for (int i = 0; i < N_COST; i++)
+            md_cell(out, cost_cols, N_COST_COL, &at, t->cost[i][d] < 1e-7 ? "%.2f" : "%.0f", t->cost[i][d] * 1e9);
+        md_num(out, cost_cols, N_COST_COL, &at, t->efficiency[d], 2, "");
     }
+    /* A tile's estimate: its blocks, and its share of calibrating: one query of 8 heads for every other tile. */
+    buf_fmt(out, "\nAs the row of level %s in src/sparse/cost.c (the dearer of both d):\n", level);
+    double pair = 0, block = 0, efficiency = 1;
+    for (int d = 0; d < 2; d++) {
+        pair = fmax(pair, t->cost[PAIR][d] * 1e9 / (64 << d));
+        block = fmax(block, (t->cost[BLOCK][d] + t->cost[CALIBRATE][d] / 16) * 1e9 / (64 << d));
+        efficiency = fmin(efficiency, t->efficiency[d]);
+    }
+    buf_fmt(out, "{%.4ff, %.2ff, %.2ff, %u}\n", pair, block, efficiency, t->chunk[best]);
 }
 
 static json_t *tune_json(const tune *t, const crit_shape *s) {
@@ -121,12 +145,14 @@ static json_t *tune_json(const tune *t, const crit_shape *s) {
         json_put(c, "gflops", json_num(t->rate[i] * 1e-9));
         json_array_append_new(chunks, c);
     }
-    static const char *const keys[5] = {"attend_ns_per_pair", "attend_ns_per_tile", "estimate_ns_per_block",
-                                        "estimate_ns_per_tile", "calibrate_ns_per_block"};
+    static const char *const keys[N_COST] = {"attend_ns_per_pair",   "attend_ns_per_sparse_pair",
+                                             "attend_ns_per_tile",   "estimate_ns_per_block",
+                                             "estimate_ns_per_tile", "calibrate_ns_per_block"};
     for (int d = 0; d < 2; d++) {
         json_t *c = json_object();
         json_put(c, "d_head", json_integer(64 << d));
-        for (int i = 0; i < 5; i++) json_put(c, keys[i], json_num(t->cost[i][d] * 1e9));
+        for (int i = 0; i < N_COST; i++) json_put(c, keys[i], json_num(t->cost[i][d] * 1e9));
+        json_put(c, "efficiency", json_num(t->efficiency[d]));
         json_array_append_new(list, c);
     }
     json_put(j, "level", json_cstr(t->o->cpu ? cpu_names[t->o->cpu] : crit_cpu_name()));
@@ -142,7 +168,7 @@ static void put_csv(buf *out, const tune *t) {
     buf_str(out, "what,d_head,n_batch,value,unit\n");
     for (size_t i = 0; i < t->n; i++) buf_fmt(out, "products,,%u,%.6g,GFLOP/s\n", t->chunk[i], t->rate[i] * 1e-9);
     for (int d = 0; d < 2; d++)
-        for (int i = 0; i < 5; i++) buf_fmt(out, "%s,%d,,%.6g,ns\n", costs[i], 64 << d, t->cost[i][d] * 1e9);
+        for (int i = 0; i < N_COST; i++) buf_fmt(out, "%s,%d,,%.6g,ns\n", costs[i], 64 << d, t->cost[i][d] * 1e9);
 }
 
 int bench_tune_main(const options *o) {

@@ -20,9 +20,14 @@ static const command commands[] = {
      "  critiprefill run -m model.gguf --chat -f report.txt -p \"What does the report conclude?\"\n"
      "  critiprefill run -m model.gguf -f main.c -n 64 --json > answer.json\n"},
     {"bench", CMD_BENCH, bench_main, "measure prefill and decode on real text", "-m MODEL.gguf [-f FILE]... [options]",
-     "Reads prompts of several lengths with each attention in turn and prints a table.",
+     "Reads prompts of several lengths with each attention in turn and prints a table.\n"
+     "Or measures the machine (--peak), the kernels (--kernels), a shape without its model (--shape),\n"
+     "against llama.cpp (--vs), or the constants of the cost model (--tune).",
      "  critiprefill bench -m model.gguf -c 2048,8192 --attn dense,criti\n"
-     "  critiprefill bench -m model.gguf -f book.txt -r 3 -o csv > speed.csv\n"},
+     "  critiprefill bench -m model.gguf -f book.txt -r 3 -o csv > speed.csv\n"
+     "  critiprefill bench --kernels --plot roofline.svg\n"
+     "  critiprefill bench --shape llama3-8b -c 32768,131072\n"
+     "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"},
     {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"

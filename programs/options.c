@@ -100,7 +100,6 @@ const opt option_table[] = {
         "--shape: share of (query, key) pairs criti plans;\n0 = as measured on a small model, by length (default)"),
     TEXT(B, N("--vs"), "DIR", OPT_STR, vs, "instead: in turn with llama-bench of DIR or DIR/bin, and the ratios"),
     FLAG(B, N("--tune"), tune, "instead: the best chunk length, and constants of the cost model (-m or --shape)"),
-    FLAG(B, N("--pin"), pin, "--peak: one thread a core"),
     FLAG(B, N("--quick"), quick, "--peak, --kernels, --shape, --tune: single short readings, for a try"),
     FLAG(T, N("--ids"), ids, "ids only, on one line"),
     FLAG(T, N("--bos"), bos, "add the tokens the model wants at the ends"),

@@ -30,7 +30,7 @@ typedef struct options {
     const char *vs;     /* folder of llama-bench */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
-    bool pin, quick;
+    bool quick;
 } options;
 
 extern const opt option_table[];

@@ -3,10 +3,10 @@
  * of a given shape would cost, without the model.
  *
  * Everything is measured on random, non-zero data, best of several; shares are of peaks measured in the same call.  One
- * core's figures use the calling thread's CPU time, so that neighbours on a shared machine count less; figures of
- * several threads are wall clock.  Calls take seconds and hold one to several hundred MB.  They may run in several
- * threads at once, but disturb each other then.  Errors of all: CRIT_E_ARG, CRIT_E_CPU, CRIT_E_NOMEM; CRIT_E_CANCELLED
- * when the callback returned non-zero. */
+ * core's figures use the calling thread's CPU time, so that neighbours on a shared machine count less; shapes use the
+ * CPU time of all threads over their number, that is, perfect balance; peaks of all cores are wall clock.  Calls take
+ * seconds and hold one to several hundred MB.  They may run in several threads at once, but disturb each other then.
+ * Errors of all: CRIT_E_ARG, CRIT_E_CPU, CRIT_E_NOMEM; CRIT_E_CANCELLED when the callback returned non-zero. */
 #ifndef CRITIPREFILL_MEASURE_H
 #define CRITIPREFILL_MEASURE_H
 
@@ -24,7 +24,7 @@ typedef struct crit_measure_params {
     size_t struct_size;
     const char *cpu;    /* level, as in crit_model_params; NULL = auto */
     uint32_t n_threads; /* for what uses several; 0 = all cores (default) */
-    bool pin;           /* keep thread i on the process's i-th core (peaks of all cores; where the system allows it) */
+    bool pin;           /* as in crit_session_params */
     bool quick;         /* small buffers and single readings: the form of the result, not its figures */
 } crit_measure_params;
 CRIT_API void crit_measure_params_init(crit_measure_params *p);
@@ -65,16 +65,16 @@ typedef struct crit_shape_params {
     size_t struct_size;
     crit_shape shape;
     uint32_t n_tok;   /* prompt length, [1, 2^20] */
-    uint32_t n_batch; /* tokens per chunk; default 512; [1, 65536] */
+    uint32_t n_batch; /* tokens per chunk, [0, 65536]; 0 (default) = as a session would choose */
     bool dense;       /* measure dense attention; default true */
     double density;   /* measure sparse attention of this planned density, (0, 1]; 0 (default) = do not.  Lists hold
                          the sink, local and own blocks and far ones at random, each tile the same share of its far
                          blocks; tiles before position 1,024 and the last 512 positions are dense, as in the rule */
-    double budget_s;  /* attention is sampled when all of it would take longer; default 20 */
+    double budget_s;  /* attention is sampled when all of it would take longer; default 10 */
 } crit_shape_params;
 CRIT_API void crit_shape_params_init(crit_shape_params *p);
 
-/* Attention of one layer over the whole prompt, seconds of wall clock with all threads busy. */
+/* Attention of one layer over the whole prompt. */
 typedef struct crit_shape_attn {
     bool measured;
     double density;    /* (query, key) pairs of the lists / causal pairs; a low density asked for may be out of reach */
@@ -103,9 +103,9 @@ CRIT_API crit_status crit_measure_shape(const crit_measure_params *params, const
                                         crit_shape_times *out, crit_error *err);
 
 /* Constants for choosing chunk lengths and for a cost model.  Group chunk: the layer's products at 128 to 2,048 rows
- * (name: rows, all threads).  Group cost, one core: seconds of one unit, named "attend pair d=64" (one query with one key
- * of a full tile), "attend tile d=64" (what a tile costs besides), "estimate block d=64", "estimate tile d=64",
- * "calibrate block d=64" (8 heads). */
+ * (name: rows, all threads).  Group cost, one core: seconds of one unit, named "attend pair d=64" (one query with one
+ * key of a full tile), "attend sparse d=64" (the same on a sparse list, with its efficiency), "attend tile d=64" (what
+ * a tile costs besides), "estimate block d=64", "estimate tile d=64", "calibrate block d=64" (8 heads). */
 CRIT_API crit_status crit_measure_tune(const crit_measure_params *params, const crit_shape *shape, crit_measure_fn fn,
                                        void *user, crit_error *err);
 

@@ -119,7 +119,8 @@ void meas_gemv_rows(meas *m) {
                                   .bytes = (double)n_out * (double)row,
                                   .efficiency = MEAS_NEVER};
             r.seconds = meas_cpu_time(m, run_gemv, &w);
-            r.share = r.bytes / r.seconds / m->read_bps;
+            /* Neighbours change the bandwidth from second to second: the same bytes, read now. */
+            r.share = r.bytes / r.seconds / meas_read_rate(m, w.a.w, n_out * row);
             meas_row(m, r);
         } else
             m->oom = true;

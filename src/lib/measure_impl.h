@@ -62,7 +62,8 @@ double meas_peak_of(const meas *m, const char *isa, crit_act_kind kind);
 bool meas_row(meas *m, crit_measure_row r);
 /* Peaks of one core into m, and as rows; all = of every instruction set, else of the level's. */
 void meas_peaks(meas *m, bool all, bool at_end);
-size_t meas_big_bytes(const meas *m); /* memory larger than any cache */
+size_t meas_big_bytes(const meas *m);                        /* memory larger than any cache */
+double meas_read_rate(meas *m, const void *p, size_t bytes); /* of one core, B/s, here and now */
 
 void meas_gemm_rows(meas *m);
 void meas_gemv_rows(meas *m);

@@ -26,6 +26,7 @@ struct meas_layer {
     float *rows; /* [n_thread][row_cap] */
     size_t row_cap;
     unsigned char *act;
+    double *busy; /* [n_thread][8] seconds of work, a cache line each */
     crit_kv kv;
 };
 
@@ -41,8 +42,7 @@ typedef struct phase {
     bool accumulate, one;
 } phase;
 
-static void pack_item(void *arg, size_t item, unsigned worker) {
-    phase *p = arg;
+static void pack_work(phase *p, size_t item, unsigned worker) {
     meas_layer *l = p->l;
     const crit_kernels *kt = &l->m->kt;
     float *row = l->rows + worker * l->row_cap;
@@ -55,14 +55,20 @@ static void pack_item(void *arg, size_t item, unsigned worker) {
     }
 }
 
+static void pack_item(void *arg, size_t item, unsigned worker) {
+    phase *p = arg;
+    double t0 = meas_thread_seconds();
+    pack_work(p, item, worker);
+    p->l->busy[worker * 8] += meas_thread_seconds() - t0;
+}
+
 static size_t outputs_per_item(const phase *p, size_t i) {
     size_t per = CRIT_GEMM_NR, want = ((size_t)128 << 10) / p->mats[i]->row_bytes;
     if (p->l->n_row < 64 && want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
     return per;
 }
 
-static void product_item(void *arg, size_t item, unsigned worker) {
-    phase *p = arg;
+static void product_work(phase *p, size_t item, unsigned worker) {
     meas_layer *l = p->l;
     size_t i = 0, per;
     for (;; i++) {
@@ -87,6 +93,13 @@ static void product_item(void *arg, size_t item, unsigned worker) {
         l->m->kt.gemv[l->type](&g, n0, n1);
     else
         l->m->kt.gemm[l->type](&g, n0, n1, l->m->scratch + worker * l->m->scratch_slice);
+}
+
+static void product_item(void *arg, size_t item, unsigned worker) {
+    phase *p = arg;
+    double t0 = meas_thread_seconds();
+    product_work(p, item, worker);
+    p->l->busy[worker * 8] += meas_thread_seconds() - t0;
 }
 
 static void run_phase(phase p) {
@@ -119,9 +132,8 @@ static void run_kv(void *arg) {
 }
 
 /* One KV head's rows of one block: rotate keys and queries, pack. */
-static void rest_item(void *arg, size_t item, unsigned worker) {
+static void rest_work(meas_layer *l, size_t item, unsigned worker) {
     (void)worker;
-    meas_layer *l = arg;
     const crit_shape *s = &l->s;
     size_t head = item % s->n_kv_head, p0 = item / s->n_kv_head * CRIT_BLK_LEN, d = s->d_head;
     size_t p1 = p0 + CRIT_BLK_LEN < l->n_row ? p0 + CRIT_BLK_LEN : l->n_row, g = s->n_head / s->n_kv_head;
@@ -132,6 +144,13 @@ static void rest_item(void *arg, size_t item, unsigned worker) {
     }
     crit_kv_put(&l->kv, (uint32_t)head, (uint32_t)p0, (uint32_t)(p1 - p0), l->k + p0 * n_kv + head * d, n_kv,
                 l->v + p0 * n_kv + head * d, n_kv);
+}
+
+static void rest_item(void *arg, size_t item, unsigned worker) {
+    meas_layer *l = arg;
+    double t0 = meas_thread_seconds();
+    rest_work(l, item, worker);
+    l->busy[worker * 8] += meas_thread_seconds() - t0;
 }
 
 static void run_rest(void *arg) {
@@ -152,17 +171,24 @@ static void run_embed(void *arg) {
 
 /* ---- */
 
-/* Large shapes take seconds a pass: the best of two after a first one, the rest as everywhere. */
+/* Seconds with all threads busy: their CPU time over their number, which a neighbour's load does not enter.  Best of
+ * several; large shapes take seconds a pass. */
+static double one_pass(meas_layer *l, meas_work work) {
+    unsigned n = crit_pool_size(l->m->pool);
+    double sum = 0;
+    memset(l->busy, 0, n * 8 * sizeof *l->busy);
+    work(l);
+    for (unsigned i = 0; i < n; i++) sum += l->busy[(size_t)i * 8];
+    return fmax(sum / n, 1e-9);
+}
+
 static double time_pass(meas_layer *l, meas_work work) {
-    double best = INFINITY;
-    for (int i = 0; i < 3; i++) {
-        uint64_t t0 = crit_now_ns();
-        work(l);
-        double t = 1e-9 * (double)(crit_now_ns() - t0);
-        if (l->m->p.quick) return fmax(t, 1e-9);
-        if (i) best = fmin(best, t);
-        if (i == 0 && t < 0.2) return meas_wall_time(l->m, work, l);
-        if (t > 5) return fmin(best, t);
+    double best = one_pass(l, work), spent = 0;
+    if (l->m->p.quick || best > 5) return best;
+    for (int i = 0; i < 2 || spent < l->m->want_s; i++) {
+        double t = one_pass(l, work);
+        best = fmin(best, t);
+        spent += t;
     }
     return best;
 }
@@ -261,8 +287,9 @@ crit_status meas_layer_open(meas_layer **out, meas *m, const crit_shape *s, size
     l->sinv = rows_of(m, 1, s->d_head);
     l->rows = crit_malloc(crit_pool_size(m->pool) * l->row_cap, sizeof(float));
     l->act = crit_malloc(max_row, crit_act_row_bytes(l->kind, wide));
+    l->busy = crit_malloc(crit_pool_size(m->pool), 8 * sizeof *l->busy);
     ok = ok && l->x && l->q && l->k && l->v && l->att && l->gate && l->up && l->logits && l->ones && l->cosv &&
-         l->sinv && l->rows && l->act;
+         l->sinv && l->rows && l->busy && l->act;
     if (ok) {
         for (size_t i = 0; i < e; i++) l->ones[i] = 1;
         for (size_t i = 0; i < s->d_head; i++) l->cosv[i] = 0.6f, l->sinv[i] = 0.8f;
@@ -283,6 +310,7 @@ void meas_layer_close(meas_layer **pl) {
                           l->up, l->logits, l->ones, l->cosv, l->sinv, l->rows};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) crit_free(all[i]);
     crit_free(l->act);
+    crit_free(l->busy);
     crit_kv_clear(&l->kv);
     crit_free(l);
     *pl = NULL;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Peaks of multiplying and of reading, on one core and on all. */
 #include <fcntl.h>
-#include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,6 +70,12 @@ static bool runs_here(const meas *m, const crit_peak *p) {
     return p->run && (p->need & m->kt.cpu) == p->need;
 }
 
+double meas_read_rate(meas *m, const void *p, size_t bytes) {
+    const char *isa;
+    read_work w = {crit_peak_reader(m->kt.cpu, &isa), p, bytes & ~(size_t)511, 1};
+    return (double)w.bytes / meas_cpu_time(m, run_read, &w);
+}
+
 /* ---- all cores ---- */
 
 typedef struct many {
@@ -80,30 +84,12 @@ typedef struct many {
     crit_read_fn read;
     const char *mem; /* every thread's part of it is of part_bytes */
     size_t part_bytes, rounds;
-    char *bufs;          /* [n_thread][CRIT_PEAK_BYTES] */
-    unsigned char *done; /* [n_thread] pinned */
+    char *bufs; /* [n_thread][CRIT_PEAK_BYTES] */
 } many;
-
-static void pin(unsigned worker) {
-    cpu_set_t all, one;
-    if (sched_getaffinity(0, sizeof all, &all) != 0) return;
-    unsigned k = worker % (unsigned)CPU_COUNT(&all);
-    for (int c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, &all) && k-- == 0) {
-            CPU_ZERO(&one);
-            CPU_SET(c, &one);
-            sched_setaffinity(0, sizeof one, &one);
-            return;
-        }
-}
 
 static void many_item(void *arg, size_t item, unsigned worker) {
     (void)item;
     many *a = arg;
-    if (a->m->p.pin && !a->done[worker]) {
-        pin(worker);
-        a->done[worker] = 1;
-    }
     if (a->peak) {
         a->peak->run(a->bufs + (size_t)worker * CRIT_PEAK_BYTES);
         return;
@@ -204,13 +190,10 @@ static crit_status peaks_of_all(meas *m, crit_error *err) {
     size_t n = crit_pool_size(m->pool), bytes = meas_big_bytes(m), l2 = cache_bytes(2) / 2 * n;
     if (n < 2) return CRIT_OK;
     many a = {.m = m};
-    cpu_set_t before;
-    bool known = m->p.pin && sched_getaffinity(0, sizeof before, &before) == 0;
     if (l2 > bytes) bytes = l2;
     a.bufs = crit_malloc(n, CRIT_PEAK_BYTES);
-    a.done = crit_calloc(n, 1);
     char *mem = crit_map(bytes);
-    crit_status st = a.bufs && a.done && mem ? CRIT_OK : meas_no_memory(err);
+    crit_status st = a.bufs && mem ? CRIT_OK : meas_no_memory(err);
     if (!st) {
         for (size_t i = 0; i < n; i++) crit_peak_fill(a.bufs + i * CRIT_PEAK_BYTES);
         memset(mem, 1, bytes);
@@ -220,10 +203,8 @@ static crit_status peaks_of_all(meas *m, crit_error *err) {
         if (!m->cancelled) read_row(m, "L2", mem, l2, &a, false);
         if (!m->cancelled) read_row(m, "memory", mem, bytes, &a, false);
     }
-    if (known) sched_setaffinity(0, sizeof before, &before); /* the other threads end with the pool */
     crit_unmap(mem, bytes);
     crit_free(a.bufs);
-    crit_free(a.done);
     return st;
 }
 

@@ -33,7 +33,7 @@ crit_status meas_open(meas *m, const crit_measure_params *params, crit_measure_f
     m->read_bps = MEAS_NEVER;
     for (int k = 0; k < CRIT_PEAK_KINDS; k++)
         for (size_t i = 0; i < sizeof m->flops[k] / sizeof *m->flops[k]; i++) m->flops[k][i] = MEAS_NEVER;
-    st = crit_pool_open(&m->pool, m->p.n_threads, err);
+    st = crit_pool_open(&m->pool, m->p.n_threads, m->p.pin, err);
     if (st) return st;
     size_t gemm = crit_gemm_scratch_bytes(), attend = crit_attend_scratch_bytes(CRIT_D_HEAD_MAX);
     m->scratch_slice = ((gemm > attend ? gemm : attend) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);

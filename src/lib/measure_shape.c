@@ -15,7 +15,7 @@
 enum { DENSE_UNTIL = 1024, DENSE_LAST = 512, SPREAD = 16 };
 
 void crit_shape_params_init(crit_shape_params *p) {
-    *p = (crit_shape_params){.struct_size = sizeof *p, .n_batch = 512, .dense = true, .budget_s = 20};
+    *p = (crit_shape_params){.struct_size = sizeof *p, .dense = true, .budget_s = 10};
 }
 
 typedef struct sample {
@@ -258,7 +258,9 @@ static crit_status attention(job *j, crit_shape_times *out, crit_error *err) {
 }
 
 static crit_status run(meas *m, const crit_shape_params *p, crit_shape_times *out, crit_error *err) {
-    uint32_t n_row = p->n_batch < p->n_tok ? p->n_batch : p->n_tok;
+    crit_cost cost = crit_cost_of(m->kt.cpu);
+    uint32_t n_row = p->n_batch ? p->n_batch : crit_cost_chunk(&cost, crit_pool_size(m->pool), p->shape.n_head);
+    if (n_row > p->n_tok) n_row = p->n_tok;
     if (m->p.quick && n_row > 128) n_row = 128;
     double chunks = (double)p->n_tok / n_row;
     meas_layer *l;
@@ -294,8 +296,8 @@ crit_status crit_measure_shape(const crit_measure_params *params, const crit_sha
         return crit_fail(err, CRIT_E_ARG, "crit_measure_shape: struct_size not set");
     crit_status st = meas_shape_check(&p->shape, &type, err);
     if (st) return st;
-    if (p->n_tok == 0 || p->n_tok > 1u << 20 || p->n_batch == 0 || p->n_batch > 65536 ||
-        !(p->density >= 0 && p->density <= 1) || !(p->dense || p->density > 0))
+    if (p->n_tok == 0 || p->n_tok > 1u << 20 || p->n_batch > 65536 || !(p->density >= 0 && p->density <= 1) ||
+        !(p->dense || p->density > 0))
         return crit_fail(err, CRIT_E_ARG, "crit_measure_shape: %u tokens in chunks of %u at density %g", p->n_tok,
                          p->n_batch, p->density);
     meas m;
