@@ -28,7 +28,7 @@ static void run_gemm(void *arg) {
 
 static void run_gemv(void *arg) {
     gemm_work *w = arg;
-    pack_rows(w);
+    pack_rows(w); /* gemv_row has set the kind gemv reads */
     w->m->kt.gemv[w->a.type](&w->a, 0, w->a.n_out);
 }
 
@@ -38,7 +38,8 @@ static bool open_work(gemm_work *w, meas *m, crit_type type, size_t n_out, size_
     w->act_row = crit_act_row_bytes(w->kind, n_in);
     float *x = crit_malloc(max_row * n_in, sizeof *x);
     w->x = x;
-    w->act = crit_malloc(max_row, w->act_row);
+    size_t one = crit_act_row_bytes((crit_act_kind)m->kt.act_kind_one[type], n_in);
+    w->act = crit_malloc(max_row, one > w->act_row ? one : w->act_row);
     w->a = (crit_gemm_args){.n_out = n_out, .n_in = n_in, .out_stride = n_out, .type = type, .act = w->act};
     w->a.out = crit_malloc(max_row * n_out, sizeof(float));
     w->a.w = meas_weights(m, type, n_out, n_in, &w->a.w_row_bytes);
@@ -106,6 +107,8 @@ void meas_gemv_rows(meas *m) {
         n_out = n_out / CRIT_GEMM_NR * CRIT_GEMM_NR;
         gemm_work w;
         if (open_work(&w, m, (crit_type)t, n_out, n_in, 1)) {
+            w.kind = (crit_act_kind)m->kt.act_kind_one[t];
+            w.act_row = crit_act_row_bytes(w.kind, n_in);
             char shape[64];
             w.a.n_row = 1;
             const char *isa = meas_isa_at(m, offsetof(crit_kernels, gemv) + (size_t)t * sizeof(crit_gemv_fn));

@@ -193,9 +193,11 @@ const char *meas_isa_at(const meas *m, size_t field_offset) {
     } list[] = {
 #define KERNEL(f, type, bits, sym) {offsetof(crit_kernels, f), (unsigned)(bits), #sym},
 #define ACT_KIND(type, bits, kind)
+#define SET(f, bits, value)
 #include "kernels/kernels.inc"
 #undef KERNEL
 #undef ACT_KIND
+#undef SET
     };
     const char *symbol = "_c";
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
