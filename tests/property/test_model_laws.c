@@ -172,8 +172,8 @@ static void logits_of_float_weights(void **state) {
 static void logits_of_quantised_weights(void **state) {
     (void)state;
     /* The oracle decodes the same weights, so the rounding of activations is the difference: int8 per 32 values below 8
-     * bits (about 5e-3 a product, and a peaky random model multiplies it), 15 bits for Q8_0 but where VNNI multiplies
-     * it by int8 as well, none for F16. */
+     * bits (about 5e-3 a product, and a peaky random model multiplies it), 15 bits for Q8_0 but where VNNI and NEON
+     * multiply it by int8 as well, none for F16. */
     static const struct {
         crit_type type;
         double bound; /* of the mean KL; one row may be 20 times that */
@@ -182,7 +182,8 @@ static void logits_of_quantised_weights(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tiny_params p = tiny_of(1, cases[i].type);
         if (cases[i].type == CRIT_T_Q6_K) p.n_embd = p.n_ff = 256, p.d_head = 256, p.n_head = 1;
-        bool int8 = cases[i].type == CRIT_T_Q8_0 && (strstr(crit_cpu_name(), "vnni") || is_amx(crit_cpu_name()));
+        bool int8 = cases[i].type == CRIT_T_Q8_0 &&
+                    (strstr(crit_cpu_name(), "vnni") || strstr(crit_cpu_name(), "neon") || is_amx(crit_cpu_name()));
         agrees_with_oracle(&p, int8 ? 0.1 : cases[i].bound);
     }
 }
