@@ -7,7 +7,7 @@ export CRIT_PEER_DIR ?= peer/llama
 MODEL ?= models/smollm2-135m-instruct-q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model build demo test test-asan test-clang test-peer bench install clean
+.PHONY: help setup model build demo test test-asan test-clang test-arm test-peer bench install clean
 
 help:
 	@echo "make demo        set up, build, fetch the small model, answer a question about a long document"
@@ -20,6 +20,7 @@ help:
 	@echo "make install     install the release build (PREFIX=$(PREFIX), DESTDIR=)"
 	@echo "make test-asan   every test under AddressSanitizer and UBSan"
 	@echo "make test-clang  every test, compiled by clang"
+	@echo "make test-arm    kernels, laws and units cross-compiled for AArch64, under qemu-user"
 	@echo "make test-peer   compare with llama.cpp's tools (CRIT_PEER_DIR, see doc/TESTING.md)"
 	@echo "make clean       remove build/ (models stay)"
 
@@ -46,6 +47,9 @@ test-asan: setup
 test-clang: setup
 	@scripts/build.sh clang $(JOBS)
 	@scripts/ctest.sh clang $(JOBS)
+
+test-arm: setup
+	@scripts/test-arm.sh $(JOBS)
 
 test-peer: build model
 	@scripts/build.sh test $(JOBS)
