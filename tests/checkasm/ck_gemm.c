@@ -16,7 +16,7 @@
 
 #include "checkasm.h"
 #include "kernels/act.h"
-#include "peak.h"
+#include "ck_peak.h"
 
 typedef struct layout {
     uint32_t keep[2][2]; /* byte ranges [from, to) of scales in a block */

@@ -15,7 +15,7 @@
 
 #include "checkasm.h"
 #include "core/core.h"
-#include "peak.h"
+#include "ck_peak.h"
 
 /* The emulated twin of a kernel is emul_<symbol>, present when tests/emul was linked. */
 #define KERNEL(f, type, need, symbol)                                                                                  \

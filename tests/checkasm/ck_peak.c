@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What this machine can do, measured in the same run as the figures that are compared with it: the library's own peak
  * loops (kernels/peak.h) by checkasm's clock. */
-#include "peak.h"
+#include "ck_peak.h"
 
 #include <stdlib.h>
 #include <string.h>

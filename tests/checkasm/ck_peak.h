@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Peaks of this machine, for the shares that --bench prints.  See peak.c. */
+/* Peaks of this machine, for the shares that --bench prints.  See ck_peak.c. */
 #ifndef CRIT_CHECKASM_PEAK_H
 #define CRIT_CHECKASM_PEAK_H
 
