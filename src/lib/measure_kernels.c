@@ -126,7 +126,7 @@ static void pack_rows(small *s) {
         bool used = false;
         const char *type = NULL;
         for (unsigned t = 0; t < CRIT_T_COUNT && !used; t++)
-            if ((type = crit_type_name(t)) && m->kt.act_kind[t] == k) used = true;
+            if ((type = crit_type_name(t)) && (m->kt.act_kind[t] == k || m->kt.act_kind_one[t] == k)) used = true;
         if (!used || !m->kt.act_pack[k]) continue;
         pack_work w = {s, (crit_act_kind)k};
         char shape[64];

@@ -19,7 +19,7 @@ struct meas_layer {
     meas *m;
     crit_shape s;
     crit_type type;
-    crit_act_kind kind;
+    crit_act_kind kind, kind_one; /* gemm's, gemv's */
     mat mats[N_MAT], vocab;
     size_t max_row, n_row;
     float *x, *q, *k, *v, *att, *gate, *up, *logits, *ones, *cosv, *sinv;
@@ -45,13 +45,14 @@ typedef struct phase {
 static void pack_work(phase *p, size_t item, unsigned worker) {
     meas_layer *l = p->l;
     const crit_kernels *kt = &l->m->kt;
+    crit_act_kind kind = p->one ? l->kind_one : l->kind;
     float *row = l->rows + worker * l->row_cap;
     size_t r1 = (item + 1) * ROWS_PER_ITEM < l->n_row ? (item + 1) * ROWS_PER_ITEM : l->n_row;
     for (size_t r = item * ROWS_PER_ITEM; r < r1; r++) {
         const float *x = p->x + r * p->n;
         if (p->norm) kt->rmsnorm(x, l->ones, row, p->n, 1e-5f);
         if (p->up) kt->silu_mul(x, p->up + r * p->n, row, p->n);
-        kt->act_pack[l->kind](p->norm || p->up ? row : x, p->n, l->act + r * crit_act_row_bytes(l->kind, p->n));
+        kt->act_pack[kind](p->norm || p->up ? row : x, p->n, l->act + r * crit_act_row_bytes(kind, p->n));
     }
 }
 
@@ -62,8 +63,13 @@ static void pack_item(void *arg, size_t item, unsigned worker) {
     p->l->busy[worker * 8] += meas_thread_seconds() - t0;
 }
 
+/* The cuts of model/steps.c, but for few panels on many threads. */
 static size_t outputs_per_item(const phase *p, size_t i) {
-    size_t per = CRIT_GEMM_NR, want = ((size_t)128 << 10) / p->mats[i]->row_bytes;
+    const meas *m = p->l->m;
+    size_t per = m->kt.gemm_item, share = p->mats[i]->n_out / (4 * (size_t)crit_pool_size(m->pool));
+    if (per > share) per = (share + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
+    if (per < CRIT_GEMM_NR) per = CRIT_GEMM_NR;
+    size_t want = ((size_t)128 << 10) / p->mats[i]->row_bytes;
     if (p->l->n_row < 64 && want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
     return per;
 }
@@ -260,6 +266,7 @@ crit_status meas_layer_open(meas_layer **out, meas *m, const crit_shape *s, size
     l->s = *s;
     l->type = type;
     l->kind = (crit_act_kind)m->kt.act_kind[type];
+    l->kind_one = (crit_act_kind)m->kt.act_kind_one[type];
     l->max_row = max_row;
     size_t e = s->n_embd, ff = s->n_ff, n_q = (size_t)s->n_head * s->d_head, n_kv = (size_t)s->n_kv_head * s->d_head;
     size_t wide = e > ff ? e : ff;
@@ -286,7 +293,8 @@ crit_status meas_layer_open(meas_layer **out, meas *m, const crit_shape *s, size
     l->cosv = rows_of(m, 1, s->d_head);
     l->sinv = rows_of(m, 1, s->d_head);
     l->rows = crit_malloc(crit_pool_size(m->pool) * l->row_cap, sizeof(float));
-    l->act = crit_malloc(max_row, crit_act_row_bytes(l->kind, wide));
+    size_t many = crit_act_row_bytes(l->kind, wide), one = crit_act_row_bytes(l->kind_one, wide);
+    l->act = crit_malloc(max_row, many > one ? many : one);
     l->busy = crit_malloc(crit_pool_size(m->pool), 8 * sizeof *l->busy);
     ok = ok && l->x && l->q && l->k && l->v && l->att && l->gate && l->up && l->logits && l->ones && l->cosv &&
          l->sinv && l->rows && l->busy && l->act;
