@@ -265,7 +265,8 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->turn_start = start;
         s->turn_ns = 0;
         s->fwd.stats = (crit_forward_stats){0};
-        s->fwd.plan.estimate_ns = s->fwd.plan.n_skip = 0;
+        s->fwd.plan.estimate_ns = 0;
+        s->fwd.plan.n_skip = 0;
         s->count0 = crit_pool_counts(s->pool);
     }
     uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
