@@ -83,8 +83,9 @@ static void work(crit_pool *p, unsigned id) {
         size_t first = s ? p->end[s - 1] : 0;
         if (first) wait_items(p, first, asks);
         if (!atomic_load_explicit(&p->stopped, memory_order_relaxed)) p->stage[s].task(p->stage[s].arg, i - first, id);
-        if (atomic_fetch_add_explicit(&p->done, 1, memory_order_acq_rel) + 1 == p->end[s])
-            p->stage[s].end_ns = crit_now_ns();
+        /* Read before the item counts as done: afterwards the next stage may end before this thread goes on. */
+        uint64_t now = crit_now_ns();
+        if (atomic_fetch_add_explicit(&p->done, 1, memory_order_acq_rel) + 1 == p->end[s]) p->stage[s].end_ns = now;
         if (asks) ask(p);
     }
 }
