@@ -272,13 +272,23 @@ static int print_results(bench *b, const result *res) {
     return rc;
 }
 
+/* Tokens read at a time by the longest prompt's session. */
+static uint32_t chunk_tokens(const bench *b) {
+    crit_memory m = {.struct_size = sizeof m};
+    uint32_t longest = 0;
+    for (size_t i = 0; i < b->ctx.n; i++)
+        if (b->ctx.v[i] > longest) longest = b->ctx.v[i];
+    crit_session_params p = session_params(b->o, (crit_attn)b->modes.v[0], longest + (uint32_t)b->o->n_predict);
+    return crit_memory_estimate(b->model, &p, &m, NULL) ? b->o->n_batch : m.n_batch;
+}
+
 static int finish(bench *b) {
     if (b->o->format == FORMAT_JSON) {
         json_t *j = json_object();
         json_put(j, "model", json_cstr(b->o->model));
         json_put(j, "cpu", json_cstr(b->info.cpu));
         json_put(j, "threads", json_integer(options_threads(b->o)));
-        json_put(j, "n_batch", json_integer(b->o->n_batch));
+        json_put(j, "n_batch", json_integer(chunk_tokens(b)));
         json_put(j, "repetitions", json_integer(b->o->n_rep));
         json_put(j, "results", json_incref(b->rows));
         int rc = json_print(j);

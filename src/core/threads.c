@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A small thread pool: one job of some stages at a time, items handed out by an atomic counter.
  *
- * Between the phases of a layer a worker spins for some tens of microseconds, since the next phase follows at once;
- * after that it sleeps on a condition variable, so an idle pool uses no CPU.  Which worker runs an item is not fixed;
- * determinism is the caller's: results depend on the item only. */
+ * Between the stages of a job and between jobs a worker spins for some tens of microseconds, since what follows comes
+ * at once; between stages it then yields, between jobs it sleeps on a condition variable, so an idle pool uses no CPU.
+ * Which worker runs an item is not fixed; determinism is the caller's: results depend on the item only. */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>

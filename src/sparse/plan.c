@@ -250,7 +250,9 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
     else if (o->max_tok && kept > cap_blk)
         kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
-    if (p->params.skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
+    /* A cap is a promise: what it left out stays out. */
+    bool capped = o->max_tok && n_free > cap_blk;
+    if (!capped && o->skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
         dense_row(p, head, tile);
         return;
     }

@@ -68,6 +68,16 @@ static crit_attn_params params(crit_attn mode) {
     return p;
 }
 
+/* Floor and cap of a criti tile, in far blocks beside the sink; tiles that are dense by position are free of them. */
+static void check_budget(const crit_attn_params *p, uint32_t n_tok, uint32_t last, const uint32_t *ids, size_t m) {
+    uint32_t grid = last / TILE * TILE;
+    if (p->mode != CRIT_ATTN_CRITI || grid < p->dense_until || last + 1 + p->dense_last > n_tok) return;
+    uint32_t near = grid / BLK - TILE / BLK, floor = (p->min_tok + BLK - 1) / BLK, kept = 0;
+    for (size_t i = 0; i < m; i++) kept += ids[i] >= 1 && ids[i] < near;
+    if (p->max_tok) assert_true(kept <= p->max_tok / BLK);
+    assert_true(kept >= (floor < near - 1 ? floor : near - 1));
+}
+
 /* One layer over all tokens in chunks of `ub`; lists (n_head x n_tile counts and ids) are hashed into *lists. */
 static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub, uint32_t threads, uint64_t *lists,
                   double *density) {
@@ -106,6 +116,7 @@ static float *run(shape s, const data *x, const crit_attn_params *p, uint32_t ub
                     hash = (hash ^ ids[i]) * 1099511628211u;
                 }
                 assert_int_equal(ids[m - 1], last / BLK); /* own tile kept, nothing behind it */
+                check_budget(p, s.n_tok, last, ids, m);
             }
     }
     if (lists) *lists = hash;
@@ -122,6 +133,26 @@ static const shape shapes[] = {
 
 static void same_bits(const float *a, const float *b, size_t n) {
     assert_memory_equal(a, b, n * sizeof(float));
+}
+
+static void budgets_are_kept(void **state) {
+    (void)state;
+    shape s = {1, 1, 64, 4700};
+    data x = make(s, 3);
+    /* 110 blocks: a little less than the longest tiles have, where a plan is nearly dense. */
+    static const struct {
+        float theta;
+        uint32_t min_tok, max_tok;
+    } cases[] = {{0, 0, 110 * BLK}, {1e-6f, 0, 110 * BLK}, {1e-6f, 0, 1000},
+                 {100, 700, 0},     {1, 300, 400},         {100, 1 << 20, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        crit_attn_params p = params(CRIT_ATTN_CRITI);
+        p.theta = cases[i].theta, p.min_tok = cases[i].min_tok, p.max_tok = cases[i].max_tok;
+        double density;
+        free(run(s, &x, &p, 1024, 2, NULL, &density)); /* checks every row */
+        assert_true(cases[i].min_tok == 1 << 20 ? density == 1 : density < 1);
+    }
+    drop(&x);
 }
 
 static void chunks_and_threads_change_no_bit(void **state) {
@@ -339,6 +370,7 @@ static void truncate_and_append(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(budgets_are_kept),
         cmocka_unit_test(chunks_and_threads_change_no_bit),
         cmocka_unit_test(tiles_are_enough_for_criti),
         cmocka_unit_test(full_budget_equals_dense),

@@ -29,7 +29,7 @@ CRIT_INLINE float32x4_t load_w(const uint8_t *p, size_t n, crit_type type) {
 }
 
 /* Inputs [k0, k0 + nk) of sixteen rows; zeros behind, up to a multiple of four. */
-CRIT_INLINE void decode(const uint8_t *const *row, size_t k0, size_t nk, float *dst, crit_type type) {
+CRIT_INLINE void decode_panel(const uint8_t *const *row, size_t k0, size_t nk, float *dst, crit_type type) {
     const size_t bytes = type == CRIT_T_F32 ? 4 : 2;
     for (size_t k = 0; k < nk; k += 4)
         for (size_t j = 0; j < CRIT_GEMM_NR; j += 4) {
@@ -72,38 +72,7 @@ CRIT_INLINE void tile(const int NR, const float *w, const uint8_t *a, size_t row
     }
 }
 
-typedef void (*tile_fn)(const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c);
-#define TILE(n)                                                                                                        \
-    static void tile_##n(const float *w, const uint8_t *a, size_t row_bytes, size_t nk, float *c) {                    \
-        tile(n, w, a, row_bytes, nk, c);                                                                               \
-    }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-
-CRIT_INLINE void gemm_float(const crit_gemm_args *a, size_t n0, size_t n1, panel_f32 *p, crit_type type) {
-    static const tile_fn tiles[MR] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
-    const size_t row_bytes = crit_act_row_bytes(CRIT_ACT_F32, a->n_in);
-    memset((void *)p->c, 0, sizeof p->c);
-    for (size_t n = n0; n < n1; n += CRIT_GEMM_NR) {
-        const size_t nv = n1 - n < CRIT_GEMM_NR ? n1 - n : CRIT_GEMM_NR;
-        const uint8_t *row[CRIT_GEMM_NR];
-        panel_rows(a, n, nv, row);
-        for (size_t k = 0; k < a->n_in; k += KC) {
-            const size_t nk = a->n_in - k < KC ? a->n_in - k : KC;
-            decode(row, k, nk, p->w, type);
-            for (size_t r = 0; r < a->n_row; r += MR) {
-                const size_t nr = a->n_row - r < MR ? a->n_row - r : MR;
-                tile_begin(a, p->c, r, nr, n, nv, k == 0);
-                tiles[nr - 1](p->w, (const uint8_t *)a->act + r * row_bytes + k * 4, row_bytes, nk, p->c);
-                tile_end(a, p->c, r, nr, n, nv);
-            }
-        }
-    }
-}
+#include "kernels/gemm_f32_tmpl.h"
 
 CRIT_INLINE void gemv_float(const crit_gemm_args *a, size_t n0, size_t n1, crit_type type) {
     const size_t bytes = type == CRIT_T_F32 ? 4 : 2;

@@ -45,6 +45,9 @@ typedef float32x4_t lvec;
 #define L_ADD(a, b)       vaddq_f32(a, b)
 #define L_SUB(a, b)       vsubq_f32(a, b)
 #define L_MUL(a, b)       vmulq_f32(a, b)
+#define L_DIV(a, b)       vdivq_f32(a, b)
+#define L_MAX(a, b)       vbslq_f32(vcgtq_f32(a, b), a, b) /* not FMAX: b where one is NaN or both are 0 */
+#define L_MIN(a, b)       vbslq_f32(vcltq_f32(a, b), a, b) /* likewise */
 #define L_FMA(a, b, c)    vfmaq_f32(c, a, b)
 #define L_AND(a, b)       crit_and_f32(a, vreinterpretq_u32_f32(b))
 #define L_LESS(a, b)      vreinterpretq_f32_u32(vcltq_f32(a, b))

@@ -6,55 +6,20 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/arm/lanes_neon.h"
 #include "kernels/f16.h"
 #include "kernels/protos.h"
 
+#include "kernels/arm/lanes_neon.h"
+
+#include "kernels/stats_tmpl.h"
+
 void crit_block_stats_neon(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                            float *ksum) {
-    if (n_new == 0) return;
-    size_t i = 0;
-    for (; i + 4 <= d; i += 4) {
-        size_t t = 0;
-        float32x4_t hi, lo, sum;
-        if (n_old == 0) {
-            hi = lo = sum = crit_load_f16(k + i);
-            t = 1;
-        } else {
-            hi = vld1q_f32(kmax + i), lo = vld1q_f32(kmin + i), sum = vld1q_f32(ksum + i);
-        }
-        for (; t < n_new; t++) {
-            const float32x4_t x = crit_load_f16(k + t * d + i);
-            hi = vbslq_f32(vcgtq_f32(x, hi), x, hi); /* not FMAX: of zeros of both signs the older one stays, as in C */
-            lo = vbslq_f32(vcltq_f32(x, lo), x, lo);
-            sum = vaddq_f32(sum, x);
-        }
-        vst1q_f32(kmax + i, hi), vst1q_f32(kmin + i, lo), vst1q_f32(ksum + i, sum);
-    }
-    for (; i < d; i++) {
-        for (size_t t = 0; t < n_new; t++) {
-            const float x = crit_f16_value(k[t * d + i]);
-            const int first = n_old == 0 && t == 0;
-            kmax[i] = first || x > kmax[i] ? x : kmax[i];
-            kmin[i] = first || x < kmin[i] ? x : kmin[i];
-            ksum[i] = first ? x : ksum[i] + x;
-        }
-    }
+    block_stats(crit_load_f16, crit_f16_value, k, n_new, n_old, d, kmax, kmin, ksum);
 }
 
 void crit_mean_rows_neon(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep) {
-    const float32x4_t n = vdupq_n_f32((float)n_row);
-    size_t i = 0;
-    for (; i + 4 <= d; i += 4) {
-        float32x4_t s = vld1q_f32(q + i);
-        for (size_t r = 1; r < n_row; r++) s = vaddq_f32(s, vld1q_f32(q + r * q_stride + i));
-        vst1q_f32(rep + i, vdivq_f32(s, n));
-    }
-    for (; i < d; i++) {
-        float s = q[i];
-        for (size_t r = 1; r < n_row; r++) s += q[r * q_stride + i];
-        rep[i] = s / (float)n_row;
-    }
+    mean_rows(q, q_stride, n_row, d, rep);
 }
 
 /* n blocks at once: sixteen chains hide the latency, a load of four values of a block feeds eight FMAs. */

@@ -96,14 +96,15 @@ TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, co
             ROWS(START, 48)
             STEP(0)
             STEP(1)
-            STEP(2) STEP(3) LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32) ROWS(SCALE, 0) ROWS(START, 52) STEP(4)
-                STEP(5) STEP(6) STEP(7) LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16) ROWS(SCALE, 0)
+            STEP(2)
+            STEP(3) LOAD_S(w->s16[0] + g * 32, w->s16[1] + g * 32) ROWS(SCALE, 0) ROWS(START, 52) STEP(4) STEP(5)
+                STEP(6) STEP(7) LOAD_S(w->s16[0] + g * 32 + 16, w->s16[1] + g * 32 + 16) ROWS(SCALE, 0)
         } else {
             ROWS(START, 56)
             STEP(0)
             STEP(1)
-            STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16)
-                ROWS(SCALE, 0)
+            STEP(2)
+            STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) LOAD_S(w->p[0].s + g * 16, w->p[1].s + g * 16) ROWS(SCALE, 0)
         }
         if (MIN == 32) {
             LOAD_S(w->p[0].m + g * 16, w->p[1].m + g * 16)
@@ -172,10 +173,11 @@ static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scrat
 #define TILES(name, shift, min, halves)                                                                                \
     TILE(name, 1, 1, shift, min, halves)                                                                               \
     TILE(name, 2, 1, shift, min, halves)                                                                               \
-    TILE(name, 3, 1, shift, min, halves) TILE(name, 4, 1, shift, min, halves) TILE(name, 5, 1, shift, min, halves)     \
-        TILE(name, 6, 1, shift, min, halves) TILE(name, 1, 2, shift, min, halves) TILE(name, 2, 2, shift, min, halves) \
-            TILE(name, 3, 2, shift, min, halves) TILE(name, 4, 2, shift, min, halves)                                  \
-                TILE(name, 5, 2, shift, min, halves) TILE(name, 6, 2, shift, min, halves)
+    TILE(name, 3, 1, shift, min, halves)                                                                               \
+    TILE(name, 4, 1, shift, min, halves) TILE(name, 5, 1, shift, min, halves) TILE(name, 6, 1, shift, min, halves)     \
+        TILE(name, 1, 2, shift, min, halves) TILE(name, 2, 2, shift, min, halves) TILE(name, 3, 2, shift, min, halves) \
+            TILE(name, 4, 2, shift, min, halves) TILE(name, 5, 2, shift, min, halves)                                  \
+                TILE(name, 6, 2, shift, min, halves)
 TILES(plain3, 3, 0, 0)
 TILES(plain4, 4, 0, 0)
 TILES(plain7, 7, 0, 0)

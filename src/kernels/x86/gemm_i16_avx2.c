@@ -56,15 +56,12 @@ static void decode8_iq4_nl(const uint8_t *const *row, size_t ng, panel_i16 *p, s
 
 static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel_i16 *p, size_t half) {
     for (size_t g = 0; g < ng; g += 8) {
-        size_t off = g / 8 * 136;
-        __m256 d = f16_of_rows(row, off);
-        for (size_t j = 0; j < 8; j++) iq4_group(row, off + 8 + 16 * j, p, g + j, half);
-        int32_t sc[8][8];
-        for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)sc[r], iq4_xs_scales(row[r] + off));
+        const size_t off = g / 8 * 136;
+        __m256 scale[8];
+        iq4_xs_scales_of_rows(row, off, scale);
         for (size_t j = 0; j < 8; j++) {
-            __m256i v =
-                _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
-            put_f(p->s, g + j, half, _mm256_mul_ps(d, _mm256_cvtepi32_ps(v)));
+            iq4_group(row, off + 8 + 16 * j, p, g + j, half);
+            put_f(p->s, g + j, half, scale[j]);
         }
     }
 }
@@ -113,9 +110,10 @@ CRIT_AI void tile(const int MR, panel_i16 *p, const uint8_t *a0, size_t row_byte
         LOAD_W(0)
         ROWS(FIRST, 0)
         STEP(1)
-        STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14)
-            STEP(15) __m256 s0 = _mm256_load_ps(s),
-                            s1 = _mm256_load_ps(s + 8);
+        STEP(2)
+        STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
+            __m256 s0 = _mm256_load_ps(s),
+                   s1 = _mm256_load_ps(s + 8);
         ROWS(FINISH, 0)
         q += 512, s += 16;
         a0 += CRIT_ACT_I16_BYTES, a1 += CRIT_ACT_I16_BYTES, a2 += CRIT_ACT_I16_BYTES, a3 += CRIT_ACT_I16_BYTES;

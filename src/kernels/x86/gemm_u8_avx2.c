@@ -90,8 +90,9 @@ CRIT_AI void tile32(const int MR, const int SHIFT, const int MIN, const panel *p
         LOAD_W(0)
         ROWS(FIRST, 0)
         STEP(1)
-        STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) ROWS(WIDEN, 0) __m256 s0 = _mm256_load_ps(s),
-                                                                              s1 = _mm256_load_ps(s + 8);
+        STEP(2)
+        STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) ROWS(WIDEN, 0) __m256 s0 = _mm256_load_ps(s),
+                                                                      s1 = _mm256_load_ps(s + 8);
         ROWS(FINISH, 0)
         q += 512, s += 16, m += 16;
         a0 += CRIT_ACT_I8_BYTES, a1 += CRIT_ACT_I8_BYTES, a2 += CRIT_ACT_I8_BYTES, a3 += CRIT_ACT_I8_BYTES;
@@ -128,16 +129,18 @@ CRIT_AI void tile16(const int MR, const int SHIFT, const int MIN, const panel *p
             ROWS(FIRST, 0)
         }
         STEP(1)
-        STEP(2) STEP(3) w0 = _mm256_load_si256((const __m256i *)sub),
-                        w1 = _mm256_load_si256((const __m256i *)(sub + 8));
+        STEP(2)
+        STEP(3) w0 = _mm256_load_si256((const __m256i *)sub),
+                w1 = _mm256_load_si256((const __m256i *)(sub + 8));
         ROWS(LOW, 0) {
             enum { lane_at = AT_LANE_HALF + 4 };
             LOAD_W(4)
             ROWS(FIRST, 4)
         }
         STEP(5)
-        STEP(6) STEP(7) w0 = _mm256_load_si256((const __m256i *)(sub + 16)),
-                        w1 = _mm256_load_si256((const __m256i *)(sub + 24));
+        STEP(6)
+        STEP(7) w0 = _mm256_load_si256((const __m256i *)(sub + 16)),
+                w1 = _mm256_load_si256((const __m256i *)(sub + 24));
         ROWS(HIGH, 0)
         __m256 s0 = _mm256_load_ps(s), s1 = _mm256_load_ps(s + 8);
         ROWS(FINISH, 0)

@@ -7,6 +7,8 @@
 #include "kernels/protos.h"
 #include "kernels/x86/amx.h"
 
+#include "kernels/stats_tmpl.h"
+
 /* Values e .. e + 7 of keys [j0, j0 + 8), as far as they are in [at, at + n), into their columns. */
 CRIT_INLINE void put_v(const float *v, size_t v_stride, size_t at, size_t n, size_t j0, uint16_t *col) {
     __m256 x[8];
@@ -46,32 +48,5 @@ static float value_bf16(uint16_t h) {
 
 void crit_block_stats_amx(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                           float *ksum) {
-    if (n_new == 0) return;
-    size_t i = 0;
-    for (; i + 8 <= d; i += 8) {
-        size_t t = 0;
-        __m256 hi, lo, sum;
-        if (n_old == 0) {
-            hi = lo = sum = load_bf16(k + i);
-            t = 1;
-        } else {
-            hi = _mm256_loadu_ps(kmax + i), lo = _mm256_loadu_ps(kmin + i), sum = _mm256_loadu_ps(ksum + i);
-        }
-        for (; t < n_new; t++) {
-            const __m256 x = load_bf16(k + t * d + i);
-            hi = _mm256_max_ps(x, hi); /* the second operand where one is NaN or both are 0, as in C */
-            lo = _mm256_min_ps(x, lo);
-            sum = _mm256_add_ps(sum, x);
-        }
-        _mm256_storeu_ps(kmax + i, hi), _mm256_storeu_ps(kmin + i, lo), _mm256_storeu_ps(ksum + i, sum);
-    }
-    for (; i < d; i++) {
-        for (size_t t = 0; t < n_new; t++) {
-            const float x = value_bf16(k[t * d + i]);
-            const int first = n_old == 0 && t == 0;
-            kmax[i] = first || x > kmax[i] ? x : kmax[i];
-            kmin[i] = first || x < kmin[i] ? x : kmin[i];
-            ksum[i] = first ? x : ksum[i] + x;
-        }
-    }
+    block_stats(load_bf16, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
 }

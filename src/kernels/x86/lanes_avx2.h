@@ -44,6 +44,9 @@ typedef __m256 lvec;
 #define L_ADD(a, b)       _mm256_add_ps(a, b)
 #define L_SUB(a, b)       _mm256_sub_ps(a, b)
 #define L_MUL(a, b)       _mm256_mul_ps(a, b)
+#define L_DIV(a, b)       _mm256_div_ps(a, b)
+#define L_MAX(a, b)       _mm256_max_ps(a, b) /* b where one is NaN or both are 0 */
+#define L_MIN(a, b)       _mm256_min_ps(a, b) /* likewise */
 #define L_FMA(a, b, c)    _mm256_fmadd_ps(a, b, c)
 #define L_AND(a, b)       _mm256_and_ps(a, b)
 #define L_LESS(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)

@@ -97,4 +97,14 @@ CRIT_AI __m256i iq4_xs_scales(const uint8_t *w) {
     return _mm256_sub_epi32(_mm256_or_si256(h, l), _mm256_set1_epi32(32));
 }
 
+/* Scale of group j of the block at off, d times the group's own, for eight rows. */
+CRIT_AI void iq4_xs_scales_of_rows(const uint8_t *const *row, size_t off, __m256 scale[8]) {
+    const __m256 d = f16_of_rows(row, off);
+    int32_t s[8][8];
+    for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)s[r], iq4_xs_scales(row[r] + off));
+    for (size_t j = 0; j < 8; j++)
+        scale[j] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_setr_epi32(s[0][j], s[1][j], s[2][j], s[3][j], s[4][j],
+                                                                         s[5][j], s[6][j], s[7][j])));
+}
+
 #endif

@@ -36,15 +36,12 @@ static void decode8_iq4_nl(const uint8_t *const *row, size_t ng, panel *p, size_
 
 static void decode8_iq4_xs(const uint8_t *const *row, size_t ng, panel *p, size_t half) {
     for (size_t g = 0; g < ng; g += 8) {
-        size_t off = g / 8 * 136;
-        __m256 d = f16_of_rows(row, off);
-        int32_t sc[8][8];
-        for (size_t r = 0; r < 8; r++) _mm256_storeu_si256((__m256i *)sc[r], iq4_xs_scales(row[r] + off));
+        const size_t off = g / 8 * 136;
+        __m256 scale[8];
+        iq4_xs_scales_of_rows(row, off, scale);
         for (size_t j = 0; j < 8; j++) {
-            __m256i v =
-                _mm256_setr_epi32(sc[0][j], sc[1][j], sc[2][j], sc[3][j], sc[4][j], sc[5][j], sc[6][j], sc[7][j]);
             iq4_group(row, off + 8 + 16 * j, p, g + j, half);
-            put_f(p->s, g + j, half, _mm256_mul_ps(d, _mm256_cvtepi32_ps(v)));
+            put_f(p->s, g + j, half, scale[j]);
         }
     }
 }

@@ -4,59 +4,38 @@
 
 #include "core/core.h"
 #include "kernels/peak.h"
+#include "kernels/peak_loop.h"
 
 /* Named variables: gcc keeps an array in memory whose elements are operands of an asm. */
-#define TEN(X) X(a0) X(a1) X(a2) X(a3) X(a4) X(a5) X(a6) X(a7) X(a8) X(a9)
-enum { ROUNDS = 100000 };
-
 static void fma_run(void *buf) {
     const __m256 x = _mm256_set1_ps(0.999f), y = _mm256_load_ps(buf);
-#define X(v) __m256 v = y;
-    TEN(X)
-#undef X
-    for (int n = 0; n < ROUNDS; n++) {
-#define X(v)                                                                                                           \
-    v = _mm256_fmadd_ps(v, x, y);                                                                                      \
-    __asm__("" : "+x"(v));
-        TEN(X)
-#undef X
-    }
-    __m256 s = _mm256_setzero_ps();
-#define X(v) s = _mm256_add_ps(s, v);
-    TEN(X)
-#undef X
+    __m256 s = y;
+#define STEP(v) _mm256_fmadd_ps(v, x, y)
+    CRIT_PEAK_LOOP(__m256, "x", STEP, _mm256_add_ps, s);
+#undef STEP
     _mm256_store_ps(buf, _mm256_min_ps(s, _mm256_set1_ps(1)));
 }
 
-/* The asm on an operand makes each product a new one. */
-#define INT_LOOP                                                                                                       \
-    __m256i u = _mm256_load_si256(buf), w = _mm256_load_si256((const __m256i *)buf + 1);                               \
-    TEN(START)                                                                                                         \
-    for (int n = 0; n < ROUNDS; n++) {                                                                                 \
-        TEN(STEP)                                                                                                      \
-    }                                                                                                                  \
-    TEN(SUM)                                                                                                           \
-    _mm256_store_si256((__m256i *)buf + 2, u);
-
-#define START(v) __m256i v = u;
-#define SUM(v)   u = _mm256_xor_si256(u, v);
+/* The same operand, but the compiler cannot know: otherwise all chains would share one product. */
+static inline __attribute__((always_inline)) __m256i anew(__m256i *w) {
+    __asm__("" : "+x"(*w));
+    return *w;
+}
 
 static void maddubs_run(void *buf) {
-#define STEP(v)                                                                                                        \
-    __asm__("" : "+x"(w));                                                                                             \
-    v = _mm256_add_epi16(v, _mm256_maddubs_epi16(u, w));                                                               \
-    __asm__("" : "+x"(v));
-    INT_LOOP
+    __m256i u = _mm256_load_si256(buf), w = _mm256_load_si256((const __m256i *)buf + 1), s = u;
+#define STEP(v) _mm256_add_epi16(v, _mm256_maddubs_epi16(u, anew(&w)))
+    CRIT_PEAK_LOOP(__m256i, "x", STEP, _mm256_xor_si256, s);
 #undef STEP
+    _mm256_store_si256((__m256i *)buf + 2, s);
 }
 
 static void madd_run(void *buf) {
-#define STEP(v)                                                                                                        \
-    __asm__("" : "+x"(w));                                                                                             \
-    v = _mm256_add_epi32(v, _mm256_madd_epi16(u, w));                                                                  \
-    __asm__("" : "+x"(v));
-    INT_LOOP
+    __m256i u = _mm256_load_si256(buf), w = _mm256_load_si256((const __m256i *)buf + 1), s = u;
+#define STEP(v) _mm256_add_epi32(v, _mm256_madd_epi16(u, anew(&w)))
+    CRIT_PEAK_LOOP(__m256i, "x", STEP, _mm256_xor_si256, s);
 #undef STEP
+    _mm256_store_si256((__m256i *)buf + 2, s);
 }
 
 void crit_read_avx2(const void *p, size_t bytes);
@@ -75,8 +54,8 @@ void crit_read_avx2(const void *p, size_t bytes) {
 
 extern const crit_peak crit_peaks_avx2[];
 const crit_peak crit_peaks_avx2[] = {
-    {"f32 fma", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_F32, 10.0 * ROUNDS * 8 * 2, fma_run},
-    {"u8 x s8 vpmaddubsw", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_I8, 10.0 * ROUNDS * 32 * 2, maddubs_run},
-    {"s16 x s16 vpmaddwd", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_I16, 10.0 * ROUNDS * 16 * 2, madd_run},
+    {"f32 fma", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_F32, CRIT_PEAK_OPS(2 * 8), fma_run},
+    {"u8 x s8 vpmaddubsw", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_I8, CRIT_PEAK_OPS(2 * 32), maddubs_run},
+    {"s16 x s16 vpmaddwd", "avx2", CRIT_CPU_AVX2, CRIT_PEAK_I16, CRIT_PEAK_OPS(2 * 16), madd_run},
     {.name = NULL},
 };

@@ -4,26 +4,13 @@
 
 #include "core/core.h"
 #include "kernels/peak.h"
-
-#define TWELVE(X) X(a0) X(a1) X(a2) X(a3) X(a4) X(a5) X(a6) X(a7) X(a8) X(a9) X(a10) X(a11)
-enum { ROUNDS = 100000 };
+#include "kernels/peak_loop.h"
 
 static void fma_run(void *buf) {
     const __m512 x = _mm512_set1_ps(0.999f), y = _mm512_load_ps(buf);
-#define X(v) __m512 v = y;
-    TWELVE(X)
-#undef X
-    for (int n = 0; n < ROUNDS; n++) {
-#define X(v)                                                                                                           \
-    v = _mm512_fmadd_ps(v, x, y);                                                                                      \
-    __asm__("" : "+v"(v));
-        TWELVE(X)
-#undef X
-    }
-    __m512 s = _mm512_setzero_ps();
-#define X(v) s = _mm512_add_ps(s, v);
-    TWELVE(X)
-#undef X
+    __m512 s = y;
+#define STEP(v) _mm512_fmadd_ps(v, x, y)
+    CRIT_PEAK_LOOP(__m512, "v", STEP, _mm512_add_ps, s);
     _mm512_store_ps(buf, _mm512_min_ps(s, _mm512_set1_ps(1)));
 }
 
@@ -43,6 +30,6 @@ void crit_read_avx512(const void *p, size_t bytes) {
 
 extern const crit_peak crit_peaks_avx512[];
 const crit_peak crit_peaks_avx512[] = {
-    {"f32 fma", "avx512", CRIT_CPU_AVX512, CRIT_PEAK_F32, 12.0 * ROUNDS * 16 * 2, fma_run},
+    {"f32 fma", "avx512", CRIT_CPU_AVX512, CRIT_PEAK_F32, CRIT_PEAK_OPS(2 * 16), fma_run},
     {.name = NULL},
 };

@@ -10,53 +10,18 @@
 
 #include "kernels/f16.h"
 #include "kernels/protos.h"
+
 #include "kernels/x86/lanes_avx2.h"
+
+#include "kernels/stats_tmpl.h"
 
 void crit_block_stats_avx2(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                            float *ksum) {
-    if (n_new == 0) return;
-    size_t i = 0;
-    for (; i + 8 <= d; i += 8) {
-        size_t t = 0;
-        __m256 hi, lo, sum;
-        if (n_old == 0) {
-            hi = lo = sum = crit_load_f16(k + i);
-            t = 1;
-        } else {
-            hi = _mm256_loadu_ps(kmax + i), lo = _mm256_loadu_ps(kmin + i), sum = _mm256_loadu_ps(ksum + i);
-        }
-        for (; t < n_new; t++) {
-            const __m256 x = crit_load_f16(k + t * d + i);
-            hi = _mm256_max_ps(x, hi); /* the second operand where one is NaN or both are 0, as in C */
-            lo = _mm256_min_ps(x, lo);
-            sum = _mm256_add_ps(sum, x);
-        }
-        _mm256_storeu_ps(kmax + i, hi), _mm256_storeu_ps(kmin + i, lo), _mm256_storeu_ps(ksum + i, sum);
-    }
-    for (; i < d; i++) {
-        for (size_t t = 0; t < n_new; t++) {
-            const float x = crit_f16_value(k[t * d + i]);
-            const int first = n_old == 0 && t == 0;
-            kmax[i] = first || x > kmax[i] ? x : kmax[i];
-            kmin[i] = first || x < kmin[i] ? x : kmin[i];
-            ksum[i] = first ? x : ksum[i] + x;
-        }
-    }
+    block_stats(crit_load_f16, crit_f16_value, k, n_new, n_old, d, kmax, kmin, ksum);
 }
 
 void crit_mean_rows_avx2(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep) {
-    const __m256 n = _mm256_set1_ps((float)n_row);
-    size_t i = 0;
-    for (; i + 8 <= d; i += 8) {
-        __m256 s = _mm256_loadu_ps(q + i);
-        for (size_t r = 1; r < n_row; r++) s = _mm256_add_ps(s, _mm256_loadu_ps(q + r * q_stride + i));
-        _mm256_storeu_ps(rep + i, _mm256_div_ps(s, n));
-    }
-    for (; i < d; i++) {
-        float s = q[i];
-        for (size_t r = 1; r < n_row; r++) s += q[r * q_stride + i];
-        rep[i] = s / (float)n_row;
-    }
+    mean_rows(q, q_stride, n_row, d, rep);
 }
 
 /* n blocks at once: each broadcast feeds one chain, and eight chains hide the latency. */
