@@ -486,7 +486,9 @@ static int tidy(void **state) {
     return remove(model_path());
 }
 
-int main(void) {
+/* An argument is a pattern (*, ?) of the tests to run. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_of_float_weights),
         cmocka_unit_test(logits_of_quantised_weights),
