@@ -115,6 +115,11 @@ static int one_field(const opt *o, place at, const char *part, void *dst) {
     return EXIT_OK;
 }
 
+int args_set_field(const field *fields, const char *cmd_name, const char *opt_name, const char *part, void *base) {
+    const opt o = {.fields = fields};
+    return one_field(&o, (place){cmd_name, opt_name}, part, base);
+}
+
 static int set_value(const opt *o, place at, const char *s, void *dst) {
     long long i;
     double f;

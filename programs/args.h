@@ -60,6 +60,8 @@ typedef struct opt {
 /* Reads argv[0..argc) into base by the rows of cmd (table ended by cmds 0).  EXIT_OK, or EXIT_USAGE after one line on
  * stderr.  *help is set, and reading stops, at -h or --help. */
 int args_parse(const opt *table, unsigned cmd, const char *cmd_name, int argc, char **argv, void *base, bool *help);
+/* One "key=value" into the struct at base; what is wrong with it is told of opt_name. */
+int args_set_field(const field *fields, const char *cmd_name, const char *opt_name, const char *part, void *base);
 /* The rows of cmd as an aligned list. */
 void args_help(const opt *table, unsigned cmd, buf *out);
 

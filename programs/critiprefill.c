@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "eval.h"
 #include "jsonout.h"
 #include "term.h"
 
@@ -32,15 +33,57 @@ static const command commands[] = {
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"
      "  critiprefill tokenize -m model.gguf -f book.txt --ids | wc -w\n"},
+    {"inspect", CMD_INSPECT, inspect_main, "show which blocks were read, and which matter",
+     "-m MODEL.gguf -f FILE -o FILE.png|FILE.html [options]",
+     "Reads a prompt and draws which key blocks were computed, against what dense attention weighs.",
+     "  critiprefill inspect -m model.gguf -f book.txt -p \"Who is the narrator?\" -o book.html\n"
+     "  critiprefill inspect -m model.gguf -f book.txt --layer 12 --head 3 -o head.png\n"},
     {"info", CMD_INFO, info_main, "describe a model and the memory it needs", "-m MODEL.gguf [options]",
      "Prints architecture, shapes, tokenizer, tensor types, and the peak memory for a context.",
      "  critiprefill info -m model.gguf -c 32768\n"},
 };
-enum { N_COMMAND = sizeof commands / sizeof *commands };
+/* Kinds of "eval", named behind it. */
+#define TASK_TEXT                                                                                                      \
+    "Makes samples from seeds, lets the model answer with each attention, and scores the answers:\n"                   \
+    "found of asked, and the paired difference from the first attention with a 95 % interval."
+static const command eval_kinds[] = {
+    {"kl", CMD_KL, eval_kl_main, "next-token distributions against dense attention's",
+     "-m MODEL.gguf [-f FILE]... [options]",
+     "Reads prompts with dense attention and with others, and compares the next-token distributions\n"
+     "at every position and over the last ones.",
+     "  critiprefill eval kl -m model.gguf -f book.txt -c 4096,16384 --attn criti,paper\n"},
+    {"ppl", CMD_PPL, eval_ppl_main, "perplexity of a text", "-m MODEL.gguf [-f FILE]... [options]",
+     "Perplexity in windows of -c tokens, second half scored, as llama-perplexity prints it.",
+     "  critiprefill eval ppl -m model.gguf -f book.txt -c 2048\n"},
+    {"needle", CMD_NEEDLE, eval_tasks_main, "a sentence hidden at every depth", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval needle -m model.gguf -c 4096,8192 --html needle.html\n"},
+    {"passkey", CMD_PASSKEY, eval_tasks_main, "a number of 7 or more digits hidden in noise", "-m MODEL.gguf [options]",
+     TASK_TEXT, "  critiprefill eval passkey -m model.gguf -c 8192 --digits 64\n"},
+    {"kv", CMD_KV, eval_tasks_main, "one value of a JSON object of random pairs", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval kv -m model.gguf -c 8192 --samples 20\n"},
+    {"lines", CMD_LINES, eval_tasks_main, "the number on one of many lines", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval lines -m model.gguf -c 8192\n"},
+    {"lookup", CMD_LOOKUP, eval_tasks_main, "many keys and many questions in one prompt", "-m MODEL.gguf [options]",
+     TASK_TEXT, "  critiprefill eval lookup -m model.gguf -c 8192 --question middle\n"},
+    {"ruler", CMD_RULER, eval_tasks_main, "the tasks of RULER", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval ruler -m model.gguf -c 8192,16384 --samples 50 --out results\n"},
+    {"longbench", CMD_LONGBENCH, eval_tasks_main, "samples of a LongBench file",
+     "-m MODEL.gguf -f FILE.jsonl [options]", TASK_TEXT,
+     "  critiprefill eval longbench -m model.gguf -f hotpotqa.jsonl\n"},
+    {"operator", CMD_OPERATOR, eval_operator_main, "captured weight and output error of each layer and head",
+     "-m MODEL.gguf [-f FILE]... [options]",
+     "Compares the plan of every layer, head and tile with exact attention and with the best plan of its size.",
+     "  critiprefill eval operator -m model.gguf -f book.txt -c 8192 --layers 4,12\n"},
+    {"frontier", CMD_FRONTIER, eval_frontier_main, "quality against density and time over many settings",
+     "-m MODEL.gguf [-f FILE]... [options]",
+     "Measures every combination of settings against dense attention on the same text.",
+     "  critiprefill eval frontier -m model.gguf -f book.txt -c 8192 --sweep \"theta=.1,.2,.4\" --plot frontier.svg\n"},
+};
+enum { N_COMMAND = sizeof commands / sizeof *commands, N_EVAL = sizeof eval_kinds / sizeof *eval_kinds };
 
-static const command *find_command(const char *name) {
-    for (size_t i = 0; i < N_COMMAND; i++)
-        if (!strcmp(commands[i].name, name)) return &commands[i];
+static const command *find_command(const command *list, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(list[i].name, name)) return &list[i];
     return NULL;
 }
 
@@ -48,6 +91,7 @@ static void put_overview(buf *out) {
     buf_str(out, "Usage: critiprefill COMMAND [options]\n\n"
                  "Reads long prompts fast on CPUs: GGUF models, block-sparse attention.\n\nCommands:\n");
     for (size_t i = 0; i < N_COMMAND; i++) buf_fmt(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    buf_fmt(out, "  %-9s %s\n", "eval", "measure the quality of sparse attention");
     buf_str(out, "  help      the same as COMMAND --help\n\n"
                  "Options:\n  -h, --help  this text\n  --version   version, CPU level and build\n\n"
                  "Example:\n  critiprefill run -m model.gguf --chat -f book.txt -p \"Who is the narrator?\"\n");
@@ -56,13 +100,25 @@ static void put_overview(buf *out) {
 static int print_help(const command *c) {
     buf out = {0};
     if (c) {
-        buf_fmt(&out, "Usage: critiprefill %s %s\n\n%s\n\nOptions:\n", c->name, c->usage, c->text);
+        buf_fmt(&out, "Usage: critiprefill %s%s %s\n\n%s\n\nOptions:\n", c->id & CMD_EVAL ? "eval " : "", c->name,
+                c->usage, c->text);
         args_help(option_table, c->id, &out);
         if (c->id != CMD_TOKENIZE) options_help_attn(&out);
         buf_fmt(&out, "\nExamples:\n%s", c->example);
     } else {
         put_overview(&out);
     }
+    int rc = out_buf(&out);
+    buf_free(&out);
+    return rc;
+}
+
+static int print_eval_help(void) {
+    buf out = {0};
+    buf_str(&out, "Usage: critiprefill eval KIND [options]\n\nKinds:\n");
+    for (size_t i = 0; i < N_EVAL; i++) buf_fmt(&out, "  %-9s %s\n", eval_kinds[i].name, eval_kinds[i].summary);
+    buf_str(&out, "\ncritiprefill eval KIND --help lists the options.\n\n"
+                  "Example:\n  critiprefill eval kl -m model.gguf -f book.txt -c 8192 --attn criti,paper\n");
     int rc = out_buf(&out);
     buf_free(&out);
     return rc;
@@ -89,6 +145,13 @@ static int run_command(const command *c, int argc, char **argv) {
     bool help = false;
     options_init(&o, c->id);
     int rc = args_parse(option_table, c->id, c->name, argc, argv, &o, &help);
+    if (!rc && o.quality) { /* a preset lies under the knobs, wherever it stands: read them once more on top of it */
+        crit_quality q = (crit_quality)o.quality;
+        options_free(&o);
+        options_init(&o, c->id);
+        crit_attn_params_preset(&o.attn, q);
+        rc = args_parse(option_table, c->id, c->name, argc, argv, &o, &help);
+    }
     if (!rc && help)
         rc = print_help(c);
     else if (!rc && !(rc = options_check(&o, c->id, c->name)))
@@ -112,7 +175,14 @@ int main(int argc, char **argv) {
     if (!strcmp(name, "--version")) return print_version();
     if (!strcmp(name, "-h") || !strcmp(name, "--help") || (help && argc == 2)) return print_help(NULL);
     if (help) name = argv[2];
-    const command *c = find_command(name);
+    int at = help ? 2 : 1;
+    const command *c = find_command(commands, N_COMMAND, name);
+    if (!strcmp(name, "eval")) {
+        const char *kind = argc > at + 1 ? argv[++at] : "--help";
+        if (!strcmp(kind, "-h") || !strcmp(kind, "--help")) return print_eval_help();
+        c = find_command(eval_kinds, N_EVAL, kind);
+        if (!c) return usage("eval", kind[0] == '-' ? "name a kind first: '%s'" : "unknown kind '%s'", kind);
+    }
     if (!c) return usage(NULL, name[0] == '-' ? "unknown option '%s'" : "unknown command '%s'", name);
-    return help ? print_help(c) : run_command(c, argc - 2, argv + 2);
+    return help ? print_help(c) : run_command(c, argc - at - 1, argv + at + 1);
 }

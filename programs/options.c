@@ -10,6 +10,8 @@
 
 const char *const attn_names[] = {"criti", "dense", "paper", NULL}; /* order of crit_attn */
 const char *const cpu_names[] = {"auto", "c", "avx2", "avx512", "amx", NULL};
+const char *const quality_names[] = {"balanced", "fast", "careful", NULL}; /* order of crit_quality */
+static const char *const question_names[] = {"last", "first", "both", "middle", NULL};
 static const char *const format_names[] = {"md", "csv", "json", NULL};
 static const char *const truncate_names[] = {"no", "middle", NULL};
 
@@ -31,7 +33,15 @@ const field attn_fields[] = {
     {.key = NULL}};
 #undef AT
 
-enum { R = CMD_RUN, B = CMD_BENCH, T = CMD_TOKENIZE, I = CMD_INFO };
+enum {
+    R = CMD_RUN,
+    B = CMD_BENCH,
+    T = CMD_TOKENIZE,
+    I = CMD_INFO,
+    E = CMD_EVAL,
+    X = CMD_INSPECT,
+    TASKS = CMD_TASKS
+};
 #define N(...) {__VA_ARGS__}
 #define ROW(cmds, names, arg, kind, f, lo, hi, list, fields, help) \
     {cmds, names, arg, help, kind, offsetof(options, f), lo, hi, list, fields}
@@ -42,13 +52,14 @@ enum { R = CMD_RUN, B = CMD_BENCH, T = CMD_TOKENIZE, I = CMD_INFO };
     {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
 #define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
-    TEXT(R | T | I, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(R | T | I | E | X, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
     TEXT(B, N("-m", "--model"), "FILE", OPT_STR, model,
          "the model, a GGUF file (required, but for --peak, --kernels and --shape)"),
-    TEXT(R | T, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
-    TEXT(B, N("-f", "--file"), "FILE", OPT_STRS, files,
+    TEXT(R | T | X, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
+    TEXT(B | CMD_KL | CMD_PPL | CMD_OPERATOR | CMD_FRONTIER, N("-f", "--file"), "FILE", OPT_STRS, files,
          "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)"),
-    TEXT(R | T, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
+    TEXT(CMD_LONGBENCH, N("-f", "--file"), "FILE", OPT_STRS, files, "samples, one JSON object a line (required)"),
+    TEXT(R | T | X, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
     NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
         "tokens to generate; -1 = until the end or a full context (default 128)"),
     NUM(B, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, 0, 1 << 20,
@@ -59,15 +70,30 @@ const opt option_table[] = {
         "context the memory is told for; 0 = the model's (default)"),
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
         "prompt lengths in tokens\n(default 2048,4096,8192; --shape: 32768; --vs: 512,4096)"),
-    NUM(R | B | I, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
-    NUM(R | B | I, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
+    NUM(CMD_KL | CMD_FRONTIER, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
+        "prompt lengths in tokens (default 4096)"),
+    NUM(CMD_PPL, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 2, 1 << 30, "tokens a window (default 512)"),
+    NUM(CMD_OPERATOR | X, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
+        "tokens of the text to read; 0 = all that fit (default)"),
+    NUM(TASKS, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 64, 1 << 30,
+        "lengths in tokens, answer included (default 4096)"),
+    NUM(R | B | I | E | X, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
+    NUM(R | B | I | E | X, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
         "tokens read at a time; 0 = by CPU and threads (default)"),
-    FLAG(R | B, N("--pin"), pin, "keep each thread on one core"),
+    FLAG(R | B | E | X, N("--pin"), pin, "keep each thread on one core"),
     PICK(R, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names,
          "attention of the prompt: criti (default), dense, or paper"),
     PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
     PICK(B, N("--attn"), "MODE,...", OPT_CHOICES, modes, attn_names, "of dense, criti, paper (default dense,criti)"),
-    ROW(R | B | I, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
+    TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
+         "attentions held against dense: criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default criti,paper)"),
+    TEXT(TASKS, N("--attn"), "NAME,...", OPT_STR, variants,
+         "attentions: dense, criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default dense,criti,paper)"),
+    TEXT(CMD_PPL | CMD_OPERATOR | X, N("--attn"), "NAME", OPT_STR, variants,
+         "attention: criti (default; ppl: dense), dense, paper, fast, careful"),
+    PICK(R | B | I | E | X, N("--quality"), "PRESET", OPT_CHOICE, quality, quality_names,
+         "criti's preset: fast, balanced (default) or careful"),
+    ROW(R | B | I | E | X, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
         "knobs of the attention, listed below; may repeat"),
     FLAG(R, N("--chat"), chat, "make the text a user's message, in the model's chat template"),
     TEXT(R, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
@@ -81,8 +107,11 @@ const opt option_table[] = {
     TEXT(R, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of the sampling (default 0)"),
     PICK(R, N("--truncate"), "HOW", OPT_CHOICE, truncate, truncate_names,
          "middle: drop tokens from the middle of a prompt that is too long;\nno (default): refuse it"),
+    NUM(R, N("--min-recall"), "R", OPT_F32, min_recall, 0, 1,
+        "refuse to answer when attn.peak_recall_measured is below; 0 = off (default)"),
     FLAG(R, N("--compare"), compare, "do the same again with dense attention, and compare"),
     FLAG(R, N("--json"), json, "print one JSON object instead of the answer"),
+    FLAG(E, N("--json"), json, "print one JSON object a line instead of tables"),
     FLAG(I, N("--json"), json, "print one JSON object"),
     FLAG(I, N("--tensors"), tensors, "list every tensor"),
     NUM(B, N("-r", "--repetitions"), "N", OPT_U32, n_rep, 1, 1000,
@@ -101,15 +130,47 @@ const opt option_table[] = {
     TEXT(B, N("--vs"), "DIR", OPT_STR, vs, "instead: in turn with llama-bench of DIR or DIR/bin, and the ratios"),
     FLAG(B, N("--tune"), tune, "instead: the best chunk length, and constants of the cost model (-m or --shape)"),
     FLAG(B, N("--quick"), quick, "--peak, --kernels, --shape, --tune: single short readings, for a try"),
+    TEXT(E, N("--out"), "DIR", OPT_STR, out_dir, "keep records there, and go on from those that are"),
+    TEXT(E, N("--html"), "FILE.html", OPT_STR, html, "write tables and pictures into one file"),
+    NUM(CMD_KL | CMD_FRONTIER, N("--last"), "N", OPT_U32, n_last, 1, 1 << 20,
+        "positions at the end that are told apart (default 256)"),
+    TEXT(CMD_KL, N("--save-all-logits"), "FILE", OPT_STR, save_logits,
+         "write dense log-probabilities in llama-perplexity's format, in its windows of -c tokens"),
+    TEXT(CMD_KL, N("--kl-divergence-base"), "FILE", OPT_STR, base_logits,
+         "hold the first attention against such a file, from any engine, instead of our dense"),
+    NUM(CMD_PPL, N("--ppl-stride"), "N", OPT_U32, ppl_stride, 0, 1 << 30,
+        "tokens between windows; 0 = windows side by side (default)"),
+    NUM(TASKS, N("--samples"), "N", OPT_U32, n_sample, 1, 100000, "samples a task and length (default 5)"),
+    NUM(CMD_NEEDLE | CMD_PASSKEY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
+        "where the needle lies (default 0,10,20,...,100)"),
+    NUM(CMD_PASSKEY, N("--digits"), "N", OPT_U32, n_digit, 1, 256, "of the passkey (default 7)"),
+    PICK(TASKS, N("--question"), "WHERE", OPT_CHOICE, question, question_names,
+         "last (default), first: before the text, both;\nmiddle: only lookup, further text behind the questions"),
+    TEXT(CMD_RULER, N("--tasks"), "LIST", OPT_STR, tasks,
+         "of niah_single_1 ... niah_multiquery, vt, cwe, fwe, qa_1, qa_2; all\n"
+         "(default: the six that need no outside text)"),
+    TEXT(CMD_RULER, N("--essay"), "FILE", OPT_STR, essay, "prose for the tasks that hide needles in essays"),
+    TEXT(CMD_RULER, N("--squad"), "FILE", OPT_STR, squad, "SQuAD's development set, JSON, for qa_1"),
+    TEXT(CMD_RULER, N("--hotpot"), "FILE", OPT_STR, hotpot, "HotpotQA's distractor development set, JSON, for qa_2"),
+    FLAG(TASKS, N("--chat"), chat, "put samples into the model's chat template"),
+    NUM(CMD_OPERATOR | X, N("--layer", "--layers"), "N,...", OPT_U32S, layers, 0, 4096, "layers (default: all)"),
+    NUM(X, N("--head", "--heads"), "N,...", OPT_U32S, heads, 0, 4096, "query heads (default: all)"),
+    NUM(CMD_OPERATOR | X, N("--probe"), "N", OPT_U32, n_probe, 1, 128, "exact queries a tile of 128 (default 8)"),
+    TEXT(CMD_OPERATOR, N("--dump"), "DIR", OPT_STR, dump, "write Q, K, V, results and plans as .npy"),
+    TEXT(CMD_FRONTIER, N("--sweep"), "K=V,...;K=V,...", OPT_STR, sweep,
+         "values of criti's knobs, every combination (default theta=0.1,0.15,0.25,0.4,0.7,1)"),
+    TEXT(CMD_FRONTIER, N("--plot"), "FILE.svg", OPT_STR, plot, "draw quality against density and against time"),
+    TEXT(X, N("-o", "--output"), "FILE", OPT_STR, output, "picture: .png of one layer and head, or .html of all (required)"),
+    TEXT(E, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of samples and intervals (default 42)"),
     FLAG(T, N("--ids"), ids, "ids only, on one line"),
     FLAG(T, N("--bos"), bos, "add the tokens the model wants at the ends"),
     FLAG(T, N("--no-bos"), no_bos, "do not (default)"),
     FLAG(T, N("--parse-special"), parse_special, "text such as <|im_end|> is the special token"),
     FLAG(T, N("--no-parse-special"), plain_special, "it is plain text (default)"),
-    PICK(R | B | I, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
+    PICK(R | B | I | E | X, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
          "kernels: auto (default), c, avx2, avx512 or amx"),
-    FLAG(R | B, N("--force"), force, "go on when memory looks too small"),
-    FLAG(R | B, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
+    FLAG(R | B | E | X, N("--force"), force, "go on when memory looks too small"),
+    FLAG(R | B | E | X, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
     {.cmds = 0}};
 #undef ROW
 #undef TEXT
@@ -126,6 +187,13 @@ void options_init(options *o, unsigned cmd) {
     o->n_batch = s.n_batch;
     crit_attn_params_init(&o->attn);
     crit_sampler_params_init(&o->sampler);
+    o->kind = cmd;
+    if (cmd & CMD_EVAL) o->sampler.seed = 42;
+    o->n_last = 256;
+    o->n_sample = 5;
+    o->n_digit = 7;
+    o->n_probe = 8;
+    if (cmd == CMD_PPL) o->n_ctx = 512;
     o->modes = cmd == CMD_BENCH ? (u32_list){{CRIT_ATTN_DENSE, CRIT_ATTN_CRITI}, 2} : (u32_list){{CRIT_ATTN_CRITI}, 1};
 }
 
@@ -154,6 +222,13 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
         return usage(cmd_name, "--parse-special and --no-parse-special exclude each other");
+    if ((cmd & (CMD_LONGBENCH | CMD_INSPECT)) && !o->files.n && !o->prompt)
+        return usage(cmd_name, "nothing to read (-f FILE)");
+    if (cmd == CMD_INSPECT && !o->output) return usage(cmd_name, "no picture named (-o FILE.png or FILE.html)");
+    if (cmd & CMD_TASKS & ~CMD_LOOKUP && o->question == QUESTION_MIDDLE)
+        return usage(cmd_name, "--question middle is for lookup only");
+    if (o->save_logits && o->base_logits)
+        return usage(cmd_name, "--save-all-logits and --kl-divergence-base exclude each other");
     if (o->plot) {
         const char *dot = strrchr(o->plot, '.');
         if (dot && !strcmp(dot, ".png")) return usage(cmd_name, "--plot: PNG is not written yet, name a .svg file");

@@ -6,7 +6,27 @@
 #include "args.h"
 #include "critiprefill/critiprefill.h"
 
-enum { CMD_RUN = 1, CMD_BENCH = 2, CMD_TOKENIZE = 4, CMD_INFO = 8 };
+enum {
+    CMD_RUN = 1 << 0,
+    CMD_BENCH = 1 << 1,
+    CMD_TOKENIZE = 1 << 2,
+    CMD_INFO = 1 << 3,
+    CMD_INSPECT = 1 << 4,
+    /* kinds of eval */
+    CMD_KL = 1 << 5,
+    CMD_PPL = 1 << 6,
+    CMD_NEEDLE = 1 << 7,
+    CMD_PASSKEY = 1 << 8,
+    CMD_KV = 1 << 9,
+    CMD_LINES = 1 << 10,
+    CMD_LOOKUP = 1 << 11,
+    CMD_RULER = 1 << 12,
+    CMD_LONGBENCH = 1 << 13,
+    CMD_OPERATOR = 1 << 14,
+    CMD_FRONTIER = 1 << 15,
+    CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
+    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
+};
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
 enum { TRUNCATE_NO, TRUNCATE_MIDDLE };
@@ -17,8 +37,10 @@ typedef struct options {
     const char *prompt, *system;
     int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
-    u32_list ctx;   /* bench: prompt lengths */
-    u32_list modes; /* crit_attn values; one for run and info */
+    u32_list ctx;     /* bench: prompt lengths */
+    u32_list modes;   /* crit_attn values; one for run and info */
+    uint32_t quality; /* crit_quality */
+    float min_recall; /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
     crit_sampler_params sampler;
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
@@ -31,12 +53,35 @@ typedef struct options {
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;
+    /* eval, inspect */
+    unsigned kind;                         /* the CMD_ bit of this command */
+    const char *variants;                  /* attentions: variants.h */
+    const char *out_dir;                   /* records, to go on from */
+    const char *html;                      /* report */
+    const char *save_logits, *base_logits; /* llama-perplexity's format */
+    uint32_t n_last;                       /* positions at the end that are told apart */
+    uint32_t ppl_stride;
+    uint32_t n_sample;
+    u32_list depths; /* percent */
+    uint32_t n_digit;
+    uint32_t question; /* QUESTION_ */
+    const char *tasks; /* names, comma separated, or all */
+    const char *essay, *squad, *hotpot;
+    u32_list layers; /* operator; inspect: at most one, likewise heads */
+    u32_list heads;
+    uint32_t n_probe; /* exact queries a tile */
+    const char *dump; /* folder for .npy files */
+    const char *sweep;
+    const char *output; /* inspect */
 } options;
+
+enum { QUESTION_LAST, QUESTION_FIRST, QUESTION_BOTH, QUESTION_MIDDLE };
 
 extern const opt option_table[];
 extern const field attn_fields[];      /* of crit_attn_params; tag = the mode it belongs to */
 extern const char *const attn_names[]; /* by crit_attn, NULL-terminated */
 extern const char *const cpu_names[];
+extern const char *const quality_names[]; /* by crit_quality, NULL-terminated */
 
 void options_init(options *o, unsigned cmd);
 void options_free(options *o);

@@ -123,6 +123,14 @@ typedef struct crit_attn_params {
     uint32_t layer_skip; /* first layers that are dense; default 1 */
 } crit_attn_params;
 CRIT_API void crit_attn_params_init(crit_attn_params *p);
+/* Presets of criti, chosen by measurement (doc/QUALITY.md): how much of dense attention's answer is traded for time. */
+typedef enum crit_quality {
+    CRIT_QUALITY_BALANCED = 0, /* what crit_attn_params_init sets */
+    CRIT_QUALITY_FAST = 1,
+    CRIT_QUALITY_CAREFUL = 2
+} crit_quality;
+/* Sets mode criti and its knobs; those of paper stay as they are.  p initialised before. */
+CRIT_API void crit_attn_params_preset(crit_attn_params *p, crit_quality quality);
 
 typedef struct crit_session_params {
     size_t struct_size;
@@ -162,6 +170,9 @@ CRIT_API crit_status crit_memory_estimate(const crit_model *model, const crit_se
 typedef int (*crit_progress_fn)(void *user, double done_tok, uint32_t total_tok);
 /* Called once per position in ascending order with the full row of logits [n_vocab]; non-zero cancels. */
 typedef int (*crit_logits_fn)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);
+/* Called on the calling thread for each layer of each chunk, after its attention (inspect.h); non-zero cancels. */
+typedef struct crit_layer_view crit_layer_view;
+typedef int (*crit_layer_fn)(void *user, const crit_layer_view *view);
 
 typedef struct crit_prefill_params {
     size_t struct_size;
@@ -171,7 +182,9 @@ typedef struct crit_prefill_params {
     void *progress_user;
     crit_logits_fn on_logits; /* NULL = only the last position's logits are computed */
     void *logits_user;
-    uint32_t logits_from; /* on_logits only for positions >= this; default 0 */
+    uint32_t logits_from;   /* on_logits only for positions >= this; default 0 */
+    crit_layer_fn on_layer; /* NULL = none */
+    void *layer_user;
 } crit_prefill_params;
 CRIT_API void crit_prefill_params_init(crit_prefill_params *p);
 
@@ -199,10 +212,15 @@ typedef struct crit_stats {
     double estimate_ms; /* represent, score, calibrate, select */
     double attend_ms;   /* attention over the plan */
     double gemm_ms;     /* matrix products with their packing */
+    double logits_ms;   /* rows for on_logits and on_layer: vocabulary products and callbacks, part of prefill_ms */
     double density;     /* (query, key) pairs planned / causal pairs, mean over layers and heads */
     double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
-    double mass_measured, peak_recall_measured; /* [alg:check]; NaN while not measured */
-    size_t kv_bytes;                            /* KV store in use */
+    /* By the exact sampled queries of [alg:check], over layers and heads; NaN when none was in a sparse tile. */
+    double mass_measured;        /* soft-max weight that the plans kept, mean */
+    double peak_recall_measured; /* of the sampled queries whose strongest far key weighs > 0.2: share whose key was
+                                    kept */
+    uint64_t n_peak_measured;    /* how many those were */
+    size_t kv_bytes;             /* KV store in use */
     /* the account of parallelism */
     double serial_ms;        /* time outside parallel runs, callbacks included */
     uint64_t n_run, n_stage; /* wake-ups of the pool; points where all threads wait for each other */

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The attentions an evaluation compares, from one list:
+ *
+ *     --attn dense,criti,paper,fast,careful,criti:theta=0.4:skip=8
+ *
+ * A name is a mode or a quality preset (which is criti), with keys of --attn-opt behind colons. */
+#ifndef PROG_VARIANTS_H
+#define PROG_VARIANTS_H
+
+#include "options.h"
+
+enum { VARIANT_MAX = 64 };
+
+typedef struct variant {
+    char name[96]; /* as it was written */
+    crit_attn_params attn;
+} variant;
+
+typedef struct variants {
+    variant v[VARIANT_MAX];
+    size_t n;
+} variants;
+
+/* Appends what list names, on top of o->attn (--attn-opt, --quality).  EXIT_OK or EXIT_USAGE after a line. */
+int variants_parse(variants *out, const options *o, const char *cmd_name, const char *list);
+/* Appends one variant a combination of "key=a,b;key=c,d" (a sweep of criti). */
+int variants_sweep(variants *out, const options *o, const char *cmd_name, const char *sweep);
+crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx);
+
+#endif
