@@ -108,7 +108,12 @@ int answer_run(const question *q, answer *a) {
     if (!rc) rc = prefill(q, s, a);
     if (!rc) {
         a->first_ms = a->open_ms + a->prompt_ms;
-        if (crit_session_stats(s, &a->stats)) rc = fail("no statistics of the prompt");
+        if (crit_session_stats(s, &a->stats))
+            rc = fail("no statistics of the prompt");
+        else if (a->stats.peak_recall_measured < q->min_recall) /* not when NaN: nothing was looked up */
+            rc = fail("attention kept %.3f of the %llu look-ups measured in this prompt, less than --min-recall %g "
+                      "(--quality careful keeps more, --attn dense all)",
+                      a->stats.peak_recall_measured, (unsigned long long)a->stats.n_peak_measured, q->min_recall);
     }
     if (!rc) {
         crit_sampler_accept(sampler, q->text->ids, q->text->n);

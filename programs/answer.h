@@ -13,10 +13,11 @@ typedef struct question {
     fit fit;
     const crit_session_params *session;
     const crit_sampler_params *sampler;
-    bool stream;     /* the answer to stdout as it comes */
-    bool to_the_end; /* decode every token of n_predict, also the last one and behind an end token (bench) */
-    bool bar;        /* progress bar allowed */
-    agree *agree;    /* logits of the prompt's end go there; NULL = none */
+    bool stream;       /* the answer to stdout as it comes */
+    bool to_the_end;   /* decode every token of n_predict, also the last one and behind an end token (bench) */
+    bool bar;          /* progress bar allowed */
+    agree *agree;      /* logits of the prompt's end go there; NULL = none */
+    double min_recall; /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
 } question;
 
 typedef struct answer {

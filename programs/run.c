@@ -48,6 +48,7 @@ static json_t *attn_json(const answer *a, crit_attn mode) {
     json_put(j, "skipped", json_num(a->stats.skipped));
     json_put(j, "mass_measured", json_num(a->stats.mass_measured));
     json_put(j, "peak_recall_measured", json_num(a->stats.peak_recall_measured));
+    json_put(j, "peaks_measured", json_integer((json_int_t)a->stats.n_peak_measured));
     return j;
 }
 
@@ -137,6 +138,7 @@ static int warm_up(const question *q) {
     w.session = &sp;
     w.stream = w.bar = false;
     w.agree = NULL;
+    w.min_recall = 0;
     answer a;
     int rc = answer_run(&w, &a);
     answer_free(&a);
@@ -162,6 +164,7 @@ static int answer_all(run *r) {
     q.session = &sp;
     q.stream = !o->json;
     q.bar = !o->no_progress;
+    q.min_recall = (double)o->min_recall;
     if (o->compare) {
         if (!agree_init(&r->agree, r->text.n, r->info.n_vocab, false)) return fail_memory();
         rc = warm_up(&q);
@@ -174,6 +177,7 @@ static int answer_all(run *r) {
     if (o->compare) {
         sp = session_params(o, CRIT_ATTN_DENSE, q.fit.n_ctx);
         q.stream = false;
+        q.min_recall = 0;
         agree_next(&r->agree);
         rc = answer_run(&q, &r->dense);
         if (rc) return rc;

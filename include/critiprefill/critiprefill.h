@@ -115,6 +115,11 @@ typedef struct crit_attn_params {
     uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
     float skip;           /* a query leaves out a planned far block whose best exact score is more than skip nats below
                              the best it has met; 0 = off (default); [0, 100]                            [alg:skip] */
+    float power;          /* 0: a block's weight is taken as sigma * share; else as what the head's blocks of that share
+                             weighed so far, mean of this power; [0, 4]                              [alg:calibrate] */
+    float recall;         /* with power > 0: the threshold is lowered until at most 1 - recall of the look-ups that the
+                             head's probes have met lie below; [0, 1] */
+    uint32_t probe;       /* one exact query per so many positions and head; [16, 4096] */
     /* paper */
     uint32_t budget_tok; /* K; default 2048 */
     uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */

@@ -476,12 +476,12 @@ static void attend(const crit_attend_args *a, float *mem) {
 /* ---------------------------------------------------------------------------------------------------- block_lse */
 
 static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
-                      float scale, float *lse, float *mem) {
+                      float scale, float *lse, float *best, float *mem) {
     enum { W = LSE_NV * V_W };
     float *qt = mem, *k = qt + W * d, *s = k + BLK * d, *zero = s + BLK * W, *top = zero + W, *sum = top + W;
     pack_q(q, q_stride, n_row, W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
     CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) V_STORE(zero + v * V_W, V_ZERO());
-    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX) {
+    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX, best += CRIT_REP_MAX) {
         const size_t n = size_min(n_key - base, BLK);
         widen(key + base * d, n * d, k);
         qk(LSE_NV, qt, k, n, d, zero, s);
@@ -494,8 +494,9 @@ static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint1
         }
         CRIT_UNROLL for (size_t r = 0; r < CRIT_REP_MAX; r += L_W) {
             const lvec used = L_LESS(L_LOAD(iota + r), L_SET1((float)n_row));
-            const lvec x = L_FMA(L_LOAD(top + r), L_SET1(0x1.62e430p-1f), l_log(L_LOAD(sum + r)));
+            const lvec ln2 = L_SET1(0x1.62e430p-1f), x = L_FMA(L_LOAD(top + r), ln2, l_log(L_LOAD(sum + r)));
             L_STORE_ANY(lse + r, L_AND(x, used));
+            L_STORE_ANY(best + r, L_AND(L_MUL(L_LOAD(top + r), ln2), used));
         }
     }
 }

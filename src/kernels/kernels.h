@@ -79,14 +79,15 @@ typedef struct crit_attend_args {
 typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
 size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
 
-/* Per-block log-sum-exp of a few exact query rows.                                    [alg:calibrate] [alg:check]
+/* Per-block log-sum-exp and largest score of a few exact query rows.                  [alg:calibrate] [alg:check]
  *
  *   lse[b][r] = log( sum_{j in block b, j < n_key} exp(scale * q[r].k[j]) )      b = 0 .. ceil(n_key/32)-1
+ *   top[b][r] = max_{j in block b, j < n_key} scale * q[r].k[j]
  *
- *   q [n_row <= 8][q_stride] f32 in; k as above 16bit in; lse [ceil(n_key/32)][8] f32 out (columns >= n_row are 0).
- * Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
+ *   q [n_row <= 8][q_stride] f32 in; k as above 16bit in; lse, top [ceil(n_key/32)][8] f32 out (columns >= n_row are
+ * 0). Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
 typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
-                                  uint32_t d, float scale, float *lse, void *scratch);
+                                  uint32_t d, float scale, float *lse, float *top, void *scratch);
 
 /* ================================================================ KV store                                     */
 
@@ -99,6 +100,7 @@ typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_ro
  * Rounds to nearest even; overflow gives infinity; NaN stays NaN.  Two layouts exist, both 2 bytes a value:
  *   KV_F16   K and V row-major f16, key j at + j*d                                    (every level but AMX)
  *   KV_BF16T K row-major bf16; V transposed bf16, value i of key j at + i*CRIT_BLK_LEN + j            (AMX) */
+enum { CRIT_KV_F16, CRIT_KV_BF16T };
 typedef void (*crit_kv_put_fn)(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n,
                                uint32_t d, uint16_t *kblk, uint16_t *vblk);
 
@@ -206,6 +208,7 @@ typedef struct crit_kernels {
     crit_attend_fn attend;
     crit_block_lse_fn block_lse;
 
+    unsigned char kv_layout; /* CRIT_KV_F16 or CRIT_KV_BF16T: what kv_put writes */
     crit_kv_put_fn kv_put;
     crit_block_stats_fn block_stats;
 

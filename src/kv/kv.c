@@ -3,6 +3,8 @@
  * touch: a half-full store costs half the memory. */
 #include "kv/kv.h"
 
+#include "kernels/f16.h"
+
 #include <string.h>
 
 bool crit_kv_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_tok_cap, size_t *bytes) {
@@ -57,6 +59,28 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
         kt->block_stats(kblk + in_blk * d, run, in_blk, kv->d, kv->kmax + blk * d, kv->kmin + blk * d,
                         kv->ksum + blk * d);
         done += run;
+    }
+}
+
+static float bf16_value(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
+    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
+    size_t d = kv->d;
+    for (uint32_t t = 0; t < n; t++) {
+        size_t blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
+        size_t in_blk = (pos + t) % CRIT_BLK_LEN;
+        for (size_t i = 0; i < d; i++) {
+            uint16_t kx = kv->k[blk + in_blk * d + i],
+                     vx = kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)];
+            if (k) k[t * d + i] = bf16 ? bf16_value(kx) : crit_f16_value(kx);
+            if (v) v[t * d + i] = bf16 ? bf16_value(vx) : crit_f16_value(vx);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ typedef struct small {
     meas *m;
     uint32_t d;
     float *x, *y, *z, *w;              /* [N_VEC] */
-    float *rep, *stat, *score, *share; /* [8][d], [N_BLK][d], [N_BLK][8], [N_BLK] */
+    float *rep, *stat, *score, *share; /* [8][d], [N_BLK][d], [2][N_BLK][8], [N_BLK] */
     uint32_t *ids;                     /* [N_BLK] */
     uint16_t *k, *v;                   /* [N_BLK][CRIT_BLK_LEN][d] */
     unsigned char *act;
@@ -38,7 +38,8 @@ static void run_select(void *arg) {
 }
 static void run_lse(void *arg) {
     small *s = arg;
-    s->m->kt.block_lse(s->rep, s->d, 8, s->k, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score, s->m->scratch);
+    s->m->kt.block_lse(s->rep, s->d, 8, s->k, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score,
+                       s->score + N_BLK * CRIT_REP_MAX, s->m->scratch);
 }
 static void run_put(void *arg) {
     small *s = arg;
@@ -170,7 +171,7 @@ static crit_status small_rows(meas *m, crit_error *err) {
                .w = crit_malloc(N_VEC, 4),
                .rep = crit_malloc(8 * D_MAX, 4),
                .stat = crit_malloc(N_BLK * D_MAX, 4),
-               .score = crit_malloc(N_BLK * 8, 4),
+               .score = crit_malloc(2 * N_BLK * 8, 4),
                .share = crit_malloc(N_BLK, 4),
                .ids = crit_malloc(N_BLK, 4),
                .k = crit_malloc(N_BLK * CRIT_BLK_LEN * D_MAX, 2),

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "lib/measure_impl.h"
+#include "sparse/sparse.h"
 
 void crit_measure_params_init(crit_measure_params *p) {
     *p = (crit_measure_params){.struct_size = sizeof *p};
@@ -230,4 +231,21 @@ bool meas_row(meas *m, crit_measure_row r) {
     if (!r.n_threads) r.n_threads = 1;
     if (!m->cancelled && m->fn && m->fn(m->user, &r)) m->cancelled = true;
     return !m->cancelled;
+}
+
+void meas_probe(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_head,
+                uint32_t pos, uint32_t n_free, const float *share, float *lse, float *mem, void *scratch) {
+    size_t n_blk = pos / CRIT_BLK_LEN + 1;
+    float *top = mem, *mass[CRIT_REP_MAX], *peak[CRIT_REP_MAX];
+    crit_probe probe;
+    for (uint32_t g0 = 0; g0 < n_head; g0 += CRIT_REP_MAX) {
+        uint32_t n = n_head - g0 < CRIT_REP_MAX ? n_head - g0 : CRIT_REP_MAX;
+        for (uint32_t r = 0; r < n; r++) {
+            mass[r] = mem + (CRIT_REP_MAX + r) * n_blk;
+            peak[r] = mem + (2 * CRIT_REP_MAX + r) * n_blk;
+        }
+        crit_probe_weights(kt, kv, kv_head, q + (size_t)g0 * kv->d, kv->d, n, pos, 1.0f / sqrtf((float)kv->d), lse, top,
+                           scratch, mass, peak);
+        for (uint32_t r = 0; r < n; r++) crit_probe_judge(&probe, mass[r], peak[r], share, n_free, 1);
+    }
 }

@@ -81,7 +81,7 @@ static double causal_pairs(const job *j) {
 /* ---- one item ---- */
 
 typedef struct buffers {
-    float *q, *out, *z, *share, *rep, *sigma;
+    float *q, *out, *z, *share, *rep, *probe; /* probe: scores, weights, peaks of eight heads */
     uint32_t *ids;
 } buffers;
 
@@ -100,7 +100,7 @@ static size_t layout(const job *j, unsigned char *base, buffers *b) {
     b->z = (float *)carve(&at, n * CRIT_REP_MAX * sizeof(float));
     b->share = (float *)carve(&at, n * sizeof(float));
     b->rep = (float *)carve(&at, (CRIT_REP_MAX + 1) * d * sizeof(float));
-    b->sigma = (float *)carve(&at, CRIT_TILE_LEN * sizeof(float));
+    b->probe = (float *)carve(&at, 3 * n * CRIT_REP_MAX * sizeof(float));
     b->ids = (uint32_t *)carve(&at, n * sizeof(uint32_t));
     return (size_t)(at - base);
 }
@@ -130,8 +130,8 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
     return meas_thread_seconds() - t0;
 }
 
-/* The stages of sparse/plan.c over one tile; calibration by its share: one exact query per CRIT_CAL_STEP positions
- * serves the whole group of heads. */
+/* The stages of sparse/plan.c over one tile; calibration by its share: one probe per so many positions serves the
+ * whole group of heads. */
 static double estimate_tile(job *j, const sample *s, const buffers *b, void *scratch) {
     const crit_shape *sh = &j->p->shape;
     const crit_kernels *kt = &j->m->kt;
@@ -139,14 +139,16 @@ static double estimate_tile(job *j, const sample *s, const buffers *b, void *scr
     uint32_t n_free = (uint32_t)far_blocks(s->tile);
     float scale = 1.0f / sqrtf((float)sh->d_head);
     if (n_free == 0) return 0;
+    crit_attn_params o;
+    crit_attn_params_init(&o);
     double t0 = meas_thread_seconds();
     uint32_t n_rep = crit_represent_means(kt, b->q, sh->d_head, pos, rows_in(j, s->tile), sh->d_head, b->rep);
     crit_score_share(kt, &j->kv, kv_head, b->rep, n_rep, n_free, scale, b->z, b->share);
     (void)kt->select_above(b->share, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
     double t1 = meas_thread_seconds();
-    crit_calibrate(kt, &j->kv, kv_head, b->q, n_group, pos, scale, b->z, scratch, b->sigma);
+    meas_probe(kt, &j->kv, kv_head, b->q, n_group, pos, n_free, b->share, b->z, b->probe, scratch);
     double t2 = meas_thread_seconds();
-    return t1 - t0 + (t2 - t1) / n_group * CRIT_TILE_LEN / CRIT_CAL_STEP;
+    return t1 - t0 + (t2 - t1) / n_group * CRIT_TILE_LEN / o.probe;
 }
 
 static void sample_item(void *arg, size_t item, unsigned worker) {

@@ -46,7 +46,7 @@ static crit_status chunk_rows(meas *m, const crit_shape *s, crit_error *err) {
 typedef struct cost_work {
     meas *m;
     crit_kv kv;
-    float *q, *out, *z, *share, *rep, *sigma;
+    float *q, *out, *z, *share, *rep, *probe;
     uint32_t *ids;
     crit_attend_args a;
     uint32_t n_free, pos;
@@ -65,7 +65,7 @@ static void run_estimate(void *arg) {
 }
 static void run_calibrate(void *arg) {
     cost_work *w = arg;
-    crit_calibrate(&w->m->kt, &w->kv, 0, w->q, CRIT_REP_MAX, w->pos, w->a.scale, w->z, w->m->scratch, w->sigma);
+    meas_probe(&w->m->kt, &w->kv, 0, w->q, CRIT_REP_MAX, w->pos, w->n_free, w->share, w->z, w->probe, w->m->scratch);
 }
 
 static void cost_row(meas *m, const char *what, uint32_t d, double seconds, double efficiency) {
@@ -129,10 +129,10 @@ static crit_status cost_rows(meas *m, crit_error *err) {
                        .z = crit_malloc(8192 * CRIT_REP_MAX, 4),
                        .share = crit_malloc(8192, 4),
                        .rep = crit_malloc((CRIT_REP_MAX + 1) * d, 4),
-                       .sigma = crit_malloc(CRIT_REP_MAX, 4),
+                       .probe = crit_malloc(3 * 8192 * CRIT_REP_MAX, 4),
                        .ids = crit_malloc(8192, 4)};
         st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);
-        if (!st && w.q && w.out && w.z && w.share && w.rep && w.sigma && w.ids) {
+        if (!st && w.q && w.out && w.z && w.share && w.rep && w.probe && w.ids) {
             meas_normal(m, w.q, CRIT_TILE_LEN * d);
             costs_of(&w, n_key);
         } else if (!st)
@@ -143,7 +143,7 @@ static crit_status cost_rows(meas *m, crit_error *err) {
         crit_free(w.z);
         crit_free(w.share);
         crit_free(w.rep);
-        crit_free(w.sigma);
+        crit_free(w.probe);
         crit_free(w.ids);
     }
     return st;

@@ -16,6 +16,8 @@ void crit_attn_params_init(crit_attn_params *p) {
         .struct_size = sizeof *p,
         .mode = CRIT_ATTN_CRITI,
         .theta = 0.25f,
+        .probe = 256,
+        .recall = 0,
         .dense_until = 1024,
         .dense_last = 512,
         .budget_tok = 2048,
@@ -24,6 +26,21 @@ void crit_attn_params_init(crit_attn_params *p) {
         .alpha = 0.25f,
         .layer_skip = 1,
     };
+}
+
+void crit_attn_params_preset(crit_attn_params *p, crit_quality quality) {
+    crit_attn_params d;
+    crit_attn_params_init(&d);
+    d.budget_tok = p->budget_tok;
+    d.seg_len = p->seg_len;
+    d.threshold = p->threshold;
+    d.alpha = p->alpha;
+    d.layer_skip = p->layer_skip;
+    *p = d;
+    if (quality == CRIT_QUALITY_FAST)
+        p->theta = 0.6f;
+    else if (quality == CRIT_QUALITY_CAREFUL)
+        p->theta = 0.1f;
 }
 
 void crit_session_params_init(crit_session_params *p) {
@@ -207,6 +224,11 @@ static int on_row(void *user, uint32_t pos, const float *logits, uint32_t n_voca
     return t->p->on_logits(t->p->logits_user, pos, logits, n_vocab);
 }
 
+static int on_view(void *user, const crit_layer_view *view) {
+    ticker *t = user;
+    return t->p->on_layer(t->p->layer_user, view);
+}
+
 /* Reads the pending tokens up to position `stop`. */
 static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p,
                               crit_error *err) {
@@ -221,9 +243,13 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
             .pos0 = pos,
             .n_tok = to - pos,
             .n_rest = end - to,
-            .need_from = p->on_logits ? p->logits_from : to,
+            .need_from = p->on_layer    ? pos
+                         : p->on_logits ? p->logits_from
+                                        : to,
+            .logits_from = p->logits_from,
             .tick = on_layer,
             .on_logits = p->on_logits ? on_row : NULL,
+            .on_layer = p->on_layer ? on_view : NULL,
             .user = &t,
             .keep_last = final && to == stop,
         };
@@ -267,6 +293,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->fwd.stats = (crit_forward_stats){0};
         s->fwd.plan.estimate_ns = 0;
         s->fwd.plan.n_skip = 0;
+        s->fwd.plan.check = (crit_check){0};
         s->count0 = crit_pool_counts(s->pool);
     }
     uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
@@ -285,6 +312,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     }
     if (!p.more) {
         const crit_forward_stats *f = &s->fwd.stats;
+        const crit_check *seen = &s->fwd.plan.check;
         const crit_pool_count n = crit_pool_counts(s->pool);
         s->in_turn = false;
         s->stats = (crit_stats){
@@ -300,8 +328,10 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             .n_stage = n.n_stage - s->count0.n_stage,
             .n_item = n.n_item - s->count0.n_item,
             .skipped = f->pairs_causal > 0 ? (double)s->fwd.plan.n_skip * CRIT_BLK_LEN / f->pairs_causal : 0,
-            .mass_measured = (double)NAN,
-            .peak_recall_measured = (double)NAN,
+            .logits_ms = (double)f->logits_ns * 1e-6,
+            .mass_measured = seen->n ? seen->mass / (double)seen->n : (double)NAN,
+            .peak_recall_measured = seen->n_peak ? (double)seen->peak_kept / (double)seen->n_peak : (double)NAN,
+            .n_peak_measured = seen->n_peak,
         };
     }
     return CRIT_OK;

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "critiprefill/inspect.h"
 #include "model/steps.h"
 
 /* ---- positions, RoPE, KV ---- */
@@ -83,6 +84,32 @@ static bool rows_finite(crit_forward *f, size_t n_row) {
 
 /* ---- layer ---- */
 
+static crit_status show_layer(crit_forward *f, const crit_chunk *chunk, uint32_t layer, const crit_plan_job *job,
+                              crit_error *err) {
+    if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    crit_layer_view view = {.struct_size = sizeof view,
+                            .layer = layer,
+                            .n_layer = c->n_layer,
+                            .pos0 = job->pos0,
+                            .n_tok = job->n_tok,
+                            .n_head = c->n_head,
+                            .n_kv_head = c->n_kv_head,
+                            .d_head = c->d_head,
+                            .scale = job->scale,
+                            .q = job->q,
+                            .q_stride = job->q_stride,
+                            .out = f->att + (job->pos0 - chunk->pos0) * n_q,
+                            .out_stride = n_q,
+                            .kv = job->kv,
+                            .plan = &f->plan};
+    uint64_t t = crit_now_ns();
+    int stop = chunk->on_layer(chunk->user, &view);
+    f->stats.logits_ns += crit_now_ns() - t;
+    return stop ? crit_fail(err, CRIT_E_CANCELLED, "cancelled") : CRIT_OK;
+}
+
 /* Rows behind row `from` matter after attention, queries from q_from on (a tile boundary at or before it). */
 static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_t i, uint32_t q_from, uint32_t from,
                                crit_error *err) {
@@ -113,7 +140,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n) {
+    if (!dense || q_from >= n || chunk->on_layer) {
         crit_steps_run(&s);
         crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
@@ -138,6 +165,11 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     f->stats.pairs_causal += f->plan.pairs_causal;
     crit_attend_job attend = {&f->plan, &job, f->att + q_from * n_q, n_q};
     crit_steps_add(&s, crit_plan_attend_stage(&attend), &f->stats.attend_ns);
+    if (chunk->on_layer) {
+        crit_steps_run(&s);
+        st = show_layer(f, chunk, i, &job, err);
+        if (st) return st;
+    }
 
     crit_steps_pack(&s, (crit_pack){.x = f->att,
                                     .x_stride = n_q,
@@ -167,7 +199,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     crit_product down = {&l->down, NULL, f->x + from * e, e, true};
     crit_steps_products(&s, &down, 1, from, n_row);
     crit_steps_run(&s);
-    if (dense) crit_kv_advance(&f->kv[i], chunk->n_tok);
+    if (dense && !chunk->on_layer) crit_kv_advance(&f->kv[i], chunk->n_tok);
     return CRIT_OK;
 }
 
@@ -205,6 +237,8 @@ static crit_status chunk_logits(crit_forward *f, const crit_chunk *chunk, uint32
         f->logit_rows = crit_malloc(CRIT_LOGIT_ROWS * n_vocab, sizeof *f->logit_rows);
         if (!f->logit_rows) return crit_fail(err, CRIT_E_NOMEM, "out of memory for logits");
     }
+    uint64_t t = crit_now_ns(), gemm_ns = f->stats.gemm_ns;
+    if (chunk->on_logits && chunk->pos0 + from < chunk->logits_from) from = chunk->logits_from - chunk->pos0;
     for (uint32_t r = from; chunk->on_logits && r < chunk->n_tok; r += CRIT_LOGIT_ROWS) {
         uint32_t n = chunk->n_tok - r < CRIT_LOGIT_ROWS ? chunk->n_tok - r : CRIT_LOGIT_ROWS;
         vocabulary(f, r, n, f->logit_rows);
@@ -213,6 +247,8 @@ static crit_status chunk_logits(crit_forward *f, const crit_chunk *chunk, uint32
             if (chunk->on_logits(chunk->user, chunk->pos0 + r + j, f->logit_rows + j * n_vocab, (uint32_t)n_vocab))
                 return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     }
+    f->stats.logits_ns += crit_now_ns() - t;
+    f->stats.gemm_ns = gemm_ns;
     return chunk->keep_last ? crit_last_logits(f, chunk->n_tok - 1, err) : CRIT_OK;
 }
 

@@ -92,7 +92,7 @@ struct crit_model {
 /* ---- forward state of a session ---- */
 
 typedef struct crit_forward_stats {
-    uint64_t gemm_ns, attend_ns; /* wall time */
+    uint64_t gemm_ns, attend_ns, logits_ns; /* wall time */
     double pairs, pairs_causal;
 } crit_forward_stats;
 
@@ -132,9 +132,11 @@ typedef struct crit_forward {
 typedef struct crit_chunk {
     const int32_t *tokens;
     uint32_t pos0, n_tok, n_rest;
-    uint32_t need_from; /* logits wanted for positions >= this; pos0 + n_tok = none */
+    uint32_t need_from;   /* the last layer's rows wanted for positions >= this; pos0 + n_tok = none */
+    uint32_t logits_from; /* on_logits for positions >= this */
     int (*tick)(void *user, uint32_t layer);
     int (*on_logits)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);
+    int (*on_layer)(void *user, const crit_layer_view *view);
     void *user;
     bool keep_last; /* leave the last position's logits in f->logits */
 } crit_chunk;

@@ -6,14 +6,18 @@
  * positions up to its tile's end only (and, through n_rest, on where the prompt ends). */
 #include "sparse/sparse.h"
 
+#include <math.h>
 #include <string.h>
 
-#define CRIT_CAL_FROM 1024 /* sigma of earlier queries says little: they have hardly any far keys */
+#define CRIT_CAL_FROM 512 /* earlier probes say little: they have hardly any far keys */
 
 crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (p->mode != CRIT_ATTN_CRITI && p->mode != CRIT_ATTN_DENSE && p->mode != CRIT_ATTN_PAPER)
         return crit_fail(err, CRIT_E_ARG, "unknown attention mode %d", (int)p->mode);
     if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
+    if (!(p->power >= 0 && p->power <= 4)) return crit_fail(err, CRIT_E_ARG, "power is not in [0, 4]");
+    if (!(p->recall >= 0 && p->recall <= 1)) return crit_fail(err, CRIT_E_ARG, "recall is not in [0, 1]");
+    if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_TILE_LEN || p->seg_len > 4096)
@@ -33,7 +37,7 @@ uint32_t crit_attn_tail(const crit_attn_params *p) {
 
 static size_t scratch_slice(uint32_t d, size_t n_blk, uint32_t n_group) {
     size_t bytes = crit_attend_scratch_bytes(d);
-    bytes += n_blk * (CRIT_REP_MAX * sizeof(float) + sizeof(float) + sizeof(uint64_t));
+    bytes += n_blk * (3 * CRIT_REP_MAX * sizeof(float) + sizeof(float) + sizeof(uint64_t));
     bytes += (size_t)(n_group > CRIT_REP_MAX + 1 ? n_group : CRIT_REP_MAX + 1) * d * sizeof(float);
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
@@ -76,6 +80,8 @@ void crit_plan_clear(crit_plan *p) {
     crit_free(p->all);
     crit_free(p->fused);
     crit_free(p->scratch);
+    crit_free(p->probes);
+    crit_free(p->probe_mass);
     crit_calib_clear(&p->own_calib);
     memset(p, 0, sizeof *p);
 }
@@ -112,7 +118,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
 /* A thread's scratch, carved in the order of scratch_slice. */
 typedef struct scratch {
     void *attend;
-    float *z, *share, *rep; /* [n_blk][8], [n_blk], [max(8, group)][d] */
+    float *z, *top, *peak, *share, *rep; /* [n_blk][8] x 3, [n_blk], [max(8, group)][d] */
     uint64_t *keys;
 } scratch;
 
@@ -123,69 +129,16 @@ static scratch scratch_of(const crit_plan *p, unsigned worker) {
     at += (crit_attend_scratch_bytes(p->d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
     s.z = (float *)at;
     at += p->stride * CRIT_REP_MAX * sizeof(float);
+    s.top = (float *)at;
+    at += p->stride * CRIT_REP_MAX * sizeof(float);
+    s.peak = (float *)at;
+    at += p->stride * CRIT_REP_MAX * sizeof(float);
     s.keys = (uint64_t *)at;
     at += p->stride * sizeof(uint64_t);
     s.share = (float *)at;
     at += p->stride * sizeof(float);
     s.rep = (float *)at;
     return s;
-}
-
-/* ---- [alg:calibrate] over the chunk ---- */
-
-typedef struct cal_arg {
-    crit_plan *p;
-    const crit_plan_job *job;
-    uint32_t first; /* position of the chunk's first exact query */
-    float *sigma;   /* [n_cal][n_head] */
-} cal_arg;
-
-static void cal_item(void *arg, size_t item, unsigned worker) {
-    cal_arg *a = arg;
-    crit_plan *p = a->p;
-    uint32_t kv_head = (uint32_t)(item % p->n_kv_head), n_group = p->n_head / p->n_kv_head;
-    size_t c = item / p->n_kv_head;
-    uint32_t pos = a->first + (uint32_t)c * CRIT_CAL_STEP;
-    scratch s = scratch_of(p, worker);
-    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)kv_head * n_group * p->d;
-    crit_calibrate(p->kernels, a->job->kv, kv_head, q, n_group, pos, p->scale, s.z, s.attend,
-                   a->sigma + c * p->n_head + (size_t)kv_head * n_group);
-}
-
-static crit_status calibrate_chunk(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err) {
-    uint32_t end = p->pos0 + p->n_tok;
-    crit_status st = crit_calib_reserve(calib, p->n_head, end, err);
-    if (st) return st;
-    uint32_t from = p->pos0 > CRIT_CAL_FROM ? p->pos0 : CRIT_CAL_FROM;
-    uint32_t first = (from + CRIT_CAL_STEP - 1) / CRIT_CAL_STEP * CRIT_CAL_STEP;
-    size_t n_cal = first < end ? (end - first + CRIT_CAL_STEP - 1) / CRIT_CAL_STEP : 0;
-    cal_arg a = {p, job, first, NULL};
-    if (n_cal) {
-        a.sigma = crit_malloc(n_cal * p->n_head, sizeof *a.sigma);
-        if (!a.sigma) return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
-        crit_pool_run(p->pool, n_cal * p->n_kv_head, cal_item, &a);
-        if (crit_pool_stopped(p->pool)) {
-            crit_free(a.sigma);
-            return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
-        }
-    }
-    /* Entries without a query (early positions, decoded tokens) repeat their predecessor. */
-    for (uint32_t c = calib->n, n = (end - 1) / CRIT_CAL_STEP + 1; c < n; c++) {
-        double *sum = calib->sum + (size_t)c * p->n_head;
-        if (c)
-            memcpy(sum, sum - p->n_head, p->n_head * sizeof *sum);
-        else
-            memset(sum, 0, p->n_head * sizeof *sum);
-        calib->count[c] = c ? calib->count[c - 1] : 0;
-        if ((size_t)c * CRIT_CAL_STEP >= first && a.sigma) {
-            const float *sigma = a.sigma + ((size_t)c - first / CRIT_CAL_STEP) * p->n_head;
-            for (uint32_t h = 0; h < p->n_head; h++) sum[h] += (double)sigma[h];
-            calib->count[c]++;
-        }
-        calib->n = c + 1;
-    }
-    crit_free(a.sigma);
-    return CRIT_OK;
 }
 
 /* ---- rows ---- */
@@ -209,6 +162,16 @@ static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
         (crit_plan_row_t){.ids = p->all, .n = last / CRIT_BLK_LEN + 1, .n_far = first_local(p, tile), .dense = true};
 }
 
+/* How many probes of the chunk lie in the tile; *first: the first one's index in p->probes. */
+static uint32_t tile_probes(const crit_plan *p, uint32_t tile, uint32_t *first) {
+    uint32_t step = p->params.probe, pos = crit_plan_tile_pos(p, tile), end = pos + crit_plan_tile_rows(p, tile);
+    uint32_t a = (pos + step - 1) / step, b = (end + step - 1) / step;
+    if (a < p->probe0) a = p->probe0;
+    if (b > p->probe0 + p->n_probe) b = p->probe0 + p->n_probe;
+    if (first) *first = a - p->probe0;
+    return b > a ? b - a : 0;
+}
+
 static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
     uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile);
     uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest,
@@ -217,34 +180,102 @@ static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, ui
            tile_end + p->params.dense_last > total || !crit_cost_estimate_pays(&p->cost, crit_plan_tile_rows(p, tile));
 }
 
+/* Far blocks of a tile that a plan may leave out. */
+static uint32_t n_free_of(const crit_plan *p, uint32_t tile) {
+    uint32_t local = first_local(p, tile);
+    return local > CRIT_SINK_BLK ? local - CRIT_SINK_BLK : 0;
+}
+
+static uint32_t *slot_of(const crit_plan *p, uint32_t head, uint32_t tile) {
+    return p->slots + ((size_t)head * p->n_tile + tile) * p->stride;
+}
+
+/* Shares of one head and tile, into the slot that its ids will take. */
+static void share_item(void *arg, size_t item, unsigned worker) {
+    row_arg *a = arg;
+    crit_plan *p = a->p;
+    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head), n_free = n_free_of(p, tile);
+    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
+    if (!n_free || (criti_tile_is_dense(p, a->job, tile) && !tile_probes(p, tile, NULL))) return;
+    scratch s = scratch_of(p, worker);
+    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
+    uint32_t n_rep = crit_represent_means(p->kernels, q, a->job->q_stride, pos, n_row, p->d, s.rep);
+    crit_score_share(p->kernels, a->job->kv, head / (p->n_head / p->n_kv_head), s.rep, n_rep, n_free, p->scale, s.z,
+                     s.share);
+    memcpy(slot_of(p, head, tile), s.share, n_free * sizeof *s.share);
+}
+
+/* One probe of up to CRIT_REP_MAX heads of one KV head.                                       [alg:calibrate] */
+static void probe_item(void *arg, size_t item, unsigned worker) {
+    row_arg *a = arg;
+    crit_plan *p = a->p;
+    uint32_t n_group = p->n_head / p->n_kv_head, n_part = (n_group + CRIT_REP_MAX - 1) / CRIT_REP_MAX;
+    uint32_t part = (uint32_t)(item % n_part), kv_head = (uint32_t)(item / n_part % p->n_kv_head),
+             i = (uint32_t)(item / n_part / p->n_kv_head), g0 = part * CRIT_REP_MAX;
+    uint32_t n = n_group - g0 < CRIT_REP_MAX ? n_group - g0 : CRIT_REP_MAX, head = kv_head * n_group + g0;
+    uint32_t pos = (p->probe0 + i) * p->params.probe, tile = pos / CRIT_TILE_LEN - p->tile0;
+    scratch s = scratch_of(p, worker);
+    float *mass[CRIT_REP_MAX], *peak[CRIT_REP_MAX];
+    for (uint32_t r = 0; r < n; r++) {
+        mass[r] = p->probe_mass + ((size_t)i * p->n_head + head + r) * p->stride;
+        peak[r] = s.peak + r * p->stride;
+    }
+    crit_probe_weights(p->kernels, a->job->kv, kv_head,
+                       a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d, p->d, n, pos,
+                       p->scale, s.z, s.top, s.attend, mass, peak);
+    for (uint32_t r = 0; r < n; r++)
+        crit_probe_judge(&p->probes[(size_t)i * p->n_head + head + r], mass[r], peak[r],
+                         (const float *)(const void *)slot_of(p, head + r, tile), n_free_of(p, tile), p->params.power);
+}
+
+/* The probes of a tile looked at again with its plan.                                             [alg:check] */
+static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
+    const crit_plan_row_t *row = crit_plan_at(p, head, tile);
+    uint32_t i, n = tile_probes(p, tile, &i);
+    for (n += i; i < n; i++) {
+        crit_probe *pr = &p->probes[(size_t)i * p->n_head + head];
+        const float *mass = p->probe_mass + ((size_t)i * p->n_head + head) * p->stride;
+        uint32_t last = (p->probe0 + i) * p->params.probe / CRIT_BLK_LEN;
+        double kept = 0;
+        pr->peak_kept = row->dense;
+        for (uint32_t j = 0; j < row->n && row->ids[j] <= last && !row->dense; j++) {
+            kept += (double)mass[row->ids[j]];
+            pr->peak_kept |= row->ids[j] == pr->peak_blk;
+        }
+        pr->kept = row->dense ? 1 : (float)kept;
+    }
+}
+
 static void criti_item(void *arg, size_t item, unsigned worker) {
     row_arg *a = arg;
     crit_plan *p = a->p;
     const crit_attn_params *o = &p->params;
-    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head),
-             n_group = p->n_head / p->n_kv_head;
-    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
+    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head);
+    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), end = pos + n_row - 1;
     float sigma;
-    if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, pos + n_row - 1, &sigma)) {
+    if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, end, &sigma)) {
         dense_row(p, head, tile);
+        check_tile(p, head, tile);
         return;
     }
     scratch s = scratch_of(p, worker);
-    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
-    uint32_t n_rep = crit_represent_means(p->kernels, q, a->job->q_stride, pos, n_row, p->d, s.rep);
-    uint32_t local = first_local(p, tile), last = (pos + n_row - 1) / CRIT_BLK_LEN, n_free = local - CRIT_SINK_BLK;
-    crit_score_share(p->kernels, a->job->kv, head / n_group, s.rep, n_rep, n_free, p->scale, s.z, s.share);
-
-    uint32_t *ids = p->slots + ((size_t)head * p->n_tile + tile) * p->stride, n = 0;
+    uint32_t local = first_local(p, tile), last = end / CRIT_BLK_LEN, n_free = local - CRIT_SINK_BLK;
+    uint32_t *ids = slot_of(p, head, tile), n = 0;
+    memcpy(s.share, ids, n_free * sizeof *s.share);
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
     /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
-    float thresh = o->theta / (float)(last + 1) / sigma;
+    float least = o->theta / (float)(last + 1), thresh;
+    if (o->power > 0)
+        thresh =
+            crit_gain_threshold(crit_calib_gain(a->calib, head, end), sigma, o->power, least, 1 - o->recall, n_free);
+    else
+        thresh = sigma > 0 ? least / sigma : INFINITY;
     size_t kept;
-    if (o->theta <= 0)
+    if (o->theta <= 0 || thresh <= 0)
         kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
     else
-        kept = sigma > 0 ? p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n) : 0;
+        kept = p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n);
     size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN, cap_blk = o->max_tok / CRIT_BLK_LEN;
     if (kept < floor_blk)
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
@@ -254,11 +285,46 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     bool capped = o->max_tok && n_free > cap_blk;
     if (!capped && o->skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
         dense_row(p, head, tile);
-        return;
+    } else {
+        uint32_t n_far = n += (uint32_t)kept;
+        for (uint32_t b = local; b <= last; b++) ids[n++] = b;
+        *crit_plan_at(p, head, tile) = (crit_plan_row_t){.ids = ids, .n = n, .n_far = n_far};
     }
-    uint32_t n_far = n += (uint32_t)kept;
-    for (uint32_t b = local; b <= last; b++) ids[n++] = b;
-    *crit_plan_at(p, head, tile) = (crit_plan_row_t){.ids = ids, .n = n, .n_far = n_far};
+    check_tile(p, head, tile);
+}
+
+/* Estimate, calibrate, select, check: what the calling thread does between the parallel parts is linear in probes. */
+static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_error *err) {
+    uint32_t end = p->pos0 + p->n_tok, step = p->params.probe;
+    crit_status st = crit_calib_reserve(calib, p->n_head, step, end, err);
+    if (st) return st;
+    uint32_t from = p->pos0 > CRIT_CAL_FROM ? p->pos0 : CRIT_CAL_FROM;
+    p->probe0 = (from + step - 1) / step;
+    p->n_probe = (size_t)p->probe0 * step < end ? (end - 1) / step - p->probe0 + 1 : 0;
+    size_t n = (size_t)p->n_probe * p->n_head;
+    if (!grow(&p->probes, &p->n_probes_cap, n, sizeof *p->probes) ||
+        !grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass))
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
+    size_t n_row = (size_t)p->n_head * p->n_tile, n_part = (p->n_head / p->n_kv_head + CRIT_REP_MAX - 1) / CRIT_REP_MAX;
+    crit_stage stages[] = {{.n_item = n_row, .task = share_item, .arg = a},
+                           {.n_item = p->n_probe * p->n_kv_head * n_part, .task = probe_item, .arg = a}};
+    crit_pool_run_stages(p->pool, stages, 2);
+    if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    /* Entries without a probe (early positions, decoded tokens) repeat their predecessor. */
+    for (uint32_t c = calib->n; c <= (end - 1) / step; c++)
+        crit_calib_push(calib, c,
+                        c >= p->probe0 && c - p->probe0 < p->n_probe ? p->probes + (size_t)(c - p->probe0) * p->n_head
+                                                                     : NULL);
+    crit_pool_run(p->pool, n_row, criti_item, a);
+    if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    for (size_t i = 0; i < n; i++) {
+        const crit_probe *pr = &p->probes[i];
+        p->check.n++;
+        p->check.mass += (double)pr->kept;
+        p->check.n_peak += pr->peak > CRIT_PEAK_WEIGHT;
+        p->check.peak_kept += pr->peak > CRIT_PEAK_WEIGHT && pr->peak_kept;
+    }
+    return CRIT_OK;
 }
 
 /* One list per (KV head, segment); its own blocks stand last, so each tile's list is a prefix of it. */
@@ -326,10 +392,10 @@ crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *c
     if (st) return st;
 
     row_arg a = {p, job, calib};
+    p->n_probe = 0;
     if (mode == CRIT_ATTN_CRITI) {
-        st = calibrate_chunk(p, job, calib, err);
+        st = criti_plan(p, &a, calib, err);
         if (st) return st;
-        crit_pool_run(p->pool, (size_t)p->n_head * p->n_tile, criti_item, &a);
     } else if (mode == CRIT_ATTN_PAPER) {
         p->seg0 = p->pos0 / p->params.seg_len;
         p->n_seg = (p->pos0 + p->n_tok - 1) / p->params.seg_len - p->seg0 + 1;

@@ -19,24 +19,47 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
-#define CRIT_SINK_BLK  1                              /* first 32 tokens: always kept, outside the normaliser */
-#define CRIT_LOCAL_BLK (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
-#define CRIT_CAL_STEP  256                            /* one exact query per so many positions */
+#define CRIT_SINK_BLK    1                              /* first 32 tokens: always kept, outside the normaliser */
+#define CRIT_LOCAL_BLK   (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
+#define CRIT_PEAK_WEIGHT 0.2f                           /* a far key of more weight is a look-up        [alg:check] */
+
+/* What far blocks of a head turned out to weigh, by their share against the even one, in octaves from
+ * 2^CRIT_GAIN_LOW up.                                                                     [alg:calibrate] */
+enum { CRIT_GAIN_BINS = 16, CRIT_GAIN_LOW = -10 };
+typedef struct crit_gain {
+    float n[CRIT_GAIN_BINS];    /* blocks */
+    float use[CRIT_GAIN_BINS];  /* sum of (weight outside the sink)^power */
+    float peak[CRIT_GAIN_BINS]; /* look-ups: strongest far keys of weight > CRIT_PEAK_WEIGHT */
+} crit_gain;
+
+/* One exact query of one head. */
+typedef struct crit_probe {
+    float sigma;       /* weight on far blocks, outside the sink */
+    float peak;        /* weight of the strongest far key, and its block */
+    uint32_t peak_blk; /* 0 = no far key */
+    float kept;        /* weight on the blocks of the plan                                      [alg:check] */
+    bool peak_kept;
+    crit_gain gain;
+} crit_probe;
 
 /* Running calibration of one layer: prefix sums, so that rewinding is forgetting the tail.   [alg:calibrate]
- * Entry c belongs to the query at position c * CRIT_CAL_STEP. */
+ * Entry c belongs to the probe at position c * step. */
 typedef struct crit_calib {
-    uint32_t n_head, n, cap; /* entries in use, allocated */
-    double *sum;             /* [cap][n_head] sum of sigma over entries 0..c that have one */
-    uint32_t *count;         /* [cap] how many have one */
+    uint32_t n_head, step, n, cap; /* entries in use, allocated */
+    double *sum;                   /* [cap][n_head] sum of sigma over entries 0..c that have one */
+    uint32_t *count;               /* [cap] how many have one */
+    crit_gain *gain;               /* [cap][n_head] */
 } crit_calib;
 
 void crit_calib_clear(crit_calib *c);
-/* Room for the queries at positions < n_tok. */
-crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit_error *err);
-void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets queries at positions >= n_tok */
-/* Mean sigma of the head over the calibrations at positions <= pos; false when there is none. */
+/* Room for the probes at positions < n_tok. */
+crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, uint32_t n_tok, crit_error *err);
+void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positions >= n_tok */
+/* Appends entry c->n; probe [n_head], NULL = there is none at that position. */
+void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe);
+/* Mean sigma of the head over the probes at positions <= pos; false when there is none. */
 bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma);
+const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos); /* likewise; NULL */
 
 /* Costs of a CPU level on one core, and what follows from them (cost.c). */
 typedef struct crit_cost {
@@ -73,6 +96,12 @@ typedef struct crit_plan_row {
     bool dense;          /* holds every block and is computed without skips */
 } crit_plan_row_t;
 
+/* What the probes say of the plans.                                                          [alg:check] */
+typedef struct crit_check {
+    double mass;                   /* sum of the weights kept */
+    uint64_t n, n_peak, peak_kept; /* probes; those whose strongest far key is a look-up; of these, kept */
+} crit_check;
+
 struct crit_plan {
     crit_pool *pool;
     const crit_kernels *kernels;
@@ -100,7 +129,14 @@ struct crit_plan {
     size_t scratch_slice, n_scratch;
 
     crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
-    uint64_t estimate_ns; /* wall time, summed until the owner resets it */
+    crit_probe *probes;   /* [n_probe][n_head] of the chunk */
+    float *probe_mass;    /* [n_probe][n_head][stride] */
+    size_t n_probes_cap, n_probe_mass_cap;
+    uint32_t probe0, n_probe; /* entry of the first, how many */
+
+    /* summed until the owner resets them */
+    crit_check check;
+    uint64_t estimate_ns; /* wall time */
 };
 
 crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
@@ -156,9 +192,17 @@ void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_hea
 void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *qmid, uint32_t n_group,
                       uint32_t n_cand, float *prob);
 
-/* sigma of each query head of one KV head for the exact query at pos; lse [pos/32 + 1][8] scratch. */
-void crit_calibrate(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_group,
-                    uint32_t pos, float scale, float *lse, void *scratch, float *sigma);
+/* Exact soft-max weights by block of n_row <= CRIT_REP_MAX query rows of one position (heads of a group):
+ * mass[r] and peak[r] (or peak NULL) [pos/32 + 1]; lse, top [pos/32 + 1][8] scratch. */
+void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, size_t q_stride,
+                        uint32_t n_row, uint32_t pos, float scale, float *lse, float *top, void *scratch,
+                        float *const *mass, float *const *peak);
+/* What the weights of one probe say of the head; share [n_free] of the probe's tile, NULL = no gain. */
+void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
+                      float power);
+/* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until at most
+ * peak_loss of the look-ups met so far lie below. */
+float crit_gain_threshold(const crit_gain *g, float sigma, float power, float least, float peak_loss, uint32_t n_free);
 
 /* fused = alpha * prev + (1 - alpha) * prob; prev NULL: fused = prob.  Any may be the same array. */
 void crit_fuse(float *fused, const float *prev, const float *prob, uint32_t n, float alpha);

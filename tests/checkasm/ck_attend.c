@@ -476,7 +476,7 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
         const ck_place place = (ck_place)(i % CK_PLACES);
         s->note = scale > 1 ? "huge logits" : "normal";
         float *q = ck_alloc(s, ((n_row - 1) * stride + d) * sizeof *q, place),
-              *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place);
+              *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place), *best = ck_alloc(s, n_blk * 8 * sizeof *best, place);
         uint16_t *k = ck_alloc(s, n_blk * B * d * sizeof *k, place), *v = malloc(n_blk * B * d * sizeof *v);
         for (size_t r = 0; r < n_row; r++) ck_fill_normal(s, q + r * stride, d, 2);
         for (size_t j = 0; j < n_key; j++) {
@@ -485,7 +485,7 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
             put_key(s, k, v, d, j, kx, kx);
         }
         free(v);
-        fn(q, stride, n_row, k, n_key, d, scale, lse, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        fn(q, stride, n_row, k, n_key, d, scale, lse, best, ck_scratch(s, crit_attend_scratch_bytes(d)));
         for (size_t b = 0; b < n_blk; b++) {
             for (size_t r = 0; r < 8; r++) {
                 const size_t n = n_key - b * B < B ? n_key - b * B : B;
@@ -505,15 +505,19 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
                     const double want = r < n_row ? top + log(sum) : 0, q_error = bf16t(s) && !rounded ? 0x1p-8 : 0;
                     const double tol = ((d + 16) * 0x1p-24 + q_error) * mag + 40 * 0x1p-24 + 0x1p-22;
                     ck_near(s, "lse", b, r, (double)lse[b * 8 + r], want, r < n_row ? tol + 0x1p-22 * fabs(want) : 0);
+                    /* the largest of the computed scores; two roundings of the change of base */
+                    ck_near(s, "top", b, r, (double)best[b * 8 + r], r < n_row ? top : 0,
+                            r < n_row ? ((d + 16) * 0x1p-24 + q_error) * mag + 0x1p-22 * fabs(top) : 0);
                 }
             }
         }
-        float alone[8];
+        float alone[8], alone_best[8];
         for (size_t b = 0; b < n_blk; b++) { /* a block's row has the same bits by itself */
             const size_t r = ck_u32(s) % n_row;
             fn(q + r * stride, stride, 1, k + b * B * d, n_key - b * B < B ? n_key - b * B : B, d, scale, alone,
-               ck_scratch(s, crit_attend_scratch_bytes(d)));
+               alone_best, ck_scratch(s, crit_attend_scratch_bytes(d)));
             ck_same_bits(s, "alone", alone, &lse[b * 8 + r], sizeof *alone);
+            ck_same_bits(s, "alone", alone_best, &best[b * 8 + r], sizeof *alone_best);
         }
         ck_release(s);
     }
@@ -523,21 +527,21 @@ typedef struct lse_work {
     crit_block_lse_fn fn;
     const float *q;
     const uint16_t *k;
-    float *lse;
+    float *lse, *top;
     void *mem;
     uint32_t d;
 } lse_work;
 static void run_lse(void *arg) {
     lse_work *w = arg;
-    w->fn(w->q, w->d, 8, w->k, 4096, w->d, 0.125f, w->lse, w->mem);
+    w->fn(w->q, w->d, 8, w->k, 4096, w->d, 0.125f, w->lse, w->top, w->mem);
 }
 
 void ck_bench_block_lse(ck *s, const ck_row *row) {
     for (uint32_t d = 64; d <= 128; d += 64) {
         uint16_t *k = malloc((size_t)4096 * d * sizeof *k), *v = malloc((size_t)4096 * d * sizeof *v);
-        float q[8 * 128], lse[128 * 8];
+        float q[8 * 128], lse[128 * 8], top[128 * 8];
         fill_store(s, k, v, 4096, d), ck_fill_normal(s, q, 8 * d, 1);
-        lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
+        lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, top, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
         ck_report(s, d == 64 ? "d=64 8 rows, 4K keys" : "d=128 8 rows, 4K keys", ck_time(run_lse, &w),
                   2.0 * 8 * 4096 * d, 0);
         ck_release(s);

@@ -66,6 +66,7 @@ static crit_model *open_model(const char *cpu, bool emulated) {
         m->kernels.attend = emul_crit_attend_amx;
         m->kernels.block_lse = emul_crit_block_lse_amx;
         m->kernels.kv_put = emul_crit_kv_put_amx;
+        m->kernels.kv_layout = CRIT_KV_BF16T;
         m->kernels.block_stats = emul_crit_block_stats_amx;
         m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
         m->kernels.gemm_item = 64;

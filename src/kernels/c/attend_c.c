@@ -75,15 +75,15 @@ void crit_attend_c(const crit_attend_args *a, void *scratch) {
 }
 
 void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                      float scale, float *lse, void *scratch) {
+                      float scale, float *lse, float *top_out, void *scratch) {
     (void)scratch;
     for (size_t base = 0; base < n_key; base += CRIT_BLK_LEN) {
         const size_t n = n_key - base < CRIT_BLK_LEN ? n_key - base : CRIT_BLK_LEN;
-        float *out = lse + base / CRIT_BLK_LEN * CRIT_REP_MAX;
+        float *out = lse + base / CRIT_BLK_LEN * CRIT_REP_MAX, *best = top_out + base / CRIT_BLK_LEN * CRIT_REP_MAX;
         for (uint32_t r = 0; r < CRIT_REP_MAX; r++) {
             double s[CRIT_BLK_LEN], top = -(double)INFINITY, sum = 0;
             if (r >= n_row) {
-                out[r] = 0;
+                out[r] = best[r] = 0;
                 continue;
             }
             for (size_t j = 0; j < n; j++) {
@@ -92,6 +92,7 @@ void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uin
             }
             for (size_t j = 0; j < n; j++) sum += exp(s[j] - top);
             out[r] = (float)(top + log(sum));
+            best[r] = (float)top;
         }
     }
 }

@@ -472,14 +472,14 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
 }
 
 void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                        float scale, float *lse, void *scratch) {
+                        float scale, float *lse, float *best, void *scratch) {
     const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
     float *s = scratch, *top = s + KEYS * COL, *sum = top + COL;
     uint16_t *qt = (uint16_t *)(void *)(sum + COL), *k_copy = qt + COL * w;
     const __m256 used = _mm256_cmp_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
     pack_q(q, q_stride, n_row, d, w, scale * LOG2E, qt);
     amx_begin();
-    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX) {
+    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX, best += CRIT_REP_MAX) {
         const size_t n = size_min(n_key - base, BLK);
         const uint16_t *at = k + base * d;
         if (w != d) pad_k(at, d, w, k_copy), at = k_copy;
@@ -490,8 +490,9 @@ void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const u
             l = _mm512_add_ps(l, exp2_lag(5, _mm512_sub_ps(_mm512_load_ps(s + j * COL), m), &t));
         _mm512_store_ps(top, m);
         _mm512_store_ps(sum, l);
-        const __m256 r = _mm256_fmadd_ps(_mm256_load_ps(top), _mm256_set1_ps(LN2), l_log(_mm256_load_ps(sum)));
-        _mm256_storeu_ps(lse, _mm256_and_ps(r, used));
+        const __m256 t8 = _mm256_load_ps(top), ln2 = _mm256_set1_ps(LN2);
+        _mm256_storeu_ps(lse, _mm256_and_ps(_mm256_fmadd_ps(t8, ln2, l_log(_mm256_load_ps(sum))), used));
+        _mm256_storeu_ps(best, _mm256_and_ps(_mm256_mul_ps(t8, ln2), used));
     }
     amx_end();
 }
