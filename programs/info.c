@@ -109,6 +109,16 @@ static void put_tensors(buf *b, const facts *f) {
     }
 }
 
+/* What --quality sets. */
+static void put_presets(buf *b, const facts *f) {
+    for (int q = 0; quality_names[q]; q++) {
+        crit_attn_params p = f->o->attn;
+        crit_attn_params_preset(&p, (crit_quality)q);
+        buf_fmt(b, "\n  %-14s ", quality_names[q]);
+        options_attn(b, &p, CRIT_ATTN_CRITI);
+    }
+}
+
 static int print_text(const facts *f) {
     buf b = {0};
     put_model(&b, f);
@@ -116,7 +126,7 @@ static int print_text(const facts *f) {
     put_named(&b, "attention", attn_names[f->mode], "");
     put_row(&b, "");
     options_attn(&b, &f->o->attn, f->mode);
-    b.n -= b.n && b.s[b.n - 1] == ' ';
+    if (f->mode == CRIT_ATTN_CRITI) put_presets(&b, f);
     buf_fmt(&b, "\n\nMemory for a context of %u tokens, read %u at a time by %u threads\n", f->n_ctx, f->memory.n_batch,
             options_threads(f->o));
     put_size(&b, "  weights", f->memory.weights_bytes);
@@ -148,15 +158,27 @@ static json_t *tensors_json(const facts *f) {
     return list;
 }
 
-static json_t *attn_json(const facts *f) {
-    json_t *j = json_object();
-    json_put(j, "mode", json_cstr(attn_names[f->mode]));
+static void put_fields(json_t *j, const crit_attn_params *o, crit_attn mode) {
     for (const field *p = attn_fields; p->key; p++) {
-        const char *at = (const char *)&f->o->attn + p->at;
-        if (p->tag != (unsigned)f->mode) continue;
+        const char *at = (const char *)o + p->at;
+        if (p->tag != (unsigned)mode) continue;
         json_put(j, p->key,
                  p->kind == OPT_F32 ? json_num((double)*(const float *)at) : json_integer(*(const uint32_t *)at));
     }
+}
+
+static json_t *attn_json(const facts *f) {
+    json_t *j = json_object(), *presets = json_object();
+    json_put(j, "mode", json_cstr(attn_names[f->mode]));
+    put_fields(j, &f->o->attn, f->mode);
+    for (int q = 0; quality_names[q]; q++) {
+        crit_attn_params p = f->o->attn;
+        json_t *k = json_object();
+        crit_attn_params_preset(&p, (crit_quality)q);
+        put_fields(k, &p, CRIT_ATTN_CRITI);
+        json_put(presets, quality_names[q], k);
+    }
+    json_put(j, "presets", presets);
     return j;
 }
 

@@ -117,6 +117,8 @@ typedef struct crit_attn_params {
                              the best it has met; 0 = off (default); [0, 100]                            [alg:skip] */
     float power;          /* 0: a block's weight is taken as sigma * share; else as what the head's blocks of that share
                              weighed so far, mean of this power; [0, 4]                              [alg:calibrate] */
+    float p_mass;         /* with power > 0: the threshold is lowered until by the head's probes at least this share of
+                             the weight outside the sink is kept; [0, 1]                             [alg:check] */
     float recall;         /* with power > 0: the threshold is lowered until at most 1 - recall of the look-ups that the
                              head's probes have met lie below; [0, 1] */
     uint32_t probe;       /* one exact query per so many positions and head; [16, 4096] */

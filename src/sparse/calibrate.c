@@ -64,9 +64,11 @@ bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *s
     return true;
 }
 
-const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos) {
+const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos, uint32_t *n_probe) {
     uint32_t at;
-    return entry_at(c, pos, &at) ? &c->gain[(size_t)at * c->n_head + head] : NULL;
+    if (!entry_at(c, pos, &at)) return NULL;
+    *n_probe = c->count[at];
+    return &c->gain[(size_t)at * c->n_head + head];
 }
 
 void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe) {
@@ -86,6 +88,7 @@ void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe) {
             for (int k = 0; k < CRIT_GAIN_BINS; k++) {
                 g->n[k] += probe[h].gain.n[k];
                 g->use[k] += probe[h].gain.use[k];
+                g->mass[k] += probe[h].gain.mass[k];
                 g->peak[k] += probe[h].gain.peak[k];
             }
         }
@@ -142,22 +145,24 @@ void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const
         int k = bin_of(share[f] * even);
         float m = mass[CRIT_SINK_BLK + f] * inv;
         p->gain.n[k] += 1;
+        p->gain.mass[k] += m;
         p->gain.use[k] += power == 1 ? m : power == 2 ? m * m : powf(m, power);
     }
     if (share && p->peak > CRIT_PEAK_WEIGHT) p->gain.peak[bin_of(share[p->peak_blk - CRIT_SINK_BLK] * even)] = 1;
 }
 
-float crit_gain_threshold(const crit_gain *g, float sigma, float power, float least, float peak_loss, uint32_t n_free) {
+/* log2 of the share, in units of the even one, above which a block is expected to weigh as much as wanted. */
+static double crossing(const crit_gain *g, double sigma, double power, double least, uint32_t n_free) {
     enum { N = CRIT_GAIN_BINS };
-    /* Mean use by octave, made to rise with the share (pooling of neighbours that fall), with a few blocks' worth of
+    /* Mean use by octave, made to rise with the share (neighbours that fall are pooled), with a few blocks' worth of
      * the straight line sigma * share as prior. */
-    double use[N], weight[N];
+    double use[N], weight[N], mid[N];
     int first[N], n = 0;
     for (int k = 0; k < N; k++) {
-        double x = ldexp(1.5, k + CRIT_GAIN_LOW) * (double)sigma / n_free, w = 4;
-        double u = ((double)g->use[k] + w * pow(x, (double)power)) / ((double)g->n[k] + w);
-        w += (double)g->n[k];
+        double x = ldexp(1.5, k + CRIT_GAIN_LOW) * sigma / n_free, w = 4;
+        double u = ((double)g->use[k] + w * pow(x, power)) / ((double)g->n[k] + w);
         int from = k;
+        w += (double)g->n[k];
         while (n && use[n - 1] >= u) {
             n--;
             u = (u * w + use[n] * weight[n]) / (w + weight[n]);
@@ -166,24 +171,29 @@ float crit_gain_threshold(const crit_gain *g, float sigma, float power, float le
         }
         use[n] = u, weight[n] = w, first[n++] = from;
     }
-    /* Where the curve through the octaves' middles crosses. */
-    double want = pow((double)least, (double)power), at = CRIT_GAIN_LOW - 1;
-    double mid[N];
     for (int i = 0; i < n; i++) mid[i] = CRIT_GAIN_LOW + 0.5 * (first[i] + (i + 1 < n ? first[i + 1] : N));
-    if (use[n - 1] <= want)
-        at = mid[n - 1] + log2(want / use[n - 1]) / (double)power;
-    else
-        for (int i = n - 1; i > 0; i--)
-            if (use[i - 1] <= want) {
-                at = mid[i - 1] + (mid[i] - mid[i - 1]) * log(want / use[i - 1]) / log(use[i] / use[i - 1]);
-                break;
-            }
-    /* Peaks of the past that this would have lost. */
-    if (peak_loss < 1) {
-        double all = 0, lost = 0;
-        for (int k = 0; k < N; k++) all += (double)g->peak[k];
-        for (int k = 0; k < N && k + CRIT_GAIN_LOW < at; k++)
-            if ((lost += (double)g->peak[k]) > (double)peak_loss * all) at = k + CRIT_GAIN_LOW;
+    double want = pow(least, power);
+    if (use[n - 1] <= want) return use[n - 1] > 0 ? mid[n - 1] + log2(want / use[n - 1]) / power : (double)INFINITY;
+    for (int i = n - 1; i > 0; i--)
+        if (use[i - 1] <= want) {
+            double part = use[i - 1] > 0 ? log(want / use[i - 1]) / log(use[i] / use[i - 1]) : 0.5;
+            return mid[i - 1] + (mid[i] - mid[i - 1]) * part;
+        }
+    return CRIT_GAIN_LOW;
+}
+
+float crit_gain_threshold(const crit_gain *g, uint32_t n_probe, float sigma, float power, float least, float mass_loss,
+                          float peak_loss, uint32_t n_free) {
+    double at = crossing(g, (double)sigma, (double)power, (double)least, n_free);
+    double peaks = 0, lost = 0;
+    for (int k = 0; k < CRIT_GAIN_BINS; k++) peaks += (double)g->peak[k];
+    for (int k = 0; peak_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++)
+        if ((lost += (double)g->peak[k]) > (double)peak_loss * peaks) at = k + CRIT_GAIN_LOW;
+    lost = 0;
+    for (int k = 0; mass_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++) {
+        double m = (double)g->mass[k] / n_probe, room = (double)mass_loss - lost;
+        if (m > room && k + CRIT_GAIN_LOW + room / m < at) at = k + CRIT_GAIN_LOW + room / m;
+        lost += m;
     }
     return at <= CRIT_GAIN_LOW ? 0 : (float)(exp2(at) / n_free);
 }

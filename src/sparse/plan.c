@@ -16,6 +16,7 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
         return crit_fail(err, CRIT_E_ARG, "unknown attention mode %d", (int)p->mode);
     if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
     if (!(p->power >= 0 && p->power <= 4)) return crit_fail(err, CRIT_E_ARG, "power is not in [0, 4]");
+    if (!(p->p_mass >= 0 && p->p_mass <= 1)) return crit_fail(err, CRIT_E_ARG, "p_mass is not in [0, 1]");
     if (!(p->recall >= 0 && p->recall <= 1)) return crit_fail(err, CRIT_E_ARG, "recall is not in [0, 1]");
     if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
@@ -266,10 +267,11 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
     float least = o->theta / (float)(last + 1), thresh;
-    if (o->power > 0)
-        thresh =
-            crit_gain_threshold(crit_calib_gain(a->calib, head, end), sigma, o->power, least, 1 - o->recall, n_free);
-    else
+    if (o->power > 0) {
+        uint32_t n_probe = 0;
+        const crit_gain *g = crit_calib_gain(a->calib, head, end, &n_probe);
+        thresh = crit_gain_threshold(g, n_probe, sigma, o->power, least, 1 - o->p_mass, 1 - o->recall, n_free);
+    } else
         thresh = sigma > 0 ? least / sigma : INFINITY;
     size_t kept;
     if (o->theta <= 0 || thresh <= 0)

@@ -29,6 +29,7 @@ enum { CRIT_GAIN_BINS = 16, CRIT_GAIN_LOW = -10 };
 typedef struct crit_gain {
     float n[CRIT_GAIN_BINS];    /* blocks */
     float use[CRIT_GAIN_BINS];  /* sum of (weight outside the sink)^power */
+    float mass[CRIT_GAIN_BINS]; /* sum of weights outside the sink */
     float peak[CRIT_GAIN_BINS]; /* look-ups: strongest far keys of weight > CRIT_PEAK_WEIGHT */
 } crit_gain;
 
@@ -59,7 +60,8 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positio
 void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe);
 /* Mean sigma of the head over the probes at positions <= pos; false when there is none. */
 bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma);
-const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos); /* likewise; NULL */
+/* Likewise; NULL when there is none.  *n_probe: how many it sums up. */
+const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos, uint32_t *n_probe);
 
 /* Costs of a CPU level on one core, and what follows from them (cost.c). */
 typedef struct crit_cost {
@@ -200,9 +202,11 @@ void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_h
 /* What the weights of one probe say of the head; share [n_free] of the probe's tile, NULL = no gain. */
 void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
                       float power);
-/* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until at most
- * peak_loss of the look-ups met so far lie below. */
-float crit_gain_threshold(const crit_gain *g, float sigma, float power, float least, float peak_loss, uint32_t n_free);
+/* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until what
+ * the n_probe probes met below it is at most mass_loss of the weight outside the sink and peak_loss of the look-ups
+ * (1 = any). */
+float crit_gain_threshold(const crit_gain *g, uint32_t n_probe, float sigma, float power, float least, float mass_loss,
+                          float peak_loss, uint32_t n_free);
 
 /* fused = alpha * prev + (1 - alpha) * prob; prev NULL: fused = prob.  Any may be the same array. */
 void crit_fuse(float *fused, const float *prev, const float *prob, uint32_t n, float alpha);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Probes: exact weights against soft-max in double, what they say of a head, running sums, and the threshold. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sparse/sparse.h"
+
+enum { D = 64, N_KEY = 1000, N_BLK = (N_KEY + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN };
+
+static uint64_t rng = 9;
+static float uniform(void) {
+    rng = rng * 6364136223846793005u + 1442695040888963407u;
+    return (float)(int32_t)(rng >> 32) * 0x1p-31f;
+}
+
+static void weights_are_exact(void **state) {
+    (void)state;
+    crit_kernels kt;
+    crit_kernels_init(&kt, crit_cpu_detect());
+    crit_kv kv;
+    assert_int_equal(crit_kv_init(&kv, &kt, 2, D, N_KEY, NULL), CRIT_OK);
+    float *k = malloc(sizeof *k * N_KEY * D), *q = malloc(sizeof *q * 3 * D);
+    for (size_t i = 0; i < N_KEY * D; i++) k[i] = uniform();
+    for (size_t i = 0; i < 3 * D; i++) q[i] = 3 * uniform();
+    for (size_t i = 0; i < D; i++) k[700 * D + i] = 2 * q[i]; /* what row 0 looks up */
+    for (uint32_t h = 0; h < 2; h++) crit_kv_put(&kv, h, 0, N_KEY, k, D, k, D);
+    crit_kv_advance(&kv, N_KEY);
+
+    /* The store gives back what attention reads. */
+    float *kx = malloc(sizeof *kx * N_KEY * D), *vx = malloc(sizeof *vx * N_KEY * D);
+    crit_kv_get(&kv, 1, 0, N_KEY, kx, vx);
+    for (size_t i = 0; i < N_KEY * D; i++) {
+        assert_true(fabsf(kx[i] - k[i]) <= 0x1p-8f * fabsf(k[i]) + 0x1p-24f);
+        assert_true(kx[i] == vx[i]);
+    }
+
+    float *lse = crit_malloc(N_BLK * 8, 4), *top = crit_malloc(N_BLK * 8, 4);
+    void *scratch = crit_malloc(crit_attend_scratch_bytes(D), 1);
+    float mass[3][N_BLK], peak[3][N_BLK], *m[] = {mass[0], mass[1], mass[2]}, *p[] = {peak[0], peak[1], peak[2]};
+    const uint32_t pos = N_KEY - 5;
+    crit_probe_weights(&kt, &kv, 1, q, D, 3, pos, 0.125f, lse, top, scratch, m, p);
+    for (size_t r = 0; r < 3; r++) {
+        double s[N_KEY], all = 0, most = -1e300, sum = 0;
+        for (size_t j = 0; j <= pos; j++) {
+            s[j] = 0;
+            for (size_t i = 0; i < D; i++) s[j] += (double)q[r * D + i] * (double)kx[j * D + i];
+            s[j] *= 0.125;
+            most = fmax(most, s[j]);
+        }
+        for (size_t j = 0; j <= pos; j++) all += exp(s[j] - most);
+        for (size_t b = 0; b <= pos / CRIT_BLK_LEN; b++) {
+            double w = 0, best = 0;
+            for (size_t j = b * CRIT_BLK_LEN; j < (b + 1) * CRIT_BLK_LEN && j <= pos; j++) {
+                w += exp(s[j] - most) / all;
+                best = fmax(best, exp(s[j] - most) / all);
+            }
+            /* AMX rounds q to bf16: 2^-8 of the scores */
+            assert_true(fabs((double)mass[r][b] - w) <= 0.05 * w + 1e-6);
+            assert_true(fabs((double)peak[r][b] - best) <= 0.05 * best + 1e-6);
+            sum += (double)mass[r][b];
+        }
+        assert_true(fabs(sum - 1) < 1e-5);
+    }
+    crit_probe pr;
+    crit_probe_judge(&pr, mass[0], peak[0], NULL, 24, 1);
+    assert_int_equal(pr.peak_blk, 700 / CRIT_BLK_LEN);
+    assert_true(pr.peak > CRIT_PEAK_WEIGHT);
+    crit_probe_judge(&pr, mass[0], peak[0], NULL, 10, 1); /* the key is not far now */
+    assert_true(pr.peak_blk <= 10 && pr.peak < CRIT_PEAK_WEIGHT);
+    free(k), free(q), free(kx), free(vx);
+    crit_free(lse), crit_free(top), crit_free(scratch);
+    crit_kv_clear(&kv);
+}
+
+static void judge_counts_by_octave(void **state) {
+    (void)state;
+    enum { FREE = 8 };
+    /* sink .5; far weights, of which the third block's is one key */
+    const float mass[] = {.5f, .1f, .05f, .25f, 0, 0, 0, 0, 0, .1f};
+    const float peak[] = {.5f, .02f, .01f, .25f, 0, 0, 0, 0, 0, .1f};
+    const float share[FREE] = {.5f,    .25f,   .0625f,  .1f,
+                               .0125f, .0125f, .03125f, .03125f}; /* * 8: 4 2 .5 .8 .1 .1 .25 .25 */
+    crit_probe p;
+    crit_probe_judge(&p, mass, peak, share, FREE, 1);
+    assert_true(fabsf(p.sigma - .8f) < 1e-6f); /* (.1 + .05 + .25) / .5 */
+    assert_int_equal(p.peak_blk, 3);
+    float n = 0;
+    for (int k = 0; k < CRIT_GAIN_BINS; k++) n += p.gain.n[k];
+    assert_true(n == FREE);
+    assert_true(p.gain.n[2 - CRIT_GAIN_LOW] == 1 && fabsf(p.gain.use[2 - CRIT_GAIN_LOW] - .2f) < 1e-6f);
+    assert_true(p.gain.n[-1 - CRIT_GAIN_LOW] == 2 && fabsf(p.gain.use[-1 - CRIT_GAIN_LOW] - .5f) < 1e-6f);
+    assert_true(p.gain.peak[-1 - CRIT_GAIN_LOW] == 1);
+    crit_probe_judge(&p, mass, peak, share, FREE, 2);
+    assert_true(fabsf(p.gain.use[-1 - CRIT_GAIN_LOW] - .25f) < 1e-6f);
+}
+
+static void running_sums_and_cuts(void **state) {
+    (void)state;
+    crit_calib c = {0};
+    float sigma;
+    uint32_t n;
+    crit_probe p[2];
+    assert_int_equal(crit_calib_reserve(&c, 2, 64, 640, NULL), CRIT_OK);
+    assert_false(crit_calib_sigma(&c, 0, 100, &sigma));
+    for (uint32_t e = 0; e < 10; e++) {
+        memset(p, 0, sizeof p);
+        p[0].sigma = (float)e, p[1].sigma = 1;
+        p[0].gain.n[3] = 1, p[0].gain.use[3] = (float)e;
+        crit_calib_push(&c, e, e < 2 ? NULL : p); /* the first two positions have no probe */
+    }
+    assert_false(crit_calib_sigma(&c, 0, 127, &sigma));
+    assert_true(crit_calib_sigma(&c, 0, 64 * 5 + 63, &sigma) && sigma == 3.5f); /* 2 3 4 5 */
+    assert_true(crit_calib_gain(&c, 0, 64 * 5, &n)->use[3] == 14 && crit_calib_gain(&c, 0, 64 * 5, &n)->n[3] == 4 &&
+                n == 4);
+    assert_true(crit_calib_sigma(&c, 1, 9999, &sigma) && sigma == 1);
+    crit_calib_cut(&c, 64 * 4 + 1); /* the probe at 256 stays */
+    assert_int_equal(c.n, 5);
+    assert_true(crit_calib_sigma(&c, 0, 9999, &sigma) && sigma == 3);
+    crit_calib_cut(&c, 64 * 4);
+    assert_int_equal(c.n, 4);
+    assert_int_equal(crit_calib_reserve(&c, 2, 64, 64000, NULL), CRIT_OK); /* growing keeps */
+    assert_true(crit_calib_sigma(&c, 0, 9999, &sigma) && sigma == 2.5f);
+    crit_calib_clear(&c);
+}
+
+/* Blocks that weigh exactly sigma * share: the threshold is that of the straight line. */
+static void threshold_follows_the_gain(void **state) {
+    (void)state;
+    const uint32_t n_free = 200;
+    for (int power = 1; power <= 2; power++) {
+        crit_gain g = {{0}, {0}, {0}, {0}};
+        for (int k = 0; k < CRIT_GAIN_BINS; k++) {
+            g.n[k] = 1000;
+            g.use[k] = 1000 * powf(.4f * ldexpf(1.5f, k + CRIT_GAIN_LOW) / (float)n_free, (float)power);
+        }
+        const float least = .3f / (float)n_free,
+                    t = crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, 1, n_free);
+        /* middles of octaves stand for 1.5 times their lower ends in one place and sqrt 2 in the other */
+        assert_true(t * .4f > .9f * least && t * .4f < 1.1f * least);
+        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, 2 * least, 1, 1, n_free) > 1.9f * t);
+        /* A head whose small shares hide as much weight as twice the want: everything is kept. */
+        crit_gain flat = g;
+        for (int k = 0; k < CRIT_GAIN_BINS; k++)
+            if (flat.use[k] < 1000 * powf(2 * least, (float)power)) flat.use[k] = 1000 * powf(2 * least, (float)power);
+        assert_true(crit_gain_threshold(&flat, 100, .4f, (float)power, least, 1, 1, n_free) == 0);
+        /* One whose blocks never weigh anything loses nearly all of them. */
+        crit_gain none = g;
+        memset(none.use, 0, sizeof none.use);
+        assert_true(crit_gain_threshold(&none, 100, 1e-6f, (float)power, least, 1, 1, n_free) * (float)n_free > 8);
+        /* Look-ups below the threshold pull it down to their octave, unless so many may be lost. */
+        g.peak[2 - CRIT_GAIN_LOW] = 30;
+        g.peak[-6 - CRIT_GAIN_LOW] = 1;
+        const float low = ldexpf(1, -6) / (float)n_free;
+        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, .01f, n_free) == low);
+        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, .05f, n_free) == t);
+        /* At most .03 of the weight may lie below: that is all of the three lowest octaves. */
+        g.peak[-6 - CRIT_GAIN_LOW] = 0;
+        for (int k = 0; k < 4; k++) g.mass[k] = 1; /* .01 a probe */
+        const float three = crit_gain_threshold(&g, 100, .4f, (float)power, least, .03f, 1, n_free);
+        assert_true(fabsf(three * (float)n_free / ldexpf(1, 3 + CRIT_GAIN_LOW) - 1) < 1e-3f);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_are_exact),
+        cmocka_unit_test(judge_counts_by_octave),
+        cmocka_unit_test(running_sums_and_cuts),
+        cmocka_unit_test(threshold_follows_the_gain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
