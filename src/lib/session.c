@@ -103,6 +103,7 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     out->scratch_bytes =
         crit_forward_fixed_bytes(c, p->n_ctx, n_thread) + m->weights.f32_count * sizeof(float) +
         crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
+        (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
     size_t total;
     if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||

@@ -11,90 +11,76 @@
 
 #include "sparse/sparse.h"
 
+/* bf16 by truncation: sums of thousands of marks do not mind, and a sum made again has the same bits. */
+static uint16_t short_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+static float float_of(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+void crit_gain_add(crit_gain *g, const crit_mark *m) {
+    if (!m->there) return;
+    g->sigma += (double)m->sigma;
+    g->n_probe++;
+    for (int k = 0; k < CRIT_GAIN_BINS; k++) {
+        g->n[k] += m->n[k];
+        g->use[k] += float_of(m->use[k]);
+        g->mass[k] += float_of(m->mass[k]);
+    }
+    if (m->peak != CRIT_NO_BIN) g->peak[m->peak] += 1;
+}
+
 void crit_calib_clear(crit_calib *c) {
-    crit_free(c->sum);
-    crit_free(c->count);
-    crit_free(c->gain);
+    crit_free(c->marks);
+    crit_free(c->total);
     memset(c, 0, sizeof *c);
+}
+
+size_t crit_calib_bytes(uint32_t n_head, uint32_t step, uint32_t n_tok) {
+    return ((size_t)n_tok / step + 1) * n_head * sizeof(crit_mark);
 }
 
 crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, uint32_t n_tok, crit_error *err) {
     uint32_t need = n_tok / step + 1;
-    if (c->sum && c->n_head == n_head && c->step == step && need <= c->cap) return CRIT_OK;
-    if (c->n_head != n_head || c->step != step) c->n = 0;
-    uint32_t cap = need < 2 * c->cap ? 2 * c->cap : need;
-    double *sum = crit_malloc((size_t)cap * n_head, sizeof *sum);
-    uint32_t *count = crit_malloc(cap, sizeof *count);
-    crit_gain *gain = crit_malloc((size_t)cap * n_head, sizeof *gain);
-    if (!sum || !count || !gain) {
-        crit_free(sum);
-        crit_free(count);
-        crit_free(gain);
+    if (c->marks && (c->n_head != n_head || c->step != step)) crit_calib_clear(c);
+    if (c->marks && need <= c->cap) return CRIT_OK;
+    uint32_t cap = need < c->cap + c->cap / 2 ? c->cap + c->cap / 2 : need;
+    crit_mark *marks = crit_malloc((size_t)cap * n_head, sizeof *marks);
+    if (!c->total) c->total = crit_calloc(n_head, sizeof *c->total);
+    if (!marks || !c->total) {
+        crit_free(marks);
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
     }
-    if (c->n) {
-        memcpy(sum, c->sum, (size_t)c->n * n_head * sizeof *sum);
-        memcpy(count, c->count, c->n * sizeof *count);
-        memcpy(gain, c->gain, (size_t)c->n * n_head * sizeof *gain);
-    }
-    crit_free(c->sum);
-    crit_free(c->count);
-    crit_free(c->gain);
-    *c = (crit_calib){.n_head = n_head, .step = step, .n = c->n, .cap = cap, .sum = sum, .count = count, .gain = gain};
+    if (c->n) memcpy(marks, c->marks, (size_t)c->n * n_head * sizeof *marks);
+    crit_free(c->marks);
+    c->marks = marks;
+    c->n_head = n_head;
+    c->step = step;
+    c->cap = cap;
     return CRIT_OK;
 }
 
 void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
-    if (!c->step) return;
+    if (!c->marks) return;
     uint32_t keep = (n_tok + c->step - 1) / c->step;
-    if (c->n > keep) c->n = keep;
+    if (c->n <= keep) return;
+    c->n = keep;
+    memset(c->total, 0, c->n_head * sizeof *c->total);
+    for (size_t i = 0; i < (size_t)keep * c->n_head; i++) crit_gain_add(&c->total[i % c->n_head], &c->marks[i]);
 }
 
-static bool entry_at(const crit_calib *c, uint32_t pos, uint32_t *at) {
-    if (c->n == 0) return false;
-    *at = pos / c->step;
-    if (*at >= c->n) *at = c->n - 1;
-    return c->count[*at] > 0;
-}
-
-bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma) {
-    uint32_t at;
-    if (!entry_at(c, pos, &at)) return false;
-    *sigma = (float)(c->sum[(size_t)at * c->n_head + head] / c->count[at]);
-    return true;
-}
-
-const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos, uint32_t *n_probe) {
-    uint32_t at;
-    if (!entry_at(c, pos, &at)) return NULL;
-    *n_probe = c->count[at];
-    return &c->gain[(size_t)at * c->n_head + head];
-}
-
-void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe) {
-    size_t n = c->n_head, row = (size_t)entry * n;
-    if (entry) {
-        memcpy(c->sum + row, c->sum + row - n, n * sizeof *c->sum);
-        memcpy(c->gain + row, c->gain + row - n, n * sizeof *c->gain);
-    } else {
-        memset(c->sum, 0, n * sizeof *c->sum);
-        memset(c->gain, 0, n * sizeof *c->gain);
+void crit_calib_push(crit_calib *c, const crit_probe *probe) {
+    crit_mark *m = c->marks + (size_t)c->n++ * c->n_head;
+    for (uint32_t h = 0; h < c->n_head; h++) {
+        m[h] = probe ? probe[h].mark : (crit_mark){.there = false};
+        crit_gain_add(&c->total[h], &m[h]);
     }
-    c->count[entry] = entry ? c->count[entry - 1] : 0;
-    if (probe) {
-        for (size_t h = 0; h < n; h++) {
-            crit_gain *g = &c->gain[row + h];
-            c->sum[row + h] += (double)probe[h].sigma;
-            for (int k = 0; k < CRIT_GAIN_BINS; k++) {
-                g->n[k] += probe[h].gain.n[k];
-                g->use[k] += probe[h].gain.use[k];
-                g->mass[k] += probe[h].gain.mass[k];
-                g->peak[k] += probe[h].gain.peak[k];
-            }
-        }
-        c->count[entry]++;
-    }
-    c->n = entry + 1;
 }
 
 /* ---- one probe ---- */
@@ -129,34 +115,38 @@ void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_h
 
 void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
                       float power) {
-    memset(p, 0, sizeof *p);
+    *p = (crit_probe){.mark = {.there = true, .peak = CRIT_NO_BIN}};
     double far = 0, sink = 0;
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) sink += (double)mass[b];
-    for (uint32_t f = 0; f < n_free; f++) {
-        uint32_t b = CRIT_SINK_BLK + f;
+    for (uint32_t b = CRIT_SINK_BLK; b < CRIT_SINK_BLK + n_free; b++) {
         far += (double)mass[b];
         if (peak[b] > p->peak) p->peak = peak[b], p->peak_blk = b;
     }
     /* Sinks carry mass but tiny values: they stay outside the normaliser. */
     double rest = 1.0 - sink > 0.02 ? 1.0 - sink : 0.02;
-    p->sigma = (float)(far / rest);
-    float inv = (float)(1.0 / rest), even = (float)n_free;
-    for (uint32_t f = 0; share && f < n_free; f++) {
+    p->mark.sigma = (float)(far / rest);
+    if (!share) return;
+    float inv = (float)(1.0 / rest), even = (float)n_free, use[CRIT_GAIN_BINS] = {0}, sum[CRIT_GAIN_BINS] = {0};
+    for (uint32_t f = 0; f < n_free; f++) {
         int k = bin_of(share[f] * even);
         float m = mass[CRIT_SINK_BLK + f] * inv;
-        p->gain.n[k] += 1;
-        p->gain.mass[k] += m;
-        p->gain.use[k] += power == 1 ? m : power == 2 ? m * m : powf(m, power);
+        p->mark.n[k] += p->mark.n[k] < UINT16_MAX;
+        sum[k] += m;
+        use[k] += power == 1 ? m : power == 2 ? m * m : powf(m, power);
     }
-    if (share && p->peak > CRIT_PEAK_WEIGHT) p->gain.peak[bin_of(share[p->peak_blk - CRIT_SINK_BLK] * even)] = 1;
+    for (int k = 0; k < CRIT_GAIN_BINS; k++) {
+        p->mark.mass[k] = short_of(sum[k]);
+        p->mark.use[k] = short_of(use[k]);
+    }
+    if (p->peak > CRIT_PEAK_WEIGHT) p->mark.peak = (uint8_t)bin_of(share[p->peak_blk - CRIT_SINK_BLK] * even);
 }
 
 /* log2 of the share, in units of the even one, above which a block is expected to weigh as much as wanted. */
-static double crossing(const crit_gain *g, double sigma, double power, double least, uint32_t n_free) {
+static double crossing(const crit_gain *g, double power, double least, uint32_t n_free) {
     enum { N = CRIT_GAIN_BINS };
     /* Mean use by octave, made to rise with the share (neighbours that fall are pooled), with a few blocks' worth of
      * the straight line sigma * share as prior. */
-    double use[N], weight[N], mid[N];
+    double use[N], weight[N], mid[N], sigma = g->sigma / g->n_probe;
     int first[N], n = 0;
     for (int k = 0; k < N; k++) {
         double x = ldexp(1.5, k + CRIT_GAIN_LOW) * sigma / n_free, w = 4;
@@ -182,16 +172,16 @@ static double crossing(const crit_gain *g, double sigma, double power, double le
     return CRIT_GAIN_LOW;
 }
 
-float crit_gain_threshold(const crit_gain *g, uint32_t n_probe, float sigma, float power, float least, float mass_loss,
-                          float peak_loss, uint32_t n_free) {
-    double at = crossing(g, (double)sigma, (double)power, (double)least, n_free);
+float crit_gain_threshold(const crit_gain *g, float power, float least, float mass_loss, float peak_loss,
+                          uint32_t n_free) {
+    double at = crossing(g, (double)power, (double)least, n_free);
     double peaks = 0, lost = 0;
     for (int k = 0; k < CRIT_GAIN_BINS; k++) peaks += (double)g->peak[k];
     for (int k = 0; peak_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++)
         if ((lost += (double)g->peak[k]) > (double)peak_loss * peaks) at = k + CRIT_GAIN_LOW;
     lost = 0;
     for (int k = 0; mass_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++) {
-        double m = (double)g->mass[k] / n_probe, room = (double)mass_loss - lost;
+        double m = (double)g->mass[k] / g->n_probe, room = (double)mass_loss - lost;
         if (m > room && k + CRIT_GAIN_LOW + room / m < at) at = k + CRIT_GAIN_LOW + room / m;
         lost += m;
     }

@@ -52,6 +52,10 @@ size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1, rows = (size_t)n_head * max_tiles(n_batch);
     size_t bytes = rows * sizeof(crit_plan_row_t) + n_blk * sizeof(uint32_t);
     if (p->mode != CRIT_ATTN_DENSE) bytes += rows * n_blk * sizeof(uint32_t);
+    if (p->mode == CRIT_ATTN_CRITI) {
+        size_t n_probe = n_batch / p->probe + 2;
+        bytes += n_probe * n_head * (n_blk * sizeof(float) + sizeof(crit_probe) + sizeof(crit_gain));
+    }
     if (p->mode == CRIT_ATTN_PAPER) bytes += (size_t)(n_batch / p->seg_len + 2) * n_kv_head * n_blk * sizeof(float);
     return bytes + n_thread * scratch_slice(d, n_blk, n_head / n_kv_head);
 }
@@ -83,6 +87,7 @@ void crit_plan_clear(crit_plan *p) {
     crit_free(p->scratch);
     crit_free(p->probes);
     crit_free(p->probe_mass);
+    crit_free(p->gains);
     crit_calib_clear(&p->own_calib);
     memset(p, 0, sizeof *p);
 }
@@ -247,14 +252,21 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
     }
 }
 
+/* What the probes at positions <= pos, which lies in the chunk, add up to. */
+static const crit_gain *gain_at(const crit_plan *p, uint32_t head, uint32_t pos) {
+    uint32_t n = pos / p->params.probe + 1;
+    n = n <= p->probe0 ? 0 : n - p->probe0 > p->n_probe ? p->n_probe : n - p->probe0;
+    return &p->gains[(size_t)n * p->n_head + head];
+}
+
 static void criti_item(void *arg, size_t item, unsigned worker) {
     row_arg *a = arg;
     crit_plan *p = a->p;
     const crit_attn_params *o = &p->params;
     uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head);
     uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), end = pos + n_row - 1;
-    float sigma;
-    if (criti_tile_is_dense(p, a->job, tile) || !crit_calib_sigma(a->calib, head, end, &sigma)) {
+    const crit_gain *gain = gain_at(p, head, end);
+    if (criti_tile_is_dense(p, a->job, tile) || !gain->n_probe) {
         dense_row(p, head, tile);
         check_tile(p, head, tile);
         return;
@@ -267,12 +279,10 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
     float least = o->theta / (float)(last + 1), thresh;
-    if (o->power > 0) {
-        uint32_t n_probe = 0;
-        const crit_gain *g = crit_calib_gain(a->calib, head, end, &n_probe);
-        thresh = crit_gain_threshold(g, n_probe, sigma, o->power, least, 1 - o->p_mass, 1 - o->recall, n_free);
-    } else
-        thresh = sigma > 0 ? least / sigma : INFINITY;
+    if (o->power > 0)
+        thresh = crit_gain_threshold(gain, o->power, least, 1 - o->p_mass, 1 - o->recall, n_free);
+    else
+        thresh = gain->sigma > 0 ? (float)((double)least * gain->n_probe / gain->sigma) : INFINITY;
     size_t kept;
     if (o->theta <= 0 || thresh <= 0)
         kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
@@ -305,18 +315,21 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
     p->n_probe = (size_t)p->probe0 * step < end ? (end - 1) / step - p->probe0 + 1 : 0;
     size_t n = (size_t)p->n_probe * p->n_head;
     if (!grow(&p->probes, &p->n_probes_cap, n, sizeof *p->probes) ||
-        !grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass))
+        !grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||
+        !grow(&p->gains, &p->n_gains_cap, n + p->n_head, sizeof *p->gains))
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
     size_t n_row = (size_t)p->n_head * p->n_tile, n_part = (p->n_head / p->n_kv_head + CRIT_REP_MAX - 1) / CRIT_REP_MAX;
     crit_stage stages[] = {{.n_item = n_row, .task = share_item, .arg = a},
                            {.n_item = p->n_probe * p->n_kv_head * n_part, .task = probe_item, .arg = a}};
     crit_pool_run_stages(p->pool, stages, 2);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
-    /* Entries without a probe (early positions, decoded tokens) repeat their predecessor. */
-    for (uint32_t c = calib->n; c <= (end - 1) / step; c++)
-        crit_calib_push(calib, c,
-                        c >= p->probe0 && c - p->probe0 < p->n_probe ? p->probes + (size_t)(c - p->probe0) * p->n_head
-                                                                     : NULL);
+    /* Positions that had none (early ones, decoded tokens) have empty entries. */
+    while (calib->n < p->probe0) crit_calib_push(calib, NULL);
+    memcpy(p->gains, calib->total, p->n_head * sizeof *p->gains);
+    for (uint32_t i = 0; i < p->n_probe; i++) {
+        crit_calib_push(calib, p->probes + (size_t)i * p->n_head);
+        memcpy(p->gains + (size_t)(i + 1) * p->n_head, calib->total, p->n_head * sizeof *p->gains);
+    }
     crit_pool_run(p->pool, n_row, criti_item, a);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     for (size_t i = 0; i < n; i++) {

@@ -23,45 +23,48 @@
 #define CRIT_LOCAL_BLK   (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
 #define CRIT_PEAK_WEIGHT 0.2f                           /* a far key of more weight is a look-up        [alg:check] */
 
-/* What far blocks of a head turned out to weigh, by their share against the even one, in octaves from
- * 2^CRIT_GAIN_LOW up.                                                                     [alg:calibrate] */
-enum { CRIT_GAIN_BINS = 16, CRIT_GAIN_LOW = -10 };
+/* What far blocks of a head turned out to weigh, by their share against the even one, in octaves from 2^CRIT_GAIN_LOW
+ * up; of one probe, rounded so that thousands of them can be kept.                         [alg:calibrate] */
+enum { CRIT_GAIN_BINS = 16, CRIT_GAIN_LOW = -10, CRIT_NO_BIN = 255 };
+typedef struct crit_mark {
+    float sigma;                   /* weight on far blocks, outside the sink */
+    uint16_t n[CRIT_GAIN_BINS];    /* blocks */
+    uint16_t use[CRIT_GAIN_BINS];  /* bf16: sum of (weight outside the sink)^power */
+    uint16_t mass[CRIT_GAIN_BINS]; /* bf16: sum of weights outside the sink */
+    uint8_t peak;                  /* octave of the look-up, the strongest far key if it weighs > CRIT_PEAK_WEIGHT */
+    bool there;                    /* false: no probe at that position */
+} crit_mark;
+/* The sum over probes. */
 typedef struct crit_gain {
-    float n[CRIT_GAIN_BINS];    /* blocks */
-    float use[CRIT_GAIN_BINS];  /* sum of (weight outside the sink)^power */
-    float mass[CRIT_GAIN_BINS]; /* sum of weights outside the sink */
-    float peak[CRIT_GAIN_BINS]; /* look-ups: strongest far keys of weight > CRIT_PEAK_WEIGHT */
+    double sigma;
+    uint32_t n_probe;
+    float n[CRIT_GAIN_BINS], use[CRIT_GAIN_BINS], mass[CRIT_GAIN_BINS], peak[CRIT_GAIN_BINS];
 } crit_gain;
+void crit_gain_add(crit_gain *g, const crit_mark *m);
 
 /* One exact query of one head. */
 typedef struct crit_probe {
-    float sigma;       /* weight on far blocks, outside the sink */
     float peak;        /* weight of the strongest far key, and its block */
     uint32_t peak_blk; /* 0 = no far key */
     float kept;        /* weight on the blocks of the plan                                      [alg:check] */
     bool peak_kept;
-    crit_gain gain;
+    crit_mark mark;
 } crit_probe;
 
-/* Running calibration of one layer: prefix sums, so that rewinding is forgetting the tail.   [alg:calibrate]
- * Entry c belongs to the probe at position c * step. */
+/* Running calibration of one layer.  Entry c belongs to the probe at position c * step.    [alg:calibrate] */
 typedef struct crit_calib {
     uint32_t n_head, step, n, cap; /* entries in use, allocated */
-    double *sum;                   /* [cap][n_head] sum of sigma over entries 0..c that have one */
-    uint32_t *count;               /* [cap] how many have one */
-    crit_gain *gain;               /* [cap][n_head] */
+    crit_mark *marks;              /* [cap][n_head] */
+    crit_gain *total;              /* [n_head] sum of the marks, always added in order */
 } crit_calib;
 
 void crit_calib_clear(crit_calib *c);
 /* Room for the probes at positions < n_tok. */
 crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, uint32_t n_tok, crit_error *err);
 void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positions >= n_tok */
-/* Appends entry c->n; probe [n_head], NULL = there is none at that position. */
-void crit_calib_push(crit_calib *c, uint32_t entry, const crit_probe *probe);
-/* Mean sigma of the head over the probes at positions <= pos; false when there is none. */
-bool crit_calib_sigma(const crit_calib *c, uint32_t head, uint32_t pos, float *sigma);
-/* Likewise; NULL when there is none.  *n_probe: how many it sums up. */
-const crit_gain *crit_calib_gain(const crit_calib *c, uint32_t head, uint32_t pos, uint32_t *n_probe);
+/* Appends an entry; probe [n_head], NULL = there is none at that position. */
+void crit_calib_push(crit_calib *c, const crit_probe *probe);
+size_t crit_calib_bytes(uint32_t n_head, uint32_t step, uint32_t n_tok);
 
 /* Costs of a CPU level on one core, and what follows from them (cost.c). */
 typedef struct crit_cost {
@@ -133,7 +136,8 @@ struct crit_plan {
     crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
     crit_probe *probes;   /* [n_probe][n_head] of the chunk */
     float *probe_mass;    /* [n_probe][n_head][stride] */
-    size_t n_probes_cap, n_probe_mass_cap;
+    crit_gain *gains;     /* [n_probe + 1][n_head]: before the chunk, and after each of its probes */
+    size_t n_probes_cap, n_probe_mass_cap, n_gains_cap;
     uint32_t probe0, n_probe; /* entry of the first, how many */
 
     /* summed until the owner resets them */
@@ -203,10 +207,10 @@ void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_h
 void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
                       float power);
 /* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until what
- * the n_probe probes met below it is at most mass_loss of the weight outside the sink and peak_loss of the look-ups
+ * the probes met below it is at most mass_loss of the weight outside the sink and peak_loss of the look-ups
  * (1 = any). */
-float crit_gain_threshold(const crit_gain *g, uint32_t n_probe, float sigma, float power, float least, float mass_loss,
-                          float peak_loss, uint32_t n_free);
+float crit_gain_threshold(const crit_gain *g, float power, float least, float mass_loss, float peak_loss,
+                          uint32_t n_free);
 
 /* fused = alpha * prev + (1 - alpha) * prob; prev NULL: fused = prob.  Any may be the same array. */
 void crit_fuse(float *fused, const float *prev, const float *prob, uint32_t n, float alpha);

@@ -88,45 +88,43 @@ static void judge_counts_by_octave(void **state) {
     const float share[FREE] = {.5f,    .25f,   .0625f,  .1f,
                                .0125f, .0125f, .03125f, .03125f}; /* * 8: 4 2 .5 .8 .1 .1 .25 .25 */
     crit_probe p;
+    crit_gain g = {0};
     crit_probe_judge(&p, mass, peak, share, FREE, 1);
-    assert_true(fabsf(p.sigma - .8f) < 1e-6f); /* (.1 + .05 + .25) / .5 */
+    crit_gain_add(&g, &p.mark);
+    assert_true(fabs(g.sigma - .8) < 1e-6); /* (.1 + .05 + .25) / .5 */
     assert_int_equal(p.peak_blk, 3);
     float n = 0;
-    for (int k = 0; k < CRIT_GAIN_BINS; k++) n += p.gain.n[k];
+    for (int k = 0; k < CRIT_GAIN_BINS; k++) n += g.n[k];
     assert_true(n == FREE);
-    assert_true(p.gain.n[2 - CRIT_GAIN_LOW] == 1 && fabsf(p.gain.use[2 - CRIT_GAIN_LOW] - .2f) < 1e-6f);
-    assert_true(p.gain.n[-1 - CRIT_GAIN_LOW] == 2 && fabsf(p.gain.use[-1 - CRIT_GAIN_LOW] - .5f) < 1e-6f);
-    assert_true(p.gain.peak[-1 - CRIT_GAIN_LOW] == 1);
+    assert_true(g.n[2 - CRIT_GAIN_LOW] == 1 && fabsf(g.use[2 - CRIT_GAIN_LOW] - .2f) < .01f * .2f);
+    assert_true(g.n[-1 - CRIT_GAIN_LOW] == 2 && fabsf(g.use[-1 - CRIT_GAIN_LOW] - .5f) < .01f * .5f);
+    assert_true(g.peak[-1 - CRIT_GAIN_LOW] == 1);
     crit_probe_judge(&p, mass, peak, share, FREE, 2);
-    assert_true(fabsf(p.gain.use[-1 - CRIT_GAIN_LOW] - .25f) < 1e-6f);
+    crit_gain_add(&g, &p.mark);
+    assert_int_equal(g.n_probe, 2);
+    assert_true(fabsf(g.use[-1 - CRIT_GAIN_LOW] - .75f) < .01f * .75f); /* .5 + .5^2 */
+    assert_true(fabsf(g.mass[-1 - CRIT_GAIN_LOW] - 1) < .01f);
 }
 
 static void running_sums_and_cuts(void **state) {
     (void)state;
     crit_calib c = {0};
-    float sigma;
-    uint32_t n;
     crit_probe p[2];
     assert_int_equal(crit_calib_reserve(&c, 2, 64, 640, NULL), CRIT_OK);
-    assert_false(crit_calib_sigma(&c, 0, 100, &sigma));
     for (uint32_t e = 0; e < 10; e++) {
         memset(p, 0, sizeof p);
-        p[0].sigma = (float)e, p[1].sigma = 1;
-        p[0].gain.n[3] = 1, p[0].gain.use[3] = (float)e;
-        crit_calib_push(&c, e, e < 2 ? NULL : p); /* the first two positions have no probe */
+        p[0].mark = (crit_mark){.sigma = (float)e, .peak = e == 5 ? 4 : CRIT_NO_BIN, .there = true};
+        p[1].mark = (crit_mark){.sigma = 1, .peak = CRIT_NO_BIN, .there = true};
+        p[0].mark.n[3] = 1;
+        crit_calib_push(&c, e < 2 ? NULL : p); /* the first two positions have no probe */
     }
-    assert_false(crit_calib_sigma(&c, 0, 127, &sigma));
-    assert_true(crit_calib_sigma(&c, 0, 64 * 5 + 63, &sigma) && sigma == 3.5f); /* 2 3 4 5 */
-    assert_true(crit_calib_gain(&c, 0, 64 * 5, &n)->use[3] == 14 && crit_calib_gain(&c, 0, 64 * 5, &n)->n[3] == 4 &&
-                n == 4);
-    assert_true(crit_calib_sigma(&c, 1, 9999, &sigma) && sigma == 1);
-    crit_calib_cut(&c, 64 * 4 + 1); /* the probe at 256 stays */
-    assert_int_equal(c.n, 5);
-    assert_true(crit_calib_sigma(&c, 0, 9999, &sigma) && sigma == 3);
-    crit_calib_cut(&c, 64 * 4);
-    assert_int_equal(c.n, 4);
+    assert_true(c.n == 10 && c.total[0].n_probe == 8 && c.total[0].sigma == 44 && c.total[0].n[3] == 8);
+    assert_true(c.total[1].sigma == 8 && c.total[0].peak[4] == 1);
+    crit_calib_cut(&c, 64 * 5 + 1); /* the probe at 320 stays */
+    assert_true(c.n == 6 && c.total[0].sigma == 14 && c.total[0].n_probe == 4 && c.total[0].peak[4] == 1);
     assert_int_equal(crit_calib_reserve(&c, 2, 64, 64000, NULL), CRIT_OK); /* growing keeps */
-    assert_true(crit_calib_sigma(&c, 0, 9999, &sigma) && sigma == 2.5f);
+    crit_calib_cut(&c, 64 * 5);
+    assert_true(c.n == 5 && c.total[0].sigma == 9 && c.total[0].n[3] == 3 && c.total[0].peak[4] == 0);
     crit_calib_clear(&c);
 }
 
@@ -135,35 +133,35 @@ static void threshold_follows_the_gain(void **state) {
     (void)state;
     const uint32_t n_free = 200;
     for (int power = 1; power <= 2; power++) {
-        crit_gain g = {{0}, {0}, {0}, {0}};
+        crit_gain g = {.sigma = 40, .n_probe = 100};
         for (int k = 0; k < CRIT_GAIN_BINS; k++) {
             g.n[k] = 1000;
             g.use[k] = 1000 * powf(.4f * ldexpf(1.5f, k + CRIT_GAIN_LOW) / (float)n_free, (float)power);
         }
-        const float least = .3f / (float)n_free,
-                    t = crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, 1, n_free);
+        const float least = .3f / (float)n_free, t = crit_gain_threshold(&g, (float)power, least, 1, 1, n_free);
         /* middles of octaves stand for 1.5 times their lower ends in one place and sqrt 2 in the other */
         assert_true(t * .4f > .9f * least && t * .4f < 1.1f * least);
-        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, 2 * least, 1, 1, n_free) > 1.9f * t);
+        assert_true(crit_gain_threshold(&g, (float)power, 2 * least, 1, 1, n_free) > 1.9f * t);
         /* A head whose small shares hide as much weight as twice the want: everything is kept. */
         crit_gain flat = g;
         for (int k = 0; k < CRIT_GAIN_BINS; k++)
             if (flat.use[k] < 1000 * powf(2 * least, (float)power)) flat.use[k] = 1000 * powf(2 * least, (float)power);
-        assert_true(crit_gain_threshold(&flat, 100, .4f, (float)power, least, 1, 1, n_free) == 0);
+        assert_true(crit_gain_threshold(&flat, (float)power, least, 1, 1, n_free) == 0);
         /* One whose blocks never weigh anything loses nearly all of them. */
         crit_gain none = g;
         memset(none.use, 0, sizeof none.use);
-        assert_true(crit_gain_threshold(&none, 100, 1e-6f, (float)power, least, 1, 1, n_free) * (float)n_free > 8);
+        none.sigma = 1e-4;
+        assert_true(crit_gain_threshold(&none, (float)power, least, 1, 1, n_free) * (float)n_free > 8);
         /* Look-ups below the threshold pull it down to their octave, unless so many may be lost. */
         g.peak[2 - CRIT_GAIN_LOW] = 30;
         g.peak[-6 - CRIT_GAIN_LOW] = 1;
         const float low = ldexpf(1, -6) / (float)n_free;
-        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, .01f, n_free) == low);
-        assert_true(crit_gain_threshold(&g, 100, .4f, (float)power, least, 1, .05f, n_free) == t);
+        assert_true(crit_gain_threshold(&g, (float)power, least, 1, .01f, n_free) == low);
+        assert_true(crit_gain_threshold(&g, (float)power, least, 1, .05f, n_free) == t);
         /* At most .03 of the weight may lie below: that is all of the three lowest octaves. */
         g.peak[-6 - CRIT_GAIN_LOW] = 0;
         for (int k = 0; k < 4; k++) g.mass[k] = 1; /* .01 a probe */
-        const float three = crit_gain_threshold(&g, 100, .4f, (float)power, least, .03f, 1, n_free);
+        const float three = crit_gain_threshold(&g, (float)power, least, .03f, 1, n_free);
         assert_true(fabsf(three * (float)n_free / ldexpf(1, 3 + CRIT_GAIN_LOW) - 1) < 1e-3f);
     }
 }
