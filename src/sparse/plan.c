@@ -324,7 +324,7 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
     crit_pool_run_stages(p->pool, stages, 2);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     /* Positions that had none (early ones, decoded tokens) have empty entries. */
-    while (calib->n < p->probe0) crit_calib_push(calib, NULL);
+    while (p->n_probe && calib->n < p->probe0) crit_calib_push(calib, NULL);
     memcpy(p->gains, calib->total, p->n_head * sizeof *p->gains);
     for (uint32_t i = 0; i < p->n_probe; i++) {
         crit_calib_push(calib, p->probes + (size_t)i * p->n_head);
