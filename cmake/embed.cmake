@@ -4,7 +4,6 @@
 # Bytes, since a C string literal need not be allowed to be this long.
 file(READ "${IN}" hex HEX)
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
-string(REGEX REPLACE "((0x..,)(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?(0x..,)?)"
-  "    \\1\n" bytes "${bytes}")
+string(REGEX REPLACE "(0x0a,)" "\\1\n    " bytes "${bytes}") # a line of the file a line
 get_filename_component(from "${IN}" NAME)
-file(WRITE "${OUT}" "/* Made from ${from} by embed.cmake. */\n#include \"page.h\"\n\nconst unsigned char ${NAME}[] = {\n${bytes}    0};\n")
+file(WRITE "${OUT}" "/* Made from ${from} by embed.cmake. */\n#include \"page.h\"\n\nconst unsigned char ${NAME}[] = {\n    ${bytes}0};\n")

@@ -73,7 +73,7 @@ static int check_model(const inspection *x) {
 
 /* The files' first tokens and the whole of -p behind them, n tokens together. */
 static int shorten(inspection *x, size_t n) {
-    prompt question = {0}, text = {0};
+    prompt asked = {0}, text = {0};
     buf file = {0};
     options files = *x->o;
     files.prompt = NULL;
@@ -81,19 +81,19 @@ static int shorten(inspection *x, size_t n) {
     if (!rc && x->o->prompt) {
         buf line = {0};
         buf_fmt(&line, "\n%s", x->o->prompt);
-        rc = line.oom ? fail_memory() : prompt_tokenize(&question, x->model, line.s, line.n, 0);
+        rc = line.oom ? fail_memory() : prompt_tokenize(&asked, x->model, line.s, line.n, 0);
         buf_free(&line);
     }
-    if (!rc && question.n >= n) rc = fail("-p has %zu tokens: more than fit into %zu", question.n, n);
+    if (!rc && asked.n >= n) rc = fail("-p has %zu tokens: more than fit into %zu", asked.n, n);
     if (!rc) rc = prompt_tokenize(&text, x->model, file.s, file.n, CRIT_TOK_BOS_EOS);
     if (!rc) {
-        const size_t keep = text.n < n - question.n ? text.n : n - question.n;
+        const size_t keep = text.n < n - asked.n ? text.n : n - asked.n;
         memcpy(x->text.ids, text.ids, keep * sizeof *text.ids);
-        if (question.n) memcpy(x->text.ids + keep, question.ids, question.n * sizeof *question.ids);
-        note("the first %zu of the text's %zu tokens are read%s", keep, text.n, question.n ? ", then -p" : "");
-        x->text.n = keep + question.n;
+        if (asked.n) memcpy(x->text.ids + keep, asked.ids, asked.n * sizeof *asked.ids);
+        note("the first %zu of the text's %zu tokens are read%s", keep, text.n, asked.n ? ", then -p" : "");
+        x->text.n = keep + asked.n;
     }
-    prompt_free(&question);
+    prompt_free(&asked);
     prompt_free(&text);
     buf_free(&file);
     return rc;
