@@ -260,7 +260,7 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
                   &rows);
 
     uint32_t end = chunk->pos0 + chunk->n_tok, need = chunk->keep_last ? end - 1 : end;
-    if (chunk->on_logits && chunk->need_from < need) need = chunk->need_from;
+    if ((chunk->on_logits || chunk->on_layer) && chunk->need_from < need) need = chunk->need_from;
     uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = crit_attn_align(&f->attn);
     /* Queries start at the tile (paper: the segment) of the first row that matters. */
     uint32_t q_pos = need / align * align, q_from = need >= end            ? chunk->n_tok
