@@ -280,7 +280,7 @@ static void scale_text(char *s, size_t cap, double v) {
 static void put_scale(cairo_t *c, const frame *f, const heatmap *h) {
     const double x = f->x0 + f->width + 3 * GAP, height = fmin(f->height, 240);
     for (int i = 0; i < (int)height; i++) {
-        set_rgb(c, image_heat(1 - (i + 0.5) / height));
+        set_rgb(c, image_heat(1 - i / (height - 1)));
         cairo_rectangle(c, x, f->y0 + i, SCALE_WIDTH, 1);
         cairo_fill(c);
     }

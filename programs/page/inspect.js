@@ -104,6 +104,7 @@
 
     /* ---- the text ---- */
 
+    const visible = (token) => token.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥") || "·";
     const tileElement = [], span = [];
     const putText = () => {
         for (let t = 0; t < nTile; t++) {
@@ -154,7 +155,7 @@
         }
         const most = [...weights].sort((a, b) => b[1] - a[1]).slice(0, 12);
         $("most").replaceChildren(...most.map(([i, w]) => {
-            const item = make("li"), button = make("button", `${data.tokens[i] || "·"} ${shown(w)}`);
+            const item = make("li"), button = make("button", `${visible(data.tokens[i])} ${shown(w)}`);
             button.type = "button";
             button.setAttribute("aria-label", `token ${i}, ${data.tokens[i]}, weight ${shown(w)}`);
             button.addEventListener("click", () => {
