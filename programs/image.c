@@ -249,7 +249,7 @@ static void put_cells(cairo_t *c, const frame *f, const heatmap *h) {
     for (size_t y = 0; y < h->n_y; y++)
         for (size_t x = 0; x < h->n_x; x++) {
             const double v = h->value[y * h->n_x + x];
-            cell(c, f, x, y, isnan(v) ? 0xE8E8E8 : image_heat(share_of(h, v)));
+            cell(c, f, x, y, isnan(v) ? IMAGE_EMPTY : image_heat(share_of(h, v)));
         }
 }
 

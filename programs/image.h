@@ -19,6 +19,7 @@ typedef struct heatmap {
 
 int heatmap_png(const heatmap *h, buf *png); /* EXIT_OK or EXIT_FAIL after a line on stderr */
 
+enum { IMAGE_EMPTY = 0xE9E7EC }; /* of a NaN */
 /* The colour of t in [0, 1] on the scale of heat maps, 0xRRGGBB. */
 uint32_t image_heat(double t);
 

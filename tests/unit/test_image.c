@@ -127,7 +127,7 @@ static void values_have_their_colours(void **state) {
                  .unit = "found",
                  .decimals = -1};
     uint32_t rgb[6];
-    for (int i = 0; i < 6; i++) rgb[i] = isnan(value[i]) ? 0xE8E8E8 : image_heat(value[i]);
+    for (int i = 0; i < 6; i++) rgb[i] = isnan(value[i]) ? IMAGE_EMPTY : image_heat(value[i]);
     buf plain = {0}, numbers = {0};
     assert_int_equal(heatmap_png(&h, &plain), 0);
     picture p = decoded(&plain);
