@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import zlib
 
 PROGRAM, TINY, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 TEXT = "Rivers <script>document.title='owned'</script> & \"quotes\" <img src=x onerror=document.title='owned'> caf\u00e9 \u4e2d\n"
+MARKUP = "<img src=x onerror=document.title='owned'><b>"
 QUESTION = "Which <b>river</b>?"
 
 
@@ -38,7 +40,7 @@ class Browser:
             ["sh", "-c", 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"', "sh", str(to_it), str(from_it), path,
              "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
              "--remote-debugging-pipe", f"--user-data-dir={profile}", "--window-size=1300,900", "about:blank"],
-            pass_fds=(to_it, from_it), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            start_new_session=True, pass_fds=(to_it, from_it), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_it)
         os.close(from_it)
         self.buffer, self.count, self.session, self.requests = b"", 0, None, []
@@ -95,8 +97,20 @@ class Browser:
     def screenshot(self):
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
+    def kill(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # with its helpers, some of which outlive it
+        except ProcessLookupError:
+            pass
+
     def close(self):
-        self.process.kill()
+        try:
+            self.session = None
+            self.call("Browser.close")
+            self.process.wait(10)
+        except (AssertionError, OSError, subprocess.TimeoutExpired):
+            pass
+        self.kill()
         self.process.wait()
 
 
@@ -145,6 +159,16 @@ def make_page():
                     "--attn-opt", "max_tok=128,dense_until=256,dense_last=64", "--no-progress", "-t", "2"], check=True)
     ids = subprocess.run([PROGRAM, "tokenize", "-m", str(model), "-f", str(text), "-p", QUESTION, "--ids"], check=True,
                          stdout=subprocess.PIPE, text=True).stdout.split()
+    # Tokens of this model are too short to be markup: one is made longer, escaped as the program would.
+    html = page.read_text(encoding="utf-8")
+    head, rest = html.split('<script type="application/json" id="data">')
+    data, tail = rest.split("</script>", 1)
+    assert not set("<>&") & set(data), "the data holds characters that could be taken for markup"
+    data = json.loads(data)
+    data["tokens"][0] = MARKUP
+    data["model"] = MARKUP
+    data = json.dumps(data).replace("<", "\\u003c")
+    page.write_text(f'{head}<script type="application/json" id="data">{data}</script>{tail}', encoding="utf-8")
     return page.resolve().as_uri(), len(ids)
 
 
@@ -158,9 +182,9 @@ def check(b, url, n_tok):
     assert js(chosen).startswith("layer 0, head 0: density "), js(chosen)
     assert js("document.querySelectorAll('#text span').length") == n_tok
     shown = js("document.getElementById('text').textContent")
-    assert shown == TEXT * 20 + QUESTION, "the text is not the text"
+    assert shown == MARKUP + TEXT[1:] + TEXT * 19 + QUESTION, "the text is not the text"
     assert js("document.title").startswith("What was read"), "text became markup"
-    assert js("document.querySelectorAll('#text img, #text script, #text b').length") == 0
+    assert js("document.querySelectorAll('img, b, main script').length") == 0, "text became elements"
     assert js("document.querySelectorAll('#matrix button').length") == 3 * 4
     assert js("document.querySelectorAll('#text span[style*=background]').length") > 0, "no token is shaded"
 
@@ -239,7 +263,7 @@ def main():
     WORK.mkdir(parents=True)
     url, n_tok = make_page()
     b = Browser(path, WORK / "profile")
-    guard = threading.Timer(90, b.process.kill)  # a browser that hangs must not hang the test
+    guard = threading.Timer(90, b.kill)  # a browser that hangs must not hang the test
     guard.start()
     try:
         b.attach()
