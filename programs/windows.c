@@ -81,7 +81,7 @@ int windows_run(windows *w) {
     crit_error err = {0};
     crit_session *s = NULL;
     crit_session_params p = variant_session(w->o, w->v, w->n_ctx);
-    totals t = {{0}};
+    totals t = {.density = {0}};
     w->stats = (crit_stats){.struct_size = sizeof w->stats};
     int32_t *ids = malloc(w->n_ctx * sizeof *ids);
     int rc = ids ? EXIT_OK : fail_memory();
