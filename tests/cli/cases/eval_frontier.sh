@@ -7,7 +7,7 @@ f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128
 want_rows 'len(rows) == 2 * 6 and sorted(set(r["ctx_tok"] for r in rows)) == [1600, 2048]'
 want_rows '[r["attn"] for r in rows[2:6]] == ["criti:theta=%s:dense_last=%s" % (a, b) for a in (0, 100) for b in (0, 512)]'
 want_rows 'all(r["density"] == 1 and r["kl_max"] == 0 for r in rows if "theta=0:" in r["attn"] or r["attn"] == "dense")'
-want_rows 'all(r["density"] < .9 and r["kl_mean"] > 0 for r in rows if "theta=100:" in r["attn"])'
+want_rows 'all(r["density"] < .9 and r["kl_mean"] > 0 for r in rows if "theta=100:dense_last=0" in r["attn"])'
 python3 - <<'PY' || bad "p.svg is not the picture"
 import xml.dom.minidom as m
 d = m.parse("p.svg").documentElement

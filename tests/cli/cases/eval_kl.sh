@@ -84,14 +84,15 @@ for i in range(93):
 PY
 k --kl-divergence-base base --attn dense,criti --json; want_rc 0; want_no_err
 want_rows 'len(rows) == 2 and all(r["windows"] == 3 and r["positions"] == 93 and r["ctx_tok"] == 64 and r["text"] == "base" for r in rows)'
-want_rows 'all(abs(r["kl_mean"]) < 1e-6 and r["kl_max"] < 1.3e-4 and r["top1"] > .9 and abs(r["ppl"] / r["ppl_dense"] - 1) < 1e-4 for r in rows)'
+# Levels are 16 / 65535 apart: a position is off by up to half of that, the mean of 93 by about 7e-6.
+want_rows 'all(abs(r["kl_mean"]) < 3e-5 and r["kl_max"] < 1.3e-4 and r["top1"] > .9 and abs(r["ppl"] / r["ppl_dense"] - 1) < 1e-4 for r in rows)'
 k --kl-divergence-base base --chunks 2; want_rc 0; want_out '^## base, 64 tokens, against the file$'
 k -f b.txt -c 64 --chunks 3 --save-all-logits base2 --json; want_rc 0; want_json 'j["windows"] == 3 and j["ppl"] > 1 and j["file"] == "base2"'
 cmp -s base base2 || bad "two readings differ"
 # Long windows with a rule that keeps next to nothing.
 k -f b.txt -c 2048 --chunks 1 --save-all-logits long; want_rc 0
 k --kl-divergence-base long --attn dense,criti:theta=100:dense_until=0:dense_last=0 --json; want_rc 0
-want_rows 'abs(rows[0]["kl_mean"]) < 1e-6 and rows[1]["kl_mean"] > 1e-4 and rows[1]["density"] < .8'
+want_rows 'abs(rows[0]["kl_mean"]) < 3e-5 and rows[1]["kl_mean"] > 1e-4 and rows[1]["density"] < .8'
 # What does not fit.
 head -c 5000 base >short; k --kl-divergence-base short; want_fail '^critiprefill: short: truncated$'
 k --kl-divergence-base b.txt; want_fail '^critiprefill: b.txt: not a file of saved logits$'
