@@ -2,8 +2,9 @@
 /* critiprefill eval ppl: perplexity of a text, in llama-perplexity's windows and with its estimate of the error.
  *
  * Without --ppl-stride windows of -c tokens stand side by side, and the second half of each is scored.  With a stride
- * S windows of -c + S / 2 tokens start every S tokens, and the last S positions of each are scored, so that every
- * token of the text but the first ones is scored once, with a long context. */
+ * S windows of -c + S / 2 tokens, rounded up to a multiple of 256 as llama.cpp does with any context, start every S
+ * tokens, and the last S positions of each are scored: every token of the text but the first ones once, with a long
+ * context. */
 #include <math.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ static int score(void *user, size_t i, uint32_t pos, const float *logits) {
 /* Windows of a text of n tokens; EXIT_OK or a line. */
 static int lay_out(windows *w, const options *o, const crit_model_info *info, const char *name, size_t n) {
     const uint32_t stride = o->ppl_stride;
-    w->n_ctx = o->n_ctx + stride / 2;
+    w->n_ctx = stride ? (o->n_ctx + stride / 2 + 255) / 256 * 256 : o->n_ctx;
     w->step = stride ? stride : w->n_ctx;
     if (stride >= w->n_ctx) return fail("--ppl-stride: %u tokens, more than a window has", stride);
     w->from = stride ? w->n_ctx - stride - 1 : w->n_ctx / 2;

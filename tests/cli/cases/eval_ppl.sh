@@ -14,7 +14,7 @@ tool, model, size, stride, n = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]
 ids = [int(x) for x in open("ids").read().split()]
 plain = [int(x) for x in open("plain").read().split()]
 bos = ids[0] if ids != plain else None
-if stride: size += stride // 2
+if stride: size = (size + stride // 2 + 255) // 256 * 256
 nll = []
 for w in range(n):
     t = ids[w * (stride or size):][:size]
@@ -38,7 +38,7 @@ want_rows 'rows[0]["windows"] == 3 and rows[0]["ctx_tok"] == 64 and rows[0]["att
 p -f a.txt -c 64 --chunks 3; want_rc 0; want_no_err; want_line; [ "$(wc -l <out)" = 1 ] || bad "more than the line"
 o=$(oracle "$M" 65 0 2); p -f a.txt -c 65 --chunks 2 --json; want_rc 0; against "$o"
 o=$(oracle "$M" 60 24 3); p -f a.txt -c 60 --ppl-stride 24 --chunks 3 --json; want_rc 0; against "$o"
-want_rows 'rows[0]["ctx_tok"] == 72 and rows[0]["stride"] == 24 and rows[0]["positions"] == 3 * 24'
+want_rows 'rows[0]["ctx_tok"] == 256 and rows[0]["stride"] == 24 and rows[0]["positions"] == 3 * 24'
 # A model that wants BOS: in place of the first token of every window.
 "$TINY_TOOL" write bos.gguf tok=llama >/dev/null
 o=$(oracle bos.gguf 64 0 3); case $o in *", 1)") ;; *) bad "this model has no BOS: $o" ;; esac
@@ -54,7 +54,7 @@ cp out two; p -f a.txt -f b.txt -c 128 --out d --no-progress; want_rc 0; cmp -s 
 p -f a.txt -c 64 --out d; want_fail 'ctx_tok differs'
 # What is wrong.
 printf 'short' >s.txt; p -f s.txt; want_fail '^critiprefill: s.txt: [0-9]+ tokens are too few, windows of 512 want at least 1024'
-p -f s.txt -c 64 --ppl-stride 8; want_fail 'windows of 68 want at least 69'
-p -f a.txt -c 64 --ppl-stride 200; want_fail '--ppl-stride: 200 tokens'
+p -f s.txt -c 64 --ppl-stride 8; want_fail 'windows of 256 want at least 257'
+p -f a.txt -c 64 --ppl-stride 600; want_fail '--ppl-stride: 600 tokens'
 p -f a.txt --attn dense,criti; want_usage 'takes one attention'
 : >e.txt; p -f e.txt; want_fail 'e.txt: the text is empty'
