@@ -139,15 +139,17 @@ double base_kl(const baselogits *b, const float *q, const klrow *qs) {
     const uint16_t *level = b->row + 4;
     const float log_sum = (float)qs->log_sum;
     klrow_sum sum = {{0}};
-    float t[KLROW_BLOCK];
+    float p[KLROW_BLOCK], t[KLROW_BLOCK];
     for (size_t i = 0; i < b->n_vocab; i += KLROW_BLOCK) {
         size_t n = b->n_vocab - i < KLROW_BLOCK ? b->n_vocab - i : KLROW_BLOCK;
         for (size_t j = 0; j < n; j++) {
-            float p = s.scale * level[i + j] + s.low, in = p > -RANGE ? p : -RANGE;
-            float term = klrow_exp(in) * (in - (q[i + j] - qs->max - log_sum));
-            t[j] = p > -RANGE ? term : 0;
+            p[j] = s.scale * level[i + j] + s.low;
+            t[j] = p[j] - (q[i + j] - qs->max - log_sum);
         }
-        for (size_t j = n; j < KLROW_BLOCK; j++) t[j] = 0;
+        for (size_t j = 0; j < n; j++) t[j] = p[j] > -RANGE ? t[j] : 0;
+        for (size_t j = 0; j < n; j++) p[j] = p[j] > -RANGE ? p[j] : -RANGE;
+        for (size_t j = n; j < KLROW_BLOCK; j++) p[j] = t[j] = 0;
+        for (size_t j = 0; j < KLROW_BLOCK; j++) t[j] *= klrow_exp(p[j]); /* a loop of its own: see klrow.c */
         klrow_add(&sum, t);
     }
     return klrow_total(&sum);
