@@ -11,7 +11,7 @@
 #include "plot.h"
 
 enum { WIDTH = 1000, HEIGHT = 460, LEFT = 64, TOP = 56, BOTTOM = 84, PANEL = 400, GAP = 70, N_COLOUR = 6 };
-static const double kl_least = 1e-7; /* an equal reading has no logarithm */
+static const double kl_least = 1e-7; /* below, and above 0, rounding */
 
 static const char *const colour[N_COLOUR] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
 static const char *const x_title[FRONTIER_N_COST] = {"(query, key) pairs computed, share of dense attention's",
@@ -39,25 +39,24 @@ typedef struct frame {
     int cost;
 } frame;
 
-static double log_kl(double kl) {
-    return log10(kl > kl_least ? kl : kl_least);
-}
-
 static double at_x(const frame *f, double x) {
     return f->x0 + x / f->x_top * PANEL;
 }
 
 static double at_y(const frame *f, double kl) {
-    return HEIGHT - BOTTOM - (log_kl(kl) - f->y_lo) / (f->y_hi - f->y_lo) * (HEIGHT - TOP - BOTTOM);
+    /* an equal reading has no logarithm: it stands on the axis */
+    const double y = kl > 0 ? fmax(log10(kl), f->y_lo) : f->y_lo;
+    return HEIGHT - BOTTOM - (y - f->y_lo) / (f->y_hi - f->y_lo) * (HEIGHT - TOP - BOTTOM);
 }
 
 static frame frame_of(const frontier_point *p, size_t n, int cost) {
     double lo = HUGE_VAL, hi = -HUGE_VAL, top = 0;
     for (size_t i = 0; i < n; i++) {
         if (!usable(&p[i], cost)) continue;
-        lo = fmin(lo, log_kl(p[i].kl));
-        hi = fmax(hi, log_kl(p[i].kl));
         top = fmax(top, p[i].cost[cost]);
+        if (p[i].kl < kl_least) continue;
+        lo = fmin(lo, log10(p[i].kl));
+        hi = fmax(hi, log10(p[i].kl));
     }
     if (!(lo <= hi)) lo = hi = -2; /* no points: an empty chart */
     frame f = {.x0 = LEFT + cost * (PANEL + GAP), .y_lo = floor(lo), .y_hi = ceil(hi), .cost = cost};
@@ -67,7 +66,7 @@ static frame frame_of(const frontier_point *p, size_t n, int cost) {
 }
 
 static void put_axes(buf *out, const frame *f) {
-    const double bottom = HEIGHT - BOTTOM, step = f->x_top > 1.05 ? ceil(f->x_top * 2) / 20 : 0.1;
+    const double bottom = HEIGHT - BOTTOM, step = f->x_top > 1.25 ? 0.25 * ceil(f->x_top / 2.5) : 0.1;
     for (double e = f->y_lo; e <= f->y_hi; e++) {
         double y = at_y(f, pow(10, e));
         buf_fmt(out, "<path class=\"grid\" d=\"M%.1f %.1fh%d\"/>\n", f->x0, y, PANEL);
@@ -158,7 +157,9 @@ void frontier_svg(buf *out, const char *title, const frontier_point *p, size_t n
                 colour[k % N_COLOUR], p[i].ctx_tok);
         k++;
     }
-    buf_fmt(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">filled: no other setting is better at that cost</text>\n",
+    buf_fmt(out,
+            "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">filled: no other setting is better at that cost; on the axis: "
+            "KL 0</text>\n",
             LEFT + 2 * PANEL + GAP, HEIGHT - 14);
     buf_str(out, "</svg>\n");
 }
