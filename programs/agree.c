@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "klrow.h"
+
 bool agree_init(agree *a, size_t n_prompt, uint32_t n_vocab, bool stored_is_dense) {
     uint32_t n_row = n_prompt < AGREE_TOK ? (uint32_t)n_prompt : AGREE_TOK;
     *a = (agree){
@@ -25,20 +27,6 @@ void agree_next(agree *a) {
     a->n_top1 = a->kl_sum = a->kl_max = 0;
 }
 
-static size_t best(const float *x, size_t n) {
-    size_t b = 0;
-    for (size_t i = 1; i < n; i++)
-        if (x[i] > x[b]) b = i;
-    return b;
-}
-
-/* log of the sum of exp(x), with max the largest x */
-static double log_sum(const float *x, size_t n, double max) {
-    double s = 0;
-    for (size_t i = 0; i < n; i++) s += exp((double)x[i] - max);
-    return max + log(s);
-}
-
 int agree_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
     agree *a = user;
     if (pos < a->from || pos - a->from >= a->n_row || n_vocab != a->n_vocab) return 0;
@@ -48,16 +36,11 @@ int agree_row(void *user, uint32_t pos, const float *logits, uint32_t n_vocab) {
         return 0;
     }
     const float *p = a->stored_is_dense ? row : logits, *q = a->stored_is_dense ? logits : row;
-    size_t bp = best(p, n_vocab), bq = best(q, n_vocab);
-    double lp = log_sum(p, n_vocab, (double)p[bp]), lq = log_sum(q, n_vocab, (double)q[bq]), kl = 0;
-    for (size_t i = 0; i < n_vocab; i++) {
-        double l = (double)p[i] - lp;
-        if (l > -80) kl += exp(l) * (l - ((double)q[i] - lq)); /* below e^-80 nothing adds up, and -inf - -inf is NaN */
-    }
-    if (kl < 0) kl = 0; /* rounding of equal rows */
+    const klrow ps = klrow_of(p, n_vocab), qs = klrow_of(q, n_vocab);
+    const double kl = klrow_kl(p, &ps, q, &qs, n_vocab);
     a->n++;
-    a->last_top1 = bp == bq;
-    a->n_top1 += bp == bq;
+    a->last_top1 = ps.best == qs.best;
+    a->n_top1 += ps.best == qs.best;
     a->kl_sum += kl;
     if (!(kl <= a->kl_max)) a->kl_max = kl; /* keeps a NaN */
     return 0;

@@ -25,7 +25,8 @@ int evalout_put(evalout *e, const char *key, json_t *record);
 size_t evalout_n(const evalout *e);
 const json_t *evalout_at(const evalout *e, size_t i); /* in the order of evalout_put and of the records found */
 /* Progress with time left on stderr (bar on a terminal, else a line now and then): work in any unit, say tokens to
- * read; what evalout_find found must be counted as done by skip. */
+ * read; what evalout_find found must be counted as done by skip (or left out of total).  A step begins with
+ * evalout_step, which ends the one before it; label is borrowed until then. */
 void evalout_work(evalout *e, double total);
 void evalout_skip(evalout *e, double work);
 void evalout_step(evalout *e, double work, const char *label);

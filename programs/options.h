@@ -61,6 +61,7 @@ typedef struct options {
     const char *save_logits, *base_logits; /* llama-perplexity's format */
     uint32_t n_last;                       /* positions at the end that are told apart */
     uint32_t ppl_stride;
+    uint32_t n_chunk; /* windows at most; 0 = all */
     uint32_t n_sample;
     u32_list depths; /* percent */
     uint32_t n_digit;

@@ -30,6 +30,18 @@ want_usage() { want_rc 2; want_no_out; want_err_line; want_err "$1"; want_err ';
 # A run-time failure: code 1, one line, nothing on stdout.
 want_fail() { want_rc 1; want_no_out; want_err_line; want_err "$1"; want_err '^critiprefill: '; }
 
+# The file out holds one JSON object a line, and the Python expression about their list rows holds.
+want_rows() {
+    python3 - "$1" <<'PY' || bad "JSON lines: $1"
+import json, sys
+def no(x): raise ValueError(x)
+text = open("out", encoding="utf-8").read()
+assert text == "" or text.endswith("\n"), "the last line is not ended"
+rows = [json.loads(x, parse_constant=no) for x in text.splitlines()]
+sys.exit(0 if eval(sys.argv[1]) else 1)
+PY
+}
+
 # The file out is JSON, and the Python expression about j holds.
 want_json() {
     python3 - "$1" <<'PY' || bad "JSON: $1"
