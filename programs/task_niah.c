@@ -128,8 +128,8 @@ static void in_essay(const task_env *env, const niah *t, const needles *x, uint3
     essay_free(&list);
 }
 
-static void build_niah(const task_env *env, const task *task, uint32_t size, rng *r, sample *s) {
-    const niah *t = task->spec;
+static void build_niah(const task_env *env, const task *it, uint32_t size, rng *r, sample *s) {
+    const niah *t = it->spec;
     needles x;
     buf context = {0}, query = {0}, question = {0};
     uint32_t asked[MAX_KEY];

@@ -17,16 +17,16 @@ size_t grid_n_depth(const task_grid *g) {
     return g->depth.n ? g->depth.n : 1;
 }
 
-void grid_key(const task_grid *g, size_t task, uint32_t ctx, size_t depth, uint64_t number, size_t variant, buf *out) {
-    buf_fmt(out, "%s %u ", g->task[task]->name, ctx);
+void grid_key(const task_grid *g, size_t i_task, uint32_t ctx, size_t depth, uint64_t number, size_t i_attn, buf *out) {
+    buf_fmt(out, "%s %u ", g->task[i_task]->name, ctx);
     if (g->depth.n) buf_fmt(out, "%u/", g->depth.v[depth]);
-    buf_fmt(out, "%llu %s", (unsigned long long)number, g->vs.v[variant].name);
+    buf_fmt(out, "%llu %s", (unsigned long long)number, g->vs.v[i_attn].name);
 }
 
-static const json_t *record(const task_grid *g, const evalout *e, size_t task, uint32_t ctx, size_t depth,
-                            uint64_t number, size_t variant) {
+static const json_t *record(const task_grid *g, const evalout *e, size_t i_task, uint32_t ctx, size_t depth,
+                            uint64_t number, size_t i_attn) {
     buf key = {0};
-    grid_key(g, task, ctx, depth, number, variant, &key);
+    grid_key(g, i_task, ctx, depth, number, i_attn, &key);
     const json_t *j = key.oom ? NULL : evalout_find(e, key.s);
     buf_free(&key);
     return j;
@@ -82,11 +82,11 @@ static void add_sample(sums *s, const json_t *first, const json_t *this) {
 }
 
 /* Adds one task at one length; s->diff has room for all its samples. */
-static void add_task(const task_grid *g, const evalout *e, size_t task, uint32_t ctx, size_t variant, sums *s) {
+static void add_task(const task_grid *g, const evalout *e, size_t i_task, uint32_t ctx, size_t i_attn, sums *s) {
     for (size_t d = 0; d < grid_n_depth(g); d++)
-        for (uint64_t i = 0; i < g->n_sample[task]; i++) {
-            const json_t *j = record(g, e, task, ctx, d, i, variant);
-            if (j) add_sample(s, record(g, e, task, ctx, d, i, 0), j);
+        for (uint64_t i = 0; i < g->n_sample[i_task]; i++) {
+            const json_t *j = record(g, e, i_task, ctx, d, i, i_attn);
+            if (j) add_sample(s, record(g, e, i_task, ctx, d, i, 0), j);
         }
 }
 
@@ -115,17 +115,17 @@ static columns choose_columns(const task_grid *g) {
     return out;
 }
 
-static void put_row(const task_grid *g, const columns *c, const char *task, uint32_t ctx, size_t variant, const sums *s,
+static void put_row(const task_grid *g, const columns *c, const char *name, uint32_t ctx, size_t i_attn, const sums *s,
                     double mean, double diff, buf *out) {
     size_t at = 0;
     double lo = (double)NAN, hi = lo, n = (double)s->n;
     stats_bootstrap(s->diff, s->n_pair, g->o->sampler.seed, &lo, &hi);
-    md_cell(out, c->c, c->n, &at, "%s", task);
+    md_cell(out, c->c, c->n, &at, "%s", name);
     md_cell(out, c->c, c->n, &at, "%u", ctx);
-    md_cell(out, c->c, c->n, &at, "%s", g->vs.v[variant].name);
+    md_cell(out, c->c, c->n, &at, "%s", g->vs.v[i_attn].name);
     md_cell(out, c->c, c->n, &at, "%zu", s->n);
     md_num(out, c->c, c->n, &at, 100 * mean, 1, "");
-    if (variant == 0) {
+    if (i_attn == 0) {
         for (int i = 0; i < 3; i++) md_cell(out, c->c, c->n, &at, NULL);
     } else {
         md_num(out, c->c, c->n, &at, 100 * diff, 1, "");
@@ -137,7 +137,7 @@ static void put_row(const task_grid *g, const columns *c, const char *task, uint
     }
     md_num(out, c->c, c->n, &at, s->density / n, 3, "");
     md_num(out, c->c, c->n, &at, s->seconds / n, 2, "");
-    md_num(out, c->c, c->n, &at, variant ? s->first_seconds / s->pair_seconds : 1, 2, "x");
+    md_num(out, c->c, c->n, &at, i_attn ? s->first_seconds / s->pair_seconds : 1, 2, "x");
     if (c->common) md_num(out, c->c, c->n, &at, 100 * s->common / n, 1, " %");
     if (c->places) {
         md_cell(out, c->c, c->n, &at, "%.0f of %.0f", s->found_tail, s->n_tail);
@@ -149,12 +149,12 @@ static double mean_of(const double *x, size_t n) {
     return n ? stats_mean(x, n) : (double)NAN;
 }
 
-/* Rows of one task, or (task == n_task) of the mean over all of them: tasks count alike, whatever their samples. */
-static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t ctx, size_t task, buf *out) {
-    bool all = task == g->n_task;
+/* Rows of one task, or (i_task == n_task) of the mean over all of them: tasks count alike, whatever their samples. */
+static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t ctx, size_t i_task, buf *out) {
+    bool all = i_task == g->n_task;
     uint64_t room = 0;
     for (size_t t = 0; t < g->n_task; t++)
-        if (all || t == task) room += g->n_sample[t] * grid_n_depth(g);
+        if (all || t == i_task) room += g->n_sample[t] * grid_n_depth(g);
     double *diff = malloc(((size_t)room + 1) * sizeof *diff);
     if (!diff) return fail_memory();
     for (size_t v = 0; v < g->vs.n; v++) {
@@ -162,7 +162,7 @@ static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t c
         double mean = 0, change = 0;
         size_t n_mean = 0;
         for (size_t t = 0; t < g->n_task; t++) {
-            if (!all && t != task) continue;
+            if (!all && t != i_task) continue;
             size_t n = s.n, n_pair = s.n_pair;
             double before = s.score;
             add_task(g, e, t, ctx, v, &s);
@@ -172,7 +172,7 @@ static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t c
             n_mean++;
         }
         if (s.n)
-            put_row(g, c, all ? "mean" : g->task[task]->name, ctx, v, &s, mean / (double)n_mean,
+            put_row(g, c, all ? "mean" : g->task[i_task]->name, ctx, v, &s, mean / (double)n_mean,
                     change / (double)n_mean, out);
     }
     free(diff);

@@ -19,7 +19,7 @@ typedef struct task_grid {
 
 /* Number of samples of a task at one length and depth, and the name of one's record. */
 size_t grid_n_depth(const task_grid *g);
-void grid_key(const task_grid *g, size_t task, uint32_t ctx, size_t depth, uint64_t number, size_t variant, buf *out);
+void grid_key(const task_grid *g, size_t i_task, uint32_t ctx, size_t depth, uint64_t number, size_t i_attn, buf *out);
 
 /* Tables of all there is.  EXIT_OK or the exit code after a line on stderr, as grid_pictures. */
 int grid_tables(const task_grid *g, evalout *e);

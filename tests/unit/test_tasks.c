@@ -16,8 +16,9 @@
 #include "rng.h"
 #include "task_qa.h"
 #include "tasks.h"
-#include "term.h"
 #include "words.h"
+
+enum { FAILED = 1 }; /* the exit code; term.h has a fail() that cmocka has too */
 
 /* ---- what samples are made of ---- */
 
@@ -133,7 +134,29 @@ static void golden(void **state) {
     static const struct {
         const char *task;
         uint64_t hash[4]; /* 2048 tokens: samples 0, 1; 8192: likewise */
-    } want[] = {{"", {0}}};
+    } want[] = {
+        /* clang-format off */
+        {"needle", {UINT64_C(0x896118598452d1c7), UINT64_C(0x764ffe9618c97ccc), UINT64_C(0x4958b1b42fdb062d), UINT64_C(0x63ee2c3d0543164b)}},
+        {"passkey", {UINT64_C(0x03bd81ca8b92f7f8), UINT64_C(0xae428f2b5363100e), UINT64_C(0x80ce7b648131dd41), UINT64_C(0xb29f7b453759e53c)}},
+        {"kv", {UINT64_C(0x08a2c68ab659228e), UINT64_C(0xaa866c4f5d7269d0), UINT64_C(0x8d614d3b1ee67479), UINT64_C(0x31263b3fb176a6ec)}},
+        {"lines", {UINT64_C(0xf7e5f1d28d7ce2e6), UINT64_C(0x9921e67e146decae), UINT64_C(0x3b4568f709898a2d), UINT64_C(0x3e3b390556f9557b)}},
+        {"lookup", {UINT64_C(0xf548ebf1df0d091b), UINT64_C(0xe11f00ebbae0697f), UINT64_C(0x751da1bcf8a41c52), UINT64_C(0xfd8e584bd0ac0f77)}},
+        {"niah_single_1", {UINT64_C(0xc5333d0034e8d44f), UINT64_C(0x890eb3eb384f0ec0), UINT64_C(0x0d80b83cbb8cc31f), UINT64_C(0xa5ba353909630075)}},
+        {"niah_single_2", {UINT64_C(0x760f28685e10be1c), UINT64_C(0x77e164b70257a11d), UINT64_C(0x3666b9568e60a9cc), UINT64_C(0x81644ccda2aee174)}},
+        {"niah_single_3", {UINT64_C(0x5946f8fae7e6677f), UINT64_C(0x0b53193db6a5d264), UINT64_C(0x0642222dd43b616a), UINT64_C(0x05d76dc5d5823413)}},
+        {"niah_multikey_1", {UINT64_C(0x1d93af48f1629df5), UINT64_C(0x63bb701bd4a74751), UINT64_C(0xea94fa03f4e3fe0a), UINT64_C(0xa017c8b20fea790e)}},
+        {"niah_multikey_2", {UINT64_C(0xb792bd967774da8e), UINT64_C(0x2d4c57b29a8d30da), UINT64_C(0x9cb30640d11455dc), UINT64_C(0xc24a6eac1dbdd89c)}},
+        {"niah_multikey_3", {UINT64_C(0xd394f215ccd7a543), UINT64_C(0x827192bc518df7cd), UINT64_C(0x3c3844528ec5ef51), UINT64_C(0x6ad33b43c0aadf2f)}},
+        {"niah_multivalue", {UINT64_C(0x848991d6fd3a940a), UINT64_C(0xfaa5d5678c907e88), UINT64_C(0xb107e5dc65287e61), UINT64_C(0xdc329055524c67a5)}},
+        {"niah_multiquery", {UINT64_C(0x07d8332adf0a6b74), UINT64_C(0x3b3bb608f73d90e3), UINT64_C(0x9e113f285e76599d), UINT64_C(0x64840cceec35e125)}},
+        {"vt", {UINT64_C(0x2be15f4b865496a1), UINT64_C(0xb9af75d7641719ca), UINT64_C(0xd29859b1bdaff7b1), UINT64_C(0xb9db0872d68df590)}},
+        {"cwe", {UINT64_C(0x83e2044e1c77e925), UINT64_C(0xd39d783f6be2f574), UINT64_C(0xb1437c18d51f6ae3), UINT64_C(0xca6a8a38bdbcd9a2)}},
+        {"fwe", {UINT64_C(0x5c3bcc010b38a9bd), UINT64_C(0x278835394732039e), UINT64_C(0xf28f579e33466ed7), UINT64_C(0x5cd849d2d435e892)}},
+        {"qa_1", {UINT64_C(0x007d1513015d1c58), UINT64_C(0x8d683efdf7734964), UINT64_C(0x4568909c1e19f820), UINT64_C(0xc1e2c53245c3ca8a)}},
+        {"qa_2", {UINT64_C(0xa1a2cb9a66d27a9a), UINT64_C(0xbe2e9c4dc0092049), UINT64_C(0x7b833b4c0d30a590), UINT64_C(0xbe2e9c4dc0092049)}},
+        {"longbench", {UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524), UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524)}}
+        /* clang-format on */
+    };
     const bool print = getenv("CRIT_PRINT_GOLDEN") != NULL;
     size_t n = 0;
     const task *t;
@@ -224,9 +247,14 @@ static void too_short_is_told(void **state) {
         int rc = task_fit(t, &env, &size);
         if (!rc) rc = task_make(t, &env, size, 0, &s);
         if (t->kind == CMD_LONGBENCH) env.ctx = 65; /* its first sample may fit */
-        assert_true(rc == EXIT_FAIL || t->kind == CMD_LONGBENCH);
+        assert_true(rc == FAILED || t->kind == CMD_LONGBENCH);
         sample_free(&s);
     }
+}
+
+/* The end of the text, where a question has room. */
+static const char *tail_of(const sample *s) {
+    return s->text.n > 250 ? s->text.s + s->text.n - 250 : s->text.s;
 }
 
 /* Where the question stands. */
@@ -250,16 +278,16 @@ static void question_moves(void **state) {
         make(cases[i].task, &env, 0, &s);
         size_t n = s.text.n;
         assert_int_equal(occurrences(s.text.s, cases[i].question), 1 + example);
-        const char *last = strstr(s.text.s + n - 250, cases[i].question);
+        const char *last = strstr(tail_of(&s), cases[i].question);
         assert_non_null(last);
         env.question = QUESTION_FIRST;
         make(cases[i].task, &env, 0, &s);
         assert_int_equal(occurrences(s.text.s, cases[i].question), 1 + example);
-        if (n > 1000) assert_null(strstr(s.text.s + s.text.n - 250, cases[i].question));
+        if (n > 1000) assert_null(strstr(tail_of(&s), cases[i].question));
         env.question = QUESTION_BOTH;
         make(cases[i].task, &env, 0, &s);
         assert_int_equal(occurrences(s.text.s, cases[i].question), 2 + example);
-        assert_non_null(strstr(s.text.s + s.text.n - 250, cases[i].question));
+        assert_non_null(strstr(tail_of(&s), cases[i].question));
         sample_free(&s);
     }
 }
@@ -539,7 +567,7 @@ static void questions_of_files(void **state) {
     assert_string_equal(ref(&s, 0), "Ada Finch");
     assert_int_equal(occurrences(s.text.s, "\nThe Lamp\nThe Lamp is a book. Ada Finch wrote it."), 1);
     /* With room for one document it is the question's. */
-    env.ctx = 190;
+    env.ctx = 150;
     make("qa_1", &env, 1, &s);
     assert_string_equal(ref(&s, 0), "slate");
     assert_non_null(strstr(s.text.s, "made of slate"));
@@ -561,7 +589,7 @@ static void longbench_kinds(void **state) {
     json_t *none = json_array();
     static const char bad[] = "{\"context\": \"x\", \"answers\": [\"y\"]}\n{\"context\": \"x\"}\n";
     assert_int_equal(longbench_lines("bad.jsonl", &(buf){.s = (char *)(uintptr_t)bad, .n = sizeof bad - 1}, none),
-                     EXIT_FAIL);
+                     FAILED);
     json_decref(none);
 }
 
