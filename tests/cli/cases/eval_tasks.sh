@@ -60,7 +60,7 @@ e longbench -f lb.jsonl -c 600 --json; want_rc 0; want_records 'len(r) == 3 and 
 e lookup -c 3500 --samples 1 --json --attn dense,criti; want_rc 0; want_no_err
 want_records 'all(len(x["found"]) == 27 == x["n_tail"] + x["n_sparse"] and x["n_tail"] and x["n_sparse"] for x in r)'
 want_records 'all(abs(x["score"] * 27 - x["found"].count("1")) < 1e-6 and x["found_tail"] + x["found_sparse"] == x["found"].count("1") for x in r)'
-e lookup -c 4000 --samples 1 --json --attn dense,criti:dense_last=128,paper --question middle -ub 128; want_rc 0
+e lookup -c 4000 --samples 1 --json --attn-opt dense_last=128 --question middle -ub 128; want_rc 0
 want_records 'all(x["n_tail"] == 0 and x["n_sparse"] == 31 for x in r)'
 text 20000 >essay.txt
 e lookup -c 3500 --samples 1 --json --attn dense --essay essay.txt; want_rc 0; want_records 'len(r) == 1'
