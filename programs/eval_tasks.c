@@ -2,8 +2,8 @@
 /* critiprefill eval needle, passkey, kv, lines, lookup, ruler, longbench: samples made, read with every attention in
  * turn, answered, scored.
  *
- * A length's sessions, one an attention, stay open over its samples.  Attentions take turns in being first, so that a
- * machine that slows down slows all of them. */
+ * A length's sessions, one an attention, stay open over its samples where memory allows.  Attentions take turns in
+ * being first, so that a machine that slows down slows all of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +30,7 @@ typedef struct runner {
     evalout *out;
     crit_session *session[VARIANT_MAX];
     bool warm;
+    bool one_open; /* memory holds one session at a time */
     sample sample;
     prompt prompt;
     char label[160]; /* of the step under way */
@@ -167,9 +168,23 @@ static void close_sessions(runner *r) {
     for (size_t v = 0; v < r->grid.vs.n; v++) crit_session_close(&r->session[v]);
 }
 
+/* Do the sessions of all attentions fit at this length, with a fifth of the memory to spare? */
+static bool fit_together(const runner *r) {
+    double need = 0;
+    for (size_t v = 0; v < r->grid.vs.n; v++) {
+        crit_memory m = {.struct_size = sizeof m};
+        crit_session_params sp = variant_session(r->o, &r->grid.vs.v[v], r->env.ctx);
+        if (crit_memory_estimate(r->model, &sp, &m, NULL)) return true; /* opening tells what is wrong */
+        need += (double)(m.total_bytes - m.weights_bytes) + (v ? 0.0 : (double)m.weights_bytes);
+        if (m.available_bytes && need > .8 * (double)m.available_bytes) return false;
+    }
+    return true;
+}
+
 static int open_session(runner *r, size_t v) {
     crit_error err = {0};
     if (r->session[v]) return EXIT_OK;
+    if (r->one_open) close_sessions(r);
     crit_session_params sp = variant_session(r->o, &r->grid.vs.v[v], r->env.ctx);
     if (crit_session_open(&r->session[v], r->model, &sp, &err)) return fail_with(&err);
     if (r->warm) return EXIT_OK;
@@ -233,6 +248,7 @@ static int one_length(runner *r, uint32_t ctx) {
     const task_grid *g = &r->grid;
     int rc = EXIT_OK;
     r->env.ctx = ctx;
+    r->one_open = !fit_together(r);
     for (size_t t = 0; t < g->n_task && !rc; t++) {
         uint32_t size = 0;
         bool sized = false;
@@ -260,10 +276,9 @@ static json_t *config(const runner *r) {
     json_put(j, "attn_opt", json_cstr(attn.oom ? "" : attn.s));
     json_put(j, "n_batch", json_integer(o->n_batch));
     if (o->kind == CMD_PASSKEY) json_put(j, "digits", json_integer(o->n_digit));
-    const char *const paths[] = {o->essay, o->squad, o->hotpot};
-    static const char *const names[] = {"essay", "squad", "hotpot"};
-    for (size_t i = 0; i < 3; i++)
-        if (paths[i]) json_put(j, names[i], json_cstr(paths[i]));
+    if (o->essay) json_put(j, "essay_bytes", json_size(r->essay.n));
+    if (o->squad) json_put(j, "squad", json_cstr(o->squad));
+    if (o->hotpot) json_put(j, "hotpot", json_cstr(o->hotpot));
     for (size_t i = 0; o->kind == CMD_LONGBENCH && i < o->files.n; i++) {
         json_t *files = json_object_get(j, "files");
         if (!files) json_put(j, "files", files = json_array());

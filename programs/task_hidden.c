@@ -27,10 +27,12 @@ static void build_needle(const task_env *env, const task *t, uint32_t size, rng 
     buf context = {0}, question = {0};
     snprintf(code, sizeof code, "%u", (unsigned)(10000 + rng_below(r, 90000)));
     uint32_t at = place(env, r, size, s);
-    for (uint32_t i = 0; i <= size; i++) {
+    for (uint32_t i = 0; i < size + 1; i++) { /* sentences, one of them the needle */
         if (i) buf_str(&context, i % 5 ? " " : "\n");
-        if (i == at) buf_fmt(&context, "The access code of the %s %s is %s.%s", a, n, code, i < size ? " " : "");
-        if (i < size) prose_sentence(r, &context);
+        if (i == at)
+            buf_fmt(&context, "The access code of the %s %s is %s.", a, n, code);
+        else
+            prose_sentence(r, &context);
     }
     buf_fmt(&question, "Question: What is the access code of the %s %s?", a, n);
     sample_compose(
@@ -123,8 +125,8 @@ static void build_lines(const task_env *env, const task *t, uint32_t size, rng *
     buf_free(&name);
 }
 
-const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, NULL, false, NULL, build_needle, NULL},
-                             {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, NULL, false, NULL, build_passkey, NULL},
-                             {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, NULL, false, NULL, build_kv, NULL},
-                             {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, NULL, false, NULL, build_lines, NULL},
+const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, NULL, build_needle, NULL},
+                             {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, NULL, build_passkey, NULL},
+                             {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, NULL, build_kv, NULL},
+                             {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, NULL, build_lines, NULL},
                              {.name = NULL}};

@@ -166,18 +166,18 @@ static void build_niah(const task_env *env, const task *it, uint32_t size, rng *
     buf_free(&head);
 }
 
-#define NIAH(name, needs, min, step, hay, key, value, nk, nv, nq)                                                      \
+#define NIAH(name, needs, min, hay, key, value, nk, nv, nq)                                                            \
     {                                                                                                                  \
-        name, CMD_RULER, SCORE_ALL, 128, needs, min, step, NULL, false, NULL, build_niah, &(const niah) {              \
+        name, CMD_RULER, SCORE_ALL, 128, needs, min, NULL, false, NULL, build_niah, &(const niah) {                    \
             hay, key, value, nk, nv, nq                                                                                \
         }                                                                                                              \
     }
-const task tasks_niah[] = {NIAH("niah_single_1", 0, 1, step_lines, NOISE, WORDS, NUMBERS, 1, 1, 1),
-                           NIAH("niah_single_2", NEEDS_ESSAY, 50, step_words, ESSAY, WORDS, NUMBERS, 1, 1, 1),
-                           NIAH("niah_single_3", NEEDS_ESSAY, 50, step_words, ESSAY, WORDS, UUIDS, 1, 1, 1),
-                           NIAH("niah_multikey_1", NEEDS_ESSAY, 50, step_words, ESSAY, WORDS, NUMBERS, 4, 1, 1),
-                           NIAH("niah_multikey_2", 0, 1, step_lines, NEEDLES, WORDS, NUMBERS, 1, 1, 1),
-                           NIAH("niah_multikey_3", 0, 1, step_lines, NEEDLES, UUIDS, UUIDS, 1, 1, 1),
-                           NIAH("niah_multivalue", NEEDS_ESSAY, 50, step_words, ESSAY, WORDS, NUMBERS, 1, 4, 1),
-                           NIAH("niah_multiquery", NEEDS_ESSAY, 50, step_words, ESSAY, WORDS, NUMBERS, 4, 1, 4),
+const task tasks_niah[] = {NIAH("niah_single_1", 0, 1, NOISE, WORDS, NUMBERS, 1, 1, 1),
+                           NIAH("niah_single_2", NEEDS_ESSAY, 50, ESSAY, WORDS, NUMBERS, 1, 1, 1),
+                           NIAH("niah_single_3", NEEDS_ESSAY, 50, ESSAY, WORDS, UUIDS, 1, 1, 1),
+                           NIAH("niah_multikey_1", NEEDS_ESSAY, 50, ESSAY, WORDS, NUMBERS, 4, 1, 1),
+                           NIAH("niah_multikey_2", 0, 1, NEEDLES, WORDS, NUMBERS, 1, 1, 1),
+                           NIAH("niah_multikey_3", 0, 1, NEEDLES, UUIDS, UUIDS, 1, 1, 1),
+                           NIAH("niah_multivalue", NEEDS_ESSAY, 50, ESSAY, WORDS, NUMBERS, 1, 4, 1),
+                           NIAH("niah_multiquery", NEEDS_ESSAY, 50, ESSAY, WORDS, NUMBERS, 4, 1, 4),
                            {.name = NULL}};

@@ -239,13 +239,7 @@ static void build_fwe(const task_env *env, const task *t, uint32_t size, rng *r,
     buf_free(&question);
 }
 
-static uint32_t step_cwe(uint32_t ctx) {
-    (void)ctx;
-    return 10;
-}
-
-const task tasks_ruler[] = {
-    {"vt", CMD_RULER, SCORE_ALL, 30, 0, N_VAR, step_lines, NULL, false, prepare_vt, build_vt, NULL},
-    {"cwe", CMD_RULER, SCORE_ALL, 120, 0, N_COMMON, step_cwe, NULL, false, NULL, build_cwe, NULL},
-    {"fwe", CMD_RULER, SCORE_ALL, 50, 0, 3, NULL, NULL, false, NULL, build_fwe, NULL},
-    {.name = NULL}};
+const task tasks_ruler[] = {{"vt", CMD_RULER, SCORE_ALL, 30, 0, N_VAR, NULL, false, prepare_vt, build_vt, NULL},
+                            {"cwe", CMD_RULER, SCORE_ALL, 120, 0, N_COMMON, NULL, false, NULL, build_cwe, NULL},
+                            {"fwe", CMD_RULER, SCORE_ALL, 50, 0, 3, NULL, false, NULL, build_fwe, NULL},
+                            {.name = NULL}};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See tasks.h.  A size is found on a sample of its own, by doubling and bisection; samples that come out longer give up
- * a step at a time. */
+ * what they have too much (RULER: 25 lines or 500 words at a time, which may be half of a short text). */
 #include "tasks.h"
 
 #include <math.h>
@@ -110,14 +110,6 @@ bool draw_places(rng *r, uint32_t n, uint32_t n_needle, uint32_t *out) {
     return true;
 }
 
-uint32_t step_words(uint32_t ctx) {
-    return ctx < 4096 ? 50 : 500;
-}
-
-uint32_t step_lines(uint32_t ctx) {
-    return ctx < 4096 ? 5 : 25;
-}
-
 /* ---- sizes ---- */
 
 static int build(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
@@ -134,12 +126,12 @@ static int build(const task *t, const task_env *env, uint32_t size, uint64_t num
     return s->text.oom || s->prefix.oom || s->ref.oom ? fail_memory() : EXIT_OK;
 }
 
-/* Does the sample with its answer fit? */
-static int fits(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s, bool *yes) {
-    size_t n = 0;
+/* Makes the sample and counts how many tokens it has too many; <= 0: it fits with its answer. */
+static int excess(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s, int64_t *over,
+                  size_t *n_tok) {
     int rc = build(t, env, size, number, s);
-    if (!rc) rc = env->count(env->user, s, &n);
-    *yes = !rc && n + s->n_predict <= env->ctx;
+    if (!rc) rc = env->count(env->user, s, n_tok);
+    if (!rc) *over = (int64_t)*n_tok + s->n_predict - env->ctx;
     return rc;
 }
 
@@ -148,35 +140,29 @@ static int too_short(const task *t, const task_env *env) {
 }
 
 static int largest(const task *t, const task_env *env, uint64_t number, sample *s, uint32_t *size) {
-    uint32_t step = t->step ? t->step(env->ctx) : 1, max = t->max_size ? t->max_size(env, number) : UINT32_MAX / 2;
-    uint64_t good = 0, bad = UINT64_MAX; /* steps beyond the smallest size */
-    bool yes;
-    int rc = fits(t, env, t->min_size, number, s, &yes);
-    if (rc || !yes) return rc ? rc : too_short(t, env);
-    uint64_t last = max > t->min_size ? (max - t->min_size + step - 1) / step : 0;
-    for (uint64_t k = 1; bad == UINT64_MAX && good < last;) {
-        if (k > last) k = last;
-        uint64_t want = t->min_size + k * step;
-        rc = fits(t, env, want > max ? max : (uint32_t)want, number, s, &yes);
-        if (rc) return rc;
-        if (yes)
-            good = k;
+    uint32_t max = t->max_size ? t->max_size(env, number) : UINT32_MAX / 2, good = t->min_size, bad = 0;
+    int64_t over = 0;
+    size_t n;
+    int rc = excess(t, env, good, number, s, &over, &n);
+    if (!rc && over > 0) return too_short(t, env);
+    for (uint32_t more = 8; !rc && !bad && good < max; more *= 2) {
+        uint32_t want = max - good < more ? max : good + more;
+        rc = excess(t, env, want, number, s, &over, &n);
+        if (over > 0)
+            bad = want;
         else
-            bad = k;
-        k *= 2;
+            good = want;
     }
-    while (bad != UINT64_MAX && bad - good > 1) {
-        uint64_t k = good + (bad - good) / 2;
-        rc = fits(t, env, (uint32_t)(t->min_size + k * step), number, s, &yes);
-        if (rc) return rc;
-        if (yes)
-            good = k;
+    while (!rc && bad && bad - good > 1) {
+        uint32_t want = good + (bad - good) / 2;
+        rc = excess(t, env, want, number, s, &over, &n);
+        if (over > 0)
+            bad = want;
         else
-            bad = k;
+            good = want;
     }
-    uint64_t found = t->min_size + good * step;
-    *size = found > max ? max : (uint32_t)found;
-    return EXIT_OK;
+    *size = good;
+    return rc;
 }
 
 int task_fit(const task *t, task_env *env, uint32_t *size) {
@@ -188,12 +174,16 @@ int task_fit(const task *t, task_env *env, uint32_t *size) {
 }
 
 int task_make(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
-    uint32_t step = t->step ? t->step(env->ctx) : 1;
-    bool yes = false;
     int rc = t->sized_each ? largest(t, env, number, s, &size) : EXIT_OK;
-    while (!rc && !(rc = fits(t, env, size, number, s, &yes)) && !yes) {
+    while (!rc) {
+        int64_t over = 0;
+        size_t n = 0;
+        rc = excess(t, env, size, number, s, &over, &n);
+        if (rc || over <= 0) break;
+        uint64_t cut = (uint64_t)over * size / n; /* units share the tokens nearly evenly */
+        if (!cut) cut = 1;
         if (size <= t->min_size) return too_short(t, env);
-        size -= size - t->min_size < step ? size - t->min_size : step;
+        size = size - t->min_size < cut ? t->min_size : size - (uint32_t)cut;
     }
     return rc;
 }

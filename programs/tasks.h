@@ -62,8 +62,7 @@ struct task {
     score_kind how;
     uint32_t n_predict;
     unsigned needs;
-    uint32_t min_size;              /* units of text, below which there is no sample */
-    uint32_t (*step)(uint32_t ctx); /* units by which sizes differ; NULL: 1 */
+    uint32_t min_size; /* units of text, below which there is no sample */
     /* units there are; NULL: any number */
     uint32_t (*max_size)(const task_env *env, uint64_t number);
     bool sized_each; /* samples differ so much in size that each has its own */
@@ -96,8 +95,6 @@ enum { UUID_LEN = 36 };
 void draw_uuid(rng *r, char out[UUID_LEN + 1]); /* version 4 */
 const char *draw_word(rng *r);                  /* noun */
 void draw_key(rng *r, buf *out);                /* adjective-noun */
-uint32_t step_words(uint32_t ctx);              /* RULER's steps: of words, */
-uint32_t step_lines(uint32_t ctx);              /* and of lines */
 /* Where n_needle lines go among n: ascending positions, all different; drawn from r. */
 bool draw_places(rng *r, uint32_t n, uint32_t n_needle, uint32_t *out);
 

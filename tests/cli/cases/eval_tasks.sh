@@ -15,7 +15,7 @@ fields='{"task", "seed", "sample", "ctx_tok", "prompt_tok", "depth", "attn", "pr
 # ---- records ----
 e passkey -c 1100,1500 --samples 2 --json; want_rc 0; want_no_err
 want_records "len(r) == 2 * 2 * 3 and all($fields <= set(x) for x in r)"
-want_records 'all(x["prompt_tok"] + 15 <= x["ctx_tok"] and x["prompt_tok"] > x["ctx_tok"] - 300 for x in r)'
+want_records 'all(x["prompt_tok"] + 15 <= x["ctx_tok"] and x["prompt_tok"] > x["ctx_tok"] - 150 for x in r)'
 want_records 'all(len(x["refs"][0]) == 7 and x["task"] == "passkey" and x["seed"] == 42 for x in r)'
 want_records 'all(x["density"] == 1 for x in r if x["attn"] == "dense") and sorted(set(x["attn"] for x in r)) == ["criti", "dense", "paper"]'
 want_records 'len(set(x["prompt_hash"] for x in r)) == 4 and len(set((x["ctx_tok"], x["sample"], x["prompt_hash"]) for x in r)) == 4'
@@ -60,8 +60,10 @@ e longbench -f lb.jsonl -c 600 --json; want_rc 0; want_records 'len(r) == 3 and 
 e lookup -c 3500 --samples 1 --json --attn dense,criti; want_rc 0; want_no_err
 want_records 'all(len(x["found"]) == 27 == x["n_tail"] + x["n_sparse"] and x["n_tail"] and x["n_sparse"] for x in r)'
 want_records 'all(abs(x["score"] * 27 - x["found"].count("1")) < 1e-6 and x["found_tail"] + x["found_sparse"] == x["found"].count("1") for x in r)'
-e lookup -c 4000 --samples 1 --json --attn-opt dense_last=128 --question middle -ub 128; want_rc 0
-want_records 'all(x["n_tail"] == 0 and x["n_sparse"] == 31 for x in r)'
+# A long one: read in two calls, so that no logits are computed far behind the questions.
+"$TINY_TOOL" write long.gguf n_ctx_train=16384
+run eval lookup -m long.gguf -c 10000 --samples 1 --question middle --json -ub 128 --no-progress -t 2; want_rc 0; want_no_err
+want_records 'len(r) == 3 and all(x["n_tail"] == 0 and x["n_sparse"] == 32 and x["prompt_tok"] > 9500 for x in r)'
 text 20000 >essay.txt
 e lookup -c 3500 --samples 1 --json --attn dense --essay essay.txt; want_rc 0; want_records 'len(r) == 1'
 
