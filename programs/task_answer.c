@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* See task_answer.h.  Answers are greedy and go on for the task's whole number of tokens, unless the model ends them:
- * what RULER does.  Look-ups are not generated but read: see forced_*. */
+ * what RULER does.  Look-ups are not generated but read: forced.h. */
 #include "task_answer.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "forced.h"
 #include "jsonout.h"
 #include "term.h"
 
@@ -22,81 +23,6 @@ int task_prompt(const options *o, const crit_model *model, const sample *s, prom
     int rc = whole.oom ? fail_memory() : prompt_tokenize(p, model, whole.s, whole.n, CRIT_TOK_BOS_EOS);
     buf_free(&whole);
     return rc;
-}
-
-/* ---- values read, not generated ---- */
-
-typedef struct forced {
-    const prompt *p;
-    uint8_t *value_of;          /* [p->n] 1 + the value that the next token belongs to; 0 = none */
-    uint32_t first, last;       /* rows of logits that are wanted */
-    uint32_t begin[LOOKUP_MAX]; /* first row of each value */
-    uint32_t n_row[LOOKUP_MAX]; /* rows it has, and those met so far */
-    uint32_t n_seen[LOOKUP_MAX];
-    bool missed[LOOKUP_MAX];
-} forced;
-
-static int forced_row(void *user, uint32_t pos, const float *x, uint32_t n_vocab) {
-    forced *f = user;
-    if (pos + 1 >= f->p->n || !f->value_of[pos]) return 0;
-    uint32_t v = f->value_of[pos] - 1u, best = 0;
-    for (uint32_t i = 1; i < n_vocab; i++)
-        if (x[i] > x[best]) best = i;
-    f->n_seen[v]++;
-    if ((int32_t)best != f->p->ids[pos + 1]) f->missed[v] = true;
-    return 0;
-}
-
-/* Which tokens the values are, by the bytes of each. */
-static int forced_open(forced *f, const crit_model *model, const sample *s, const prompt *p) {
-    *f = (forced){.p = p, .first = UINT32_MAX};
-    size_t *at = malloc((p->n + 1) * sizeof *at); /* where each token begins */
-    f->value_of = calloc(p->n, 1);
-    if (!at || !f->value_of) {
-        free(at);
-        return fail_memory();
-    }
-    at[0] = 0;
-    for (size_t i = 0; i < p->n; i++) at[i + 1] = at[i] + crit_token_bytes(model, p->ids[i], false, NULL, 0);
-    /* Some tokenizers put a blank in front of the text. */
-    size_t shift = at[p->n] - s->text.n;
-    bool good = shift <= 1;
-    for (size_t v = 0, t = 1; good && v < s->n_value; v++) {
-        size_t from = s->value[v].at + shift, to = from + s->value[v].len;
-        while (t < p->n && at[t + 1] <= from) t++; /* never the first token: nothing predicts it */
-        f->begin[v] = (uint32_t)t - 1;
-        for (; t < p->n && at[t] < to; t++) {
-            f->value_of[t - 1] = (uint8_t)(v + 1);
-            f->n_row[v]++;
-            f->last = (uint32_t)t - 1;
-        }
-        if (f->begin[v] < f->first) f->first = f->begin[v];
-        good = f->n_row[v] > 0;
-    }
-    free(at);
-    return good ? EXIT_OK : fail("lookup: this tokenizer does not give the text back, so values cannot be told");
-}
-
-static json_t *bits(const bool *missed, size_t n) {
-    char s[LOOKUP_MAX + 1];
-    for (size_t i = 0; i < n; i++) s[i] = missed[i] ? '0' : '1';
-    return json_stringn(s, n);
-}
-
-/* What was found in the dense last part and before it. */
-static void forced_score(const forced *f, const sample *s, const variant *v, json_t *j) {
-    uint32_t n = (uint32_t)f->p->n, last = v->attn.dense_last, tail = n > last ? n - last : 0;
-    json_int_t found[2] = {0}, all[2] = {0};
-    for (size_t i = 0; i < s->n_value; i++) {
-        all[f->begin[i] >= tail]++;
-        found[f->begin[i] >= tail] += !f->missed[i];
-    }
-    json_put(j, "found", bits(f->missed, s->n_value));
-    json_put(j, "score", json_num((double)(found[0] + found[1]) / (double)s->n_value));
-    json_put(j, "found_tail", json_integer(found[1]));
-    json_put(j, "n_tail", json_integer(all[1]));
-    json_put(j, "found_sparse", json_integer(found[0]));
-    json_put(j, "n_sparse", json_integer(all[0]));
 }
 
 /* ---- reading ---- */
@@ -235,14 +161,12 @@ int task_answer(const asker *a, crit_session *session, const variant *v, const s
     if (!rc) rc = read_prompt(a, session, v, p, read ? &f : NULL);
     if (!rc && crit_session_stats(session, &st)) rc = fail("no statistics of the prompt");
     if (!rc && !read) rc = generate(a, session, s->n_predict, &text);
-    for (size_t i = 0; i < s->n_value && !rc; i++)
-        if (f.n_seen[i] != f.n_row[i])
-            rc = fail("lookup: logits of %u positions did not come", f.n_row[i] - f.n_seen[i]);
+    if (!rc && read) rc = forced_complete(&f, s);
     if (!rc) {
         put_hash(p, j);
         json_put(j, "prompt_tok", json_size(p->n));
         if (read)
-            forced_score(&f, s, v, j);
+            forced_score(&f, s, v->attn.dense_last, j);
         else
             put_score(s, text.s, j);
         if (!read && a->o->kind == CMD_PASSKEY) rc = put_common(s, text.s, j);
@@ -250,7 +174,7 @@ int task_answer(const asker *a, crit_session *session, const variant *v, const s
         put_refs(s, j);
         put_stats(&st, j);
     }
-    free(f.value_of);
+    forced_free(&f);
     buf_free(&text);
     if (rc)
         json_decref(j);
