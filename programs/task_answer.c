@@ -159,7 +159,7 @@ int task_answer(const asker *a, crit_session *session, const variant *v, const s
     json_t *j = json_object();
     int rc = read ? forced_open(&f, a->model, s, p) : EXIT_OK;
     if (!rc) rc = read_prompt(a, session, v, p, read ? &f : NULL);
-    if (!rc && crit_session_stats(session, &st)) rc = fail("no statistics of the prompt");
+    if (!rc && (crit_session_stats(session, &st) || st.n_tok != p->n)) rc = fail("no statistics of the whole prompt");
     if (!rc && !read) rc = generate(a, session, s->n_predict, &text);
     if (!rc && read) rc = forced_complete(&f, s);
     if (!rc) {

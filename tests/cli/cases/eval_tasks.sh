@@ -55,6 +55,15 @@ done
 e lines -c 1200 --samples 1 --json --attn dense --chat; want_rc 0; want_records 'len(r) == 1'
 printf '%s\n' '{"input": "Who?", "context": "The innkeeper has it.", "answers": ["the innkeeper"], "dataset": "qasper", "language": "en"}' >lb.jsonl
 e longbench -f lb.jsonl -c 600 --json; want_rc 0; want_records 'len(r) == 3 and all(0 <= x["score"] <= 1 for x in r)'
+# The same prompt gives the same answer as run.
+e longbench -f lb.jsonl -c 600 --json --attn dense; want_rc 0; cp out one
+printf 'Read this text.\n\nThe innkeeper has it.\n\nAnswer this question about the text in a few words: Who?\n\nAnswer:' >prompt.txt
+run run -m "$M" -f prompt.txt -n 64 --attn dense --json -t 2 --no-progress; want_rc 0
+python3 - <<'PY' || bad "eval and run answer differently"
+import json
+a, b = json.load(open("one")), json.load(open("out"))
+assert a["prompt_tok"] == b["prompt_n"] and a["output"] == b["text"] and len(b["tokens"]) > 5
+PY
 
 # ---- look-ups are read, not generated ----
 e lookup -c 3500 --samples 1 --json --attn dense,criti; want_rc 0; want_no_err
