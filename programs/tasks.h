@@ -13,7 +13,7 @@
 #include "buf.h"
 #include "options.h"
 #include "rng.h"
-#include "score.h"
+#include "scoring.h"
 
 typedef enum score_kind {
     SCORE_ALL,    /* share of the references that the answer contains */

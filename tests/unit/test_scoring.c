@@ -12,7 +12,7 @@
 
 #include "prose.h"
 #include "rng.h"
-#include "score.h"
+#include "scoring.h"
 #include "words.h"
 
 /* ---- scores ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How an answer is scored against its references.  Letters are compared without case, as far as ASCII goes. */
-#ifndef PROG_SCORE_H
-#define PROG_SCORE_H
+#ifndef PROG_SCORING_H
+#define PROG_SCORING_H
 
 #include <stdbool.h>
 #include <stddef.h>

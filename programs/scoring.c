@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* See score.h. */
-#include "score.h"
+/* See scoring.h. */
+#include "scoring.h"
 
 #include <stdint.h>
 #include <stdlib.h>
