@@ -68,7 +68,10 @@ static const command eval_kinds[] = {
     {"ruler", CMD_RULER, eval_tasks_main, "the tasks of RULER", "-m MODEL.gguf [options]", TASK_TEXT,
      "  critiprefill eval ruler -m model.gguf -c 8192,16384 --samples 50 --out results\n"},
     {"longbench", CMD_LONGBENCH, eval_tasks_main, "samples of a LongBench file",
-     "-m MODEL.gguf -f FILE.jsonl [options]", TASK_TEXT,
+     "-m MODEL.gguf -f FILE.jsonl [options]",
+     TASK_TEXT "\n"
+               "Prompts are plain ones by the kind of sample; scores are words shared with the best reference (F1),\n"
+               "or whether the answer contains it (labels, passages): comparable between attentions only.",
      "  critiprefill eval longbench -m model.gguf -f hotpotqa.jsonl\n"},
     {"operator", CMD_OPERATOR, eval_operator_main, "captured weight and output error of each layer and head",
      "-m MODEL.gguf [-f FILE]... [options]",

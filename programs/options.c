@@ -150,7 +150,7 @@ const opt option_table[] = {
         "windows at most (kl: with a file of logits); 0 = all (default)"),
     NUM(TASKS, N("--samples"), "N", OPT_U32, n_sample, 1, 100000, "samples a task and length (default 5)"),
     NUM(CMD_NEEDLE | CMD_PASSKEY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
-        "where the needle lies (default 0,10,20,...,100)"),
+        "where the needle lies (default 0,10,20,...,100; passkey: anywhere)"),
     NUM(CMD_PASSKEY, N("--digits"), "N", OPT_U32, n_digit, 1, 256, "of the passkey (default 7)"),
     PICK(TASKS, N("--question"), "WHERE", OPT_CHOICE, question, question_names,
          "last (default), first: before the text, both;\nmiddle: only lookup, further text behind the questions"),
@@ -158,6 +158,7 @@ const opt option_table[] = {
          "of niah_single_1 ... niah_multiquery, vt, cwe, fwe, qa_1, qa_2; all\n"
          "(default: the six that need no outside text)"),
     TEXT(CMD_RULER, N("--essay"), "FILE", OPT_STR, essay, "prose for the tasks that hide needles in essays"),
+    TEXT(CMD_LOOKUP, N("--essay"), "FILE", OPT_STR, essay, "prose to read between the keys, instead of prose and code made up"),
     TEXT(CMD_RULER, N("--squad"), "FILE", OPT_STR, squad, "SQuAD's development set, JSON, for qa_1"),
     TEXT(CMD_RULER, N("--hotpot"), "FILE", OPT_STR, hotpot, "HotpotQA's distractor development set, JSON, for qa_2"),
     FLAG(TASKS, N("--chat"), chat, "put samples into the model's chat template"),

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* See task_answer.h.  Answers are greedy and go on for the task's whole number of tokens, unless the model ends them:
+ * what RULER does.  Look-ups are not generated but read: forced.h. */
+#include "task_answer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "forced.h"
+#include "jsonout.h"
+#include "term.h"
+
+int task_prompt(const options *o, const crit_model *model, const sample *s, prompt *p) {
+    p->n = 0;
+    if (o->chat) {
+        int rc = prompt_chat(p, model, NULL, s->text.s, s->text.n);
+        return rc || !s->prefix.n ? rc : prompt_tokenize(p, model, s->prefix.s, s->prefix.n, 0);
+    }
+    buf whole = {0};
+    buf_add(&whole, s->text.s, s->text.n);
+    buf_add(&whole, s->prefix.s, s->prefix.n);
+    int rc = whole.oom ? fail_memory() : prompt_tokenize(p, model, whole.s, whole.n, CRIT_TOK_BOS_EOS);
+    buf_free(&whole);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+/* Progress over the calls that make up one prompt. */
+typedef struct pace {
+    evalout *out;
+    double before;
+    uint32_t total;
+} pace;
+
+static int pace_tick(void *user, double done, uint32_t total) {
+    const pace *p = user;
+    (void)total;
+    return evalout_tick(p->out, p->before + done, p->total);
+}
+
+/* After how many tokens of the prompt no row of logits is wanted anymore, held-back ones included: the rows behind the
+ * questions would cost a product with the vocabulary each. */
+static size_t tokens_with_logits(const asker *a, const variant *v, const forced *f) {
+    crit_memory m = {.struct_size = sizeof m};
+    crit_session_params sp = variant_session(a->o, v, (uint32_t)f->p->n);
+    if (crit_memory_estimate(a->model, &sp, &m, NULL)) return f->p->n;
+    size_t back = v->attn.dense_last > v->attn.seg_len ? v->attn.dense_last : v->attn.seg_len;
+    size_t n = f->last + 1 + m.n_batch + back + 512;
+    return n < f->p->n ? n : f->p->n;
+}
+
+static int read_prompt(const asker *a, crit_session *session, const variant *v, const prompt *p, forced *f) {
+    crit_error err = {0};
+    crit_prefill_params pp;
+    pace now = {a->out, 0, (uint32_t)p->n};
+    crit_prefill_params_init(&pp);
+    pp.progress = pace_tick;
+    pp.progress_user = &now;
+    if (crit_session_rewind(session, 0, &err)) return fail_with(&err);
+    size_t first = f ? tokens_with_logits(a, v, f) : p->n;
+    if (f) {
+        pp.on_logits = forced_row;
+        pp.logits_user = f;
+        pp.logits_from = f->first;
+    }
+    pp.more = first < p->n;
+    if (crit_prefill(session, p->ids, first, &pp, &err)) return fail_with(&err);
+    if (!pp.more) return EXIT_OK;
+    pp.more = false;
+    pp.on_logits = NULL;
+    now.before = (double)first;
+    return crit_prefill(session, p->ids + first, p->n - first, &pp, &err) ? fail_with(&err) : EXIT_OK;
+}
+
+static int put_token(const asker *a, int32_t id, utf8 *u, buf *text) {
+    char piece[256];
+    size_t n = crit_token_bytes(a->model, id, false, piece, sizeof piece);
+    if (n > sizeof piece) n = sizeof piece; /* no answer holds such a token; what is cut would match nothing */
+    for (size_t i = 0; i < n; i++)
+        if (!piece[i]) piece[i] = ' '; /* scores take strings */
+    utf8_feed(u, piece, n, text);
+    return text->oom ? fail_memory() : EXIT_OK;
+}
+
+static int generate(const asker *a, crit_session *session, uint32_t n, buf *text) {
+    crit_error err = {0};
+    utf8 u = {0};
+    int rc = buf_room(text, 0) ? EXIT_OK : fail_memory();
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        int32_t id = crit_sample(a->sampler, crit_logits(session));
+        if (id < 0) rc = fail("the model's logits are not numbers");
+        if (rc || crit_token_ends(a->model, id)) break;
+        rc = put_token(a, id, &u, text);
+        if (!rc && term_interrupted()) rc = EXIT_INTERRUPTED;
+        if (!rc && i + 1 < n && crit_decode(session, id, &err)) rc = fail_with(&err);
+    }
+    utf8_end(&u, text);
+    return rc || !text->oom ? rc : fail_memory();
+}
+
+/* ---- the record ---- */
+
+static void put_score(const sample *s, const char *text, json_t *j) {
+    refs r = sample_refs(s);
+    char *found = s->how == SCORE_ALL ? malloc(r.n + 1) : NULL;
+    double x = s->how == SCORE_ALL    ? score_all(text, &r, found)
+               : s->how == SCORE_PART ? score_part(text, &r)
+                                      : score_f1(text, &r);
+    json_put(j, "score", json_num(x));
+    json_put(j, "exact", json_boolean(score_exact(text, &r) > 0));
+    if (found) json_put(j, "found", json_cstr(found));
+    free(found);
+}
+
+static void put_refs(const sample *s, json_t *j) {
+    json_t *list = json_array();
+    refs r = sample_refs(s);
+    for (size_t i = 0; i < r.n; i++) json_array_append_new(list, json_cstr(refs_at(&r, i)));
+    json_put(j, "refs", list);
+}
+
+static void put_hash(const prompt *p, json_t *j) {
+    uint64_t h = HASH_START;
+    for (size_t i = 0; i < p->n; i++) {
+        uint32_t id = (uint32_t)p->ids[i];
+        unsigned char b[4] = {(unsigned char)id, (unsigned char)(id >> 8), (unsigned char)(id >> 16),
+                              (unsigned char)(id >> 24)};
+        h = hash_bytes(h, b, sizeof b);
+    }
+    json_put(j, "prompt_hash", json_sprintf("%016llx", (unsigned long long)h));
+}
+
+static void put_stats(const crit_stats *st, json_t *j) {
+    json_put(j, "density", json_num(st->density));
+    json_put(j, "prefill_s", json_num((st->prefill_ms - st->logits_ms) / 1e3));
+    json_put(j, "attend_s", json_num(st->attend_ms / 1e3));
+    json_put(j, "estimate_s", json_num(st->estimate_ms / 1e3));
+    json_put(j, "mass_measured", json_num(st->mass_measured));
+    json_put(j, "peak_recall_measured", json_num(st->peak_recall_measured));
+}
+
+/* Length of the longest piece of the first reference in the answer, as a share of it: how far a long number got. */
+static int put_common(const sample *s, const char *text, json_t *j) {
+    refs r = sample_refs(s);
+    size_t n = score_common(text, refs_at(&r, 0)), all = strlen(refs_at(&r, 0));
+    if (n == SIZE_MAX) return fail_memory();
+    json_put(j, "common", json_num(all ? (double)n / (double)all : 0));
+    return EXIT_OK;
+}
+
+int task_answer(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
+                json_t **record) {
+    bool read = s->how == SCORE_FORCED;
+    forced f = {0};
+    buf text = {0};
+    crit_stats st = {.struct_size = sizeof st};
+    json_t *j = json_object();
+    int rc = read ? forced_open(&f, a->model, s, p) : EXIT_OK;
+    if (!rc) rc = read_prompt(a, session, v, p, read ? &f : NULL);
+    if (!rc && (crit_session_stats(session, &st) || st.n_tok != p->n)) rc = fail("no statistics of the whole prompt");
+    if (!rc && !read) rc = generate(a, session, s->n_predict, &text);
+    if (!rc && read) rc = forced_complete(&f, s);
+    if (!rc) {
+        put_hash(p, j);
+        json_put(j, "prompt_tok", json_size(p->n));
+        if (read)
+            forced_score(&f, s, v->attn.dense_last, j);
+        else
+            put_score(s, text.s, j);
+        if (!read && a->o->kind == CMD_PASSKEY) rc = put_common(s, text.s, j);
+        if (!read) json_put(j, "output", json_text(text.s, text.n));
+        put_refs(s, j);
+        put_stats(&st, j);
+    }
+    forced_free(&f);
+    buf_free(&text);
+    if (rc)
+        json_decref(j);
+    else
+        *record = j;
+    return rc;
+}

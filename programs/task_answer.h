@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* One sample read and answered in a session, and what is kept of it. */
+#ifndef PROG_TASK_ANSWER_H
+#define PROG_TASK_ANSWER_H
+
+#include "evalout.h"
+#include "prompt.h"
+#include "tasks.h"
+#include "variants.h"
+
+typedef struct asker {
+    const options *o;
+    const crit_model *model;
+    uint32_t n_vocab;
+    crit_sampler *sampler; /* greedy */
+    evalout *out;          /* told of progress */
+} asker;
+
+/* The sample as the model reads it, in place of what p holds.  EXIT_OK or the exit code after a line on stderr, as
+ * task_answer. */
+int task_prompt(const options *o, const crit_model *model, const sample *s, prompt *p);
+/* Reads p in the session, which is rewound first, answers, scores.  The record: see doc/QUALITY.md; depth, sizes and
+ * names of the sample are the caller's to add. */
+int task_answer(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
+                json_t **record);
+
+#endif
