@@ -107,21 +107,21 @@ typedef struct crit_attn_params {
     size_t struct_size;
     crit_attn mode; /* default CRIT_ATTN_CRITI */
     /* criti */
-    float theta;          /* keep a block when sigma * share > theta / (blocks up to the tile); 0 keeps all; [0, 100];
-                             default 0.25 */
+    float theta;          /* keep a block when its expected weight > theta / (blocks up to the tile); 0 keeps all;
+                             [0, 100]; default 0.6 */
     uint32_t min_tok;     /* floor: at least this many tokens of far blocks a tile, best first; default 0 */
     uint32_t max_tok;     /* cap, same unit; default 0 = none */
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
     uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
     float skip;           /* a query leaves out a planned far block whose best exact score is more than skip nats below
                              the best it has met; 0 = off (default); [0, 100]                            [alg:skip] */
-    float power;          /* 0: a block's weight is taken as sigma * share; else as what the head's blocks of that share
-                             weighed so far, mean of this power; [0, 4]                              [alg:calibrate] */
-    float p_mass;         /* with power > 0: the threshold is lowered until by the head's probes at least this share of
-                             the weight outside the sink is kept; [0, 1]                             [alg:check] */
-    float recall;         /* with power > 0: the threshold is lowered until at most 1 - recall of the look-ups that the
-                             head's probes have met lie below; [0, 1] */
-    uint32_t probe;       /* one exact query per so many positions and head; [16, 4096] */
+    float power;          /* 0: the expected weight is sigma * share; else what the head's blocks of that share weighed
+                             so far, mean of this power; [0, 4]; default 1                           [alg:calibrate] */
+    float p_mass;         /* with power > 0: a head's threshold is lowered until by its probes at least this share of
+                             the weight outside the sink is kept; [0, 1]; default 0                  [alg:check] */
+    float recall;         /* with power > 0: likewise until at most 1 - recall of the look-ups that its probes have met
+                             are lost; [0, 1]; default 0.97 */
+    uint32_t probe;       /* one exact query per so many positions and head; [16, 4096]; default 128 */
     /* paper */
     uint32_t budget_tok; /* K; default 2048 */
     uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */

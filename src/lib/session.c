@@ -15,9 +15,10 @@ void crit_attn_params_init(crit_attn_params *p) {
     *p = (crit_attn_params){
         .struct_size = sizeof *p,
         .mode = CRIT_ATTN_CRITI,
-        .theta = 0.25f,
-        .probe = 256,
-        .recall = 0,
+        .theta = 0.6f,
+        .power = 1,
+        .recall = 0.97f,
+        .probe = 128,
         .dense_until = 1024,
         .dense_last = 512,
         .budget_tok = 2048,
@@ -37,10 +38,11 @@ void crit_attn_params_preset(crit_attn_params *p, crit_quality quality) {
     d.alpha = p->alpha;
     d.layer_skip = p->layer_skip;
     *p = d;
-    if (quality == CRIT_QUALITY_FAST)
-        p->theta = 0.6f;
-    else if (quality == CRIT_QUALITY_CAREFUL)
-        p->theta = 0.1f;
+    if (quality == CRIT_QUALITY_FAST) p->theta = 1.0f;
+    if (quality == CRIT_QUALITY_CAREFUL) {
+        p->theta = 0.25f;
+        p->recall = 1;
+    }
 }
 
 void crit_session_params_init(crit_session_params *p) {
