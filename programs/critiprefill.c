@@ -181,6 +181,7 @@ int main(int argc, char **argv) {
     int at = help ? 2 : 1;
     const command *c = find_command(commands, N_COMMAND, name);
     if (!strcmp(name, "eval")) {
+        if (argc == at + 1 && !help) return usage("eval", "no kind given");
         const char *kind = argc > at + 1 ? argv[++at] : "--help";
         if (!strcmp(kind, "-h") || !strcmp(kind, "--help")) return print_eval_help();
         c = find_command(eval_kinds, N_EVAL, kind);

@@ -62,7 +62,8 @@ static crit_attn_params params(crit_attn mode) {
     crit_attn_params p;
     crit_attn_params_init(&p);
     p.mode = mode;
-    p.theta = 1.0f;
+    p.theta = 2.0f;
+    p.recall = 0.5f; /* these heads look up all the time */
     p.budget_tok = 256;
     p.threshold = 1024;
     return p;
@@ -161,8 +162,11 @@ static void chunks_and_threads_change_no_bit(void **state) {
         shape s = shapes[si];
         data x = make(s, 7 + si);
         size_t n = s.n_tok * x.q_row;
-        for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        for (int rule = CRIT_ATTN_CRITI; rule <= CRIT_ATTN_PAPER + 2; rule++) {
+            int mode = rule > CRIT_ATTN_PAPER ? CRIT_ATTN_CRITI : rule;
             crit_attn_params p = params((crit_attn)mode);
+            if (rule > CRIT_ATTN_PAPER) /* the two other ways to a threshold */
+                p.power = rule == CRIT_ATTN_PAPER + 1 ? 0 : 2, p.probe = rule == CRIT_ATTN_PAPER + 1 ? 256 : 48;
             uint64_t l0, l1;
             double density;
             float *one = run(s, &x, &p, s.n_tok, 1, &l0, &density);

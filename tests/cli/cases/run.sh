@@ -22,7 +22,7 @@ r -f twice -n 6; want_rc 0; cmp -s out parts || bad "two files are not joined as
 # JSON: one object, nothing on stderr.
 r -f a.txt -n 8 --json; want_rc 0; want_no_err
 want_json 'set("text tokens prompt_n prompt_ms prompt_per_second predicted_n predicted_ms predicted_per_second load_ms ttft_ms peak_rss_bytes kv_bytes attn model cpu threads".split()) == set(j)'
-want_json 'set("mode density estimate_ms attend_ms gemm_ms serial_ms stages items skipped mass_measured peak_recall_measured".split()) == set(j["attn"])'
+want_json 'set("mode density estimate_ms attend_ms gemm_ms serial_ms stages items skipped mass_measured peak_recall_measured peaks_measured".split()) == set(j["attn"])'
 want_json 'j["predicted_n"] == len(j["tokens"]) <= 8 and j["prompt_n"] > 0 and j["threads"] > 0 and j["attn"]["mode"] == "criti"'
 want_json 'j["text"].rstrip("\n") == open("plain", encoding="utf-8", newline="").read().rstrip("\n")'
 for mode in criti dense paper; do r -f a.txt -n 4 --attn $mode --json; want_rc 0; want_json "j['attn']['mode'] == '$mode' and 0 < j['attn']['density'] <= 1"; done
@@ -45,3 +45,12 @@ r -p 'Hello there.' -c 32 -n 1000 --json; want_rc 0; want_err '^only [0-9]+ of 1
 # Bytes that are no text, and NUL, are read.
 printf 'a\0b\377\376c\n' >bytes.txt
 r -f bytes.txt -n 2; want_rc 0
+# The conscience: what a starved plan lost is measured, and can be refused; presets lie under the knobs in either order.
+for i in $(seq 100); do echo "Line $i says $((i * 7919 % 10007)), and line $((i * 31 % 100)) does not."; done >lines.txt
+run run -m "$M" -f lines.txt -n 1 --json --attn-opt theta=100,recall=0; want_rc 0
+want_json 'j["attn"]["peaks_measured"] > 0 and j["attn"]["peak_recall_measured"] < .9 and 0 < j["attn"]["mass_measured"] < .9'
+run run -m "$M" -f lines.txt -n 1 --attn-opt theta=100,recall=0 --min-recall 0.95; want_fail 'look-ups measured .* less than --min-recall 0.95'
+for order in '--quality fast --attn-opt theta=0' '--attn-opt theta=0 --quality fast'; do
+    run run -m "$M" -f lines.txt -n 1 --json --min-recall 1 $order; want_rc 0
+    want_json 'j["attn"]["peak_recall_measured"] == j["attn"]["mass_measured"] == j["attn"]["density"] == 1'
+done

@@ -2,7 +2,7 @@
 # Whatever is wrong with the command line is said before a file is touched.
 run frobnicate; want_usage "unknown command 'frobnicate'"
 run help frobnicate; want_usage "unknown command 'frobnicate'"
-for later in eval inspect serve; do run $later; want_usage "unknown command '$later'"; done
+for later in serve; do run $later; want_usage "unknown command '$later'"; done
 run --frobnicate; want_usage "unknown option '--frobnicate'"
 for c in run bench tokenize info; do
     run $c; want_usage "critiprefill $c: no model given"
@@ -48,3 +48,6 @@ b -o xml; want_usage "-o: 'xml' is not one of md, csv or json"
 b --plot speed.png; want_usage 'PNG'
 b --plot speed; want_usage "does not end in .svg"
 run tokenize -m "$M" -p x --bos --no-bos; want_usage 'exclude'
+run eval; want_usage 'eval: no kind given'; run eval nosuch; want_usage "unknown kind 'nosuch'"; run eval kl; want_usage 'no model given'
+run inspect -m "$M" -f a.txt; want_usage 'no picture named'
+run run -m "$M" -f a.txt --quality best; want_usage '--quality'
