@@ -209,6 +209,9 @@ static int put_table(job *j, figures *total, worst *bad) {
             "them. Best plan: the same number of blocks,\nchosen by the exact weights. Peaks: queries whose "
             "strongest far key weighs more than 0.2; found: its block was kept.\nError: relative, of the output. "
             "Identity: largest violation of o - o_dense = (1 - p)(v_kept - v_dropped).\n");
+    if (j->v->attn.skip > 0 && j->v->attn.mode == CRIT_ATTN_CRITI)
+        buf_str(&out, "With skip, weight kept and peaks are the plan's, before anything of it is skipped; error and "
+                      "identity are of the result.\n");
     int rc = out.oom ? fail_memory() : evalout_text(j->e, &out);
     buf_free(&out);
     return rc;
