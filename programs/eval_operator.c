@@ -66,7 +66,7 @@ static json_t *record(const job *j, uint32_t layer, uint32_t head) {
     json_put(r, "density", json_num(of(s->all_planned, s->all_causal)));
     json_put(r, "density_sparse", json_num(of(s->planned, s->causal)));
     json_put(r, "mass_mean", json_num(mass));
-    json_put(r, "mass_p5", json_num(stats_quantile(s->mass, s->n, 0.05)));
+    json_put(r, "mass_p5", json_num(s->n ? stats_quantile(s->mass, s->n, 0.05) : (double)NAN));
     json_put(r, "oracle_mean", json_num(oracle));
     json_put(r, "of_oracle", json_num(mass / oracle));
     json_put(r, "peaks", json_integer((json_int_t)s->n_peak));
