@@ -66,7 +66,7 @@ static json_t *record(const job *j, uint32_t layer, uint32_t head) {
     json_put(r, "density", json_num(of(s->all_planned, s->all_causal)));
     json_put(r, "density_sparse", json_num(of(s->planned, s->causal)));
     json_put(r, "mass_mean", json_num(mass));
-    json_put(r, "mass_p5", json_num(stats_quantile(s->mass, s->n, 0.05)));
+    json_put(r, "mass_p5", json_num(s->n ? stats_quantile(s->mass, s->n, 0.05) : (double)NAN));
     json_put(r, "oracle_mean", json_num(oracle));
     json_put(r, "of_oracle", json_num(mass / oracle));
     json_put(r, "peaks", json_integer((json_int_t)s->n_peak));
@@ -209,6 +209,9 @@ static int put_table(job *j, figures *total, worst *bad) {
             "them. Best plan: the same number of blocks,\nchosen by the exact weights. Peaks: queries whose "
             "strongest far key weighs more than 0.2; found: its block was kept.\nError: relative, of the output. "
             "Identity: largest violation of o - o_dense = (1 - p)(v_kept - v_dropped).\n");
+    if (j->v->attn.skip > 0 && j->v->attn.mode == CRIT_ATTN_CRITI)
+        buf_str(&out, "With skip, weight kept and peaks are the plan's, before anything of it is skipped; error and "
+                      "identity are of the result.\n");
     int rc = out.oom ? fail_memory() : evalout_text(j->e, &out);
     buf_free(&out);
     return rc;

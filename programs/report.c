@@ -171,6 +171,11 @@ void report_page(const report *r, const char *title, buf *out) {
                  "content=\"default-src 'none';style-src 'unsafe-inline';img-src data:\">\n<title>");
     html_text(out, title, strlen(title));
     buf_fmt(out, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", style);
+    if (!r->body.n || strncmp(r->body.s, "<h1>", 4)) { /* no heading of its own */
+        buf_str(out, "<h1>");
+        html_text(out, title, strlen(title));
+        buf_str(out, "</h1>\n");
+    }
     if (r->body.n) buf_add(out, r->body.s, r->body.n);
     buf_str(out, "</main>\n</body>\n</html>\n");
     out->oom = out->oom || r->body.oom;

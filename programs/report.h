@@ -14,7 +14,7 @@ typedef struct report {
 void report_markdown(report *r, const char *text);
 void report_svg(report *r, const char *svg, const char *caption);
 void report_png(report *r, const void *png, size_t n, const char *caption);
-/* The whole page: style, title, body. */
+/* The whole page: style, title (as the heading too, unless the body begins with one), body. */
 void report_page(const report *r, const char *title, buf *out);
 void report_free(report *r);
 

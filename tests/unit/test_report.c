@@ -83,12 +83,18 @@ static void pages(void **state) {
     assert_int_equal(count(page.s, "<script"), 0);
     assert_int_equal(count(page.s, "<svg"), 0);
     assert_int_equal(count(page.s, "</title>"), 1);
+    assert_int_equal(count(page.s, "<h1>"), 1);
     assert_int_equal(count(page.s, "http:") + count(page.s, "https:") + count(page.s, "//"), 0); /* no network */
     assert_non_null(strstr(page.s, "default-src 'none'"));
     assert_non_null(strstr(page.s, "src=\"data:image/svg+xml;base64,PHN2Zz48"));
     assert_non_null(
         strstr(page.s, "src=\"data:image/png;base64,iVBORw==\" alt=\"c `d`\"><figcaption>c <code>d</code>"));
     assert_non_null(strstr(page.s, "alt=\"a &lt; &quot;b&quot;\""));
+    buf_free(&page);
+    report_free(&r);
+    report_markdown(&r, "text\n");
+    report_page(&r, "a & b", &page);
+    assert_non_null(strstr(page.s, "<h1>a &amp; b</h1>\n<p>text</p>"));
     buf_free(&page);
     report_free(&r);
 }

@@ -22,7 +22,7 @@ f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128
 want_out '^\| +2048 \| criti:theta=100:dense_last=0 .* \| density'; want_out '^\| +1600 \| dense .* 1.000 \| +0.000000'
 f -f a.txt -f b.txt -c 1600 --attn dense --sweep theta=100 --plot q.svg --html r.html; want_rc 0; want_no_err
 [ "$(wc -l <out)" = 4 ] || bad "texts are not averaged"
-grep -q 'image/svg' r.html || bad "no picture in r.html"; grep -q 'criti:theta=100' r.html || bad "no table in r.html"
+grep -q 'src="data:image/svg+xml;base64,' r.html || bad "no picture in r.html"; grep -q 'criti:theta=100' r.html || bad "no table in r.html"
 f -f a.txt -c 256 --attn criti --json; want_rc 0; want_rows 'len(rows) == 7'
 f -f a.txt --sweep theta; want_usage "--sweep: 'theta' is not KEY=VALUE"
 f -f a.txt --sweep "theta=1;tau=2"; want_rc 2; want_no_out
