@@ -129,15 +129,7 @@ static bool is_first(const frontier_point *p, size_t i) {
 }
 
 void frontier_svg(buf *out, const char *title, const frontier_point *p, size_t n) {
-    buf_fmt(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-            "font-size=\"12\">\n",
-            WIDTH, HEIGHT);
-    buf_str(out, "<style>.grid{stroke:#ddd}.axis{stroke:#333}.line{fill:none;stroke-width:2}</style>\n");
-    buf_fmt(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
-    buf_fmt(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">", LEFT);
-    plot_escaped(out, title);
-    buf_str(out, "</text>\n");
+    plot_open(out, WIDTH, HEIGHT, LEFT, title);
     for (int c = 0; c < FRONTIER_N_COST; c++) {
         frame f = frame_of(p, n, c);
         put_axes(out, &f);

@@ -95,17 +95,21 @@ static void put_marker(buf *out, size_t k, double x, double y) {
         buf_fmt(out, "<path d=\"M%.1f %.1fl5 9h-10z\" fill=\"%s\"/>\n", x, y - 6, colour[k]);
 }
 
-void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line) {
-    frame f = frame_of(line, n_line);
+void plot_open(buf *out, int width, int height, int left, const char *title) {
     buf_fmt(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
             "font-size=\"12\">\n",
-            WIDTH, HEIGHT);
+            width, height);
     buf_str(out, "<style>.grid{stroke:#ddd}.axis{stroke:#333}.line{fill:none;stroke-width:2}</style>\n");
-    buf_fmt(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
-    buf_fmt(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">", LEFT);
+    buf_fmt(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", width, height);
+    buf_fmt(out, "<text x=\"%d\" y=\"20\" font-size=\"14\">", left);
     plot_escaped(out, title);
     buf_str(out, "</text>\n");
+}
+
+void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line) {
+    frame f = frame_of(line, n_line);
+    plot_open(out, WIDTH, HEIGHT, LEFT, title);
     put_axes(out, &f, line, n_line);
     for (size_t k = 0; k < n_line; k++) {
         const plot_line *l = &line[k];

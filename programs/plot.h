@@ -14,6 +14,8 @@ typedef struct plot_line {
 } plot_line;
 
 void plot_escaped(buf *out, const char *s); /* as text of an element */
+/* The start of a picture on white: style of grid, axes and lines, and the title. */
+void plot_open(buf *out, int width, int height, int left, const char *title);
 void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line);
 
 #endif
