@@ -7,7 +7,7 @@ export CRIT_PEER_DIR ?= peer/llama
 MODEL ?= models/smollm2-135m-instruct-q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model build demo test test-asan test-clang test-arm test-peer bench install clean
+.PHONY: help setup model build demo test test-asan test-clang test-arm test-peer bench figures install clean
 
 help:
 	@echo "make demo        set up, build, fetch the small model, answer a question about a long document"
@@ -17,6 +17,7 @@ help:
 	@echo "make model       fetch the demo model (98 MB) into models/"
 	@echo "make build       release build in build/release"
 	@echo "make bench       dense against criti on real text, a table on stdout (MODEL=file.gguf)"
+	@echo "make figures     the pictures of README.md from real runs, into doc/figures/ (MODEL=file.gguf)"
 	@echo "make install     install the release build (PREFIX=$(PREFIX), DESTDIR=)"
 	@echo "make test-asan   every test under AddressSanitizer and UBSan"
 	@echo "make test-clang  every test, compiled by clang"
@@ -54,6 +55,9 @@ test-arm: setup
 test-peer: build model
 	@scripts/build.sh test $(JOBS)
 	@scripts/test-peer.sh
+
+figures: build model
+	@scripts/figures.sh $(MODEL)
 
 bench: build model
 	@build/release/critiprefill bench -m $(MODEL) -c 2048,4096,8000 -n 32

@@ -12,7 +12,7 @@
 #include "mdtable.h"
 #include "term.h"
 
-#define USUAL_SWEEP "theta=0.15,0.25,0.4,0.6,1,1.6"
+#define USUAL_SWEEP "theta=0.1,0.2,0.35,0.55,0.8,1.2"
 
 typedef struct row {
     const char *name;

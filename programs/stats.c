@@ -29,7 +29,7 @@ static double sorted_quantile(const double *x, size_t n, double p) {
 }
 
 double stats_quantile(double *x, size_t n, double p) {
-    qsort(x, n, sizeof *x, by_value);
+    if (n) qsort(x, n, sizeof *x, by_value);
     return sorted_quantile(x, n, p);
 }
 
