@@ -222,7 +222,8 @@ typedef struct crit_stats {
     double logits_ms;   /* rows for on_logits and on_layer: vocabulary products and callbacks, part of prefill_ms */
     double density;     /* (query, key) pairs planned / causal pairs, mean over layers and heads */
     double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
-    /* By the exact sampled queries of [alg:check], over layers and heads; NaN when none was in a sparse tile. */
+    /* By the exact sampled queries of [alg:check], over layers and heads, outside the tiles that are dense by position;
+     * NaN when there was none. */
     double mass_measured;        /* soft-max weight that the plans kept, mean */
     double peak_recall_measured; /* of the sampled queries whose strongest far key weighs > 0.2: share whose key was
                                     kept */

@@ -4,7 +4,7 @@
  * A share says how far attention is spread over far blocks, not how much of it there is, and not how often a block of
  * small share holds the one key that matters.  Exact queries (probes), one per `step` positions, tell both: sigma, the
  * weight that far blocks have, and the gain, what blocks of a given share turned out to weigh.  One probe is noisy, so
- * tiles use what the head's probes up to them add up to.
+ * tiles use what the head's earlier probes add up to.
  * DEVIATION: the design averages over the whole prompt; a stream only has its past (quality: SPEED.md, section 4). */
 #include <math.h>
 #include <string.h>

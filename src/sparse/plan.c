@@ -249,12 +249,14 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
             pr->peak_kept |= row->ids[j] == pr->peak_blk;
         }
         pr->kept = row->dense ? 1 : (float)kept;
+        pr->judged = true;
     }
 }
 
-/* What the probes at positions <= pos, which lies in the chunk, add up to. */
-static const crit_gain *gain_at(const crit_plan *p, uint32_t head, uint32_t pos) {
-    uint32_t n = pos / p->params.probe + 1;
+/* What the probes before position pos of the chunk add up to: a tile's plan does not know its own probes, so that these
+ * can judge it. */
+static const crit_gain *gain_before(const crit_plan *p, uint32_t head, uint32_t pos) {
+    uint32_t n = (pos + p->params.probe - 1) / p->params.probe;
     n = n <= p->probe0 ? 0 : n - p->probe0 > p->n_probe ? p->n_probe : n - p->probe0;
     return &p->gains[(size_t)n * p->n_head + head];
 }
@@ -265,10 +267,9 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     const crit_attn_params *o = &p->params;
     uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head);
     uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile), end = pos + n_row - 1;
-    const crit_gain *gain = gain_at(p, head, end);
+    const crit_gain *gain = gain_before(p, head, pos);
     if (criti_tile_is_dense(p, a->job, tile) || !gain->n_probe) {
         dense_row(p, head, tile);
-        check_tile(p, head, tile);
         return;
     }
     scratch s = scratch_of(p, worker);
@@ -334,6 +335,7 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     for (size_t i = 0; i < n; i++) {
         const crit_probe *pr = &p->probes[i];
+        if (!pr->judged) continue;
         p->check.n++;
         p->check.mass += (double)pr->kept;
         p->check.n_peak += pr->peak > CRIT_PEAK_WEIGHT;

@@ -44,10 +44,10 @@ void crit_gain_add(crit_gain *g, const crit_mark *m);
 
 /* One exact query of one head. */
 typedef struct crit_probe {
-    float peak;        /* weight of the strongest far key, and its block */
-    uint32_t peak_blk; /* 0 = no far key */
-    float kept;        /* weight on the blocks of the plan                                      [alg:check] */
-    bool peak_kept;
+    float peak;             /* weight of the strongest far key, and its block */
+    uint32_t peak_blk;      /* 0 = no far key */
+    float kept;             /* weight on the blocks of the plan                                      [alg:check] */
+    bool peak_kept, judged; /* judged: its tile is not dense by position */
     crit_mark mark;
 } crit_probe;
 
