@@ -3,11 +3,11 @@
  *
  *   represent.c  queries of a tile -> representatives                          [alg:represent]
  *   score.c      representatives x block statistics -> shares of far attention [alg:score]
- *   calibrate.c  a few exact queries -> how much far attention a head has      [alg:calibrate]
+ *   calibrate.c  a few exact queries (probes) -> what shares are worth     [alg:calibrate]
  *   fuse.c       (paper) scores of this layer with those of the one before     [alg:fuse]
  *   select.c     shares -> sorted block ids                                    [alg:select]
  *   cost.c       what dense and sparse tiles cost at a CPU level: a tile is dense where sparse would not be faster
- *   plan.c       runs the above over a chunk, in parallel
+ *   plan.c       runs the above over a chunk, in parallel, and lets the probes judge the plans [alg:check]
  *   attend.c     executes any plan                                             [alg:attend]
  *
  * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
