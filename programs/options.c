@@ -164,7 +164,7 @@ const opt option_table[] = {
     FLAG(TASKS, N("--chat"), chat, "put samples into the model's chat template"),
     NUM(CMD_OPERATOR | X, N("--layer", "--layers"), "N,...", OPT_U32S, layers, 0, 4096, "layers (default: all)"),
     NUM(X, N("--head", "--heads"), "N,...", OPT_U32S, heads, 0, 4096, "query heads (default: all)"),
-    NUM(CMD_OPERATOR | X, N("--probe"), "N", OPT_U32, n_probe, 1, 128, "exact queries a tile of 128 (default 8)"),
+    NUM(CMD_OPERATOR | X, N("--probe"), "N", OPT_U32, n_probe, 1, 32, "exact queries a tile of 32 (default 2)"),
     TEXT(CMD_OPERATOR, N("--dump"), "DIR", OPT_STR, dump, "write Q, K, V, results and plans as .npy"),
     TEXT(CMD_FRONTIER, N("--sweep"), "K=V,...;K=V,...", OPT_STR, sweep,
          "values of criti's knobs, every combination (default theta=0.1,0.2,0.35,0.55,0.8,1.2)"),
@@ -201,7 +201,7 @@ void options_init(options *o, unsigned cmd) {
     o->n_last = 256;
     o->n_sample = 5;
     o->n_digit = 7;
-    o->n_probe = 8;
+    o->n_probe = 2;
     if (cmd == CMD_PPL) o->n_ctx = 512;
     o->modes = cmd == CMD_BENCH ? (u32_list){{CRIT_ATTN_DENSE, CRIT_ATTN_CRITI}, 2} : (u32_list){{CRIT_ATTN_CRITI}, 1};
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { BLK = CRIT_VIEW_BLK_LEN, TILE = CRIT_VIEW_TILE_LEN, SINK_BLK = CRIT_VIEW_SINK_TOK / BLK };
+enum { BLK = CRIT_VIEW_BLK_LEN, TILE = CRIT_VIEW_TILE_LEN, SINK_BLK = CRIT_VIEW_SINK_TOK / BLK, LOCAL = CRIT_VIEW_LOCAL_TOK };
 
 uint32_t view_n_tile(const crit_layer_view *view) {
     return view->n_tok ? (view->pos0 + view->n_tok - 1) / TILE - view->pos0 / TILE + 1 : 0;
@@ -16,9 +16,9 @@ view_tile view_tile_at(const crit_layer_view *view, uint32_t index) {
     view_tile t = {.index = index, .pos = grid < view->pos0 ? view->pos0 : grid};
     t.n = end - t.pos;
     t.n_blk = (end - 1) / BLK + 1;
-    if (grid / BLK > SINK_BLK + TILE / BLK) {
+    if (grid / BLK > SINK_BLK + LOCAL / BLK) {
         t.first_free = SINK_BLK;
-        t.end_free = (grid - TILE) / BLK;
+        t.end_free = (grid - LOCAL) / BLK;
     }
     return t;
 }

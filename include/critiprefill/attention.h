@@ -48,7 +48,7 @@ CRIT_API void crit_plan_close(crit_plan **plan);
  * (kv holds exactly pos0 + n_tok tokens).  q [n_tok][n_head][d_head] f32, row stride q_stride elements.
  * n_rest: prompt tokens that follow this chunk (0 in the last one): decides where dense_last begins.
  * scale: soft-max scale, usually 1/sqrt(d_head).  prev: the plan of the previous layer for the same queries, or NULL.
- * pos0 must be a multiple of the tile (128; paper: seg_len) unless the chunk starts a new turn. */
+ * pos0 must be a multiple of 128 (paper: of seg_len) unless the chunk starts a new turn. */
 CRIT_API crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
                                      uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev,
                                      crit_error *err);
@@ -56,7 +56,7 @@ CRIT_API crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const f
 CRIT_API void crit_plan_reset(crit_plan *plan);
 
 CRIT_API uint32_t crit_plan_n_tile(const crit_plan *plan);
-/* Sorted block ids (32 keys each) of one query head and tile; tile t covers the queries between the multiples of 128
+/* Sorted block ids (32 keys each) of one query head and tile; tile t covers the queries between the multiples of 32
  * of the positions.  Returns the count, *ids is valid until the next build. */
 CRIT_API size_t crit_plan_row(const crit_plan *plan, uint32_t head, uint32_t tile, const uint32_t **ids);
 /* (query, key) pairs planned / causal pairs. */

@@ -16,9 +16,10 @@
 extern "C" {
 #endif
 
-#define CRIT_VIEW_BLK_LEN  32  /* keys a block */
-#define CRIT_VIEW_TILE_LEN 128 /* queries a tile, on the absolute grid of positions */
-#define CRIT_VIEW_SINK_TOK 32  /* first tokens that every criti plan keeps */
+#define CRIT_VIEW_BLK_LEN   32  /* keys a block */
+#define CRIT_VIEW_TILE_LEN  32  /* queries a tile, on the absolute grid of positions */
+#define CRIT_VIEW_SINK_TOK  32  /* first tokens that every criti plan keeps */
+#define CRIT_VIEW_LOCAL_TOK 128 /* tokens before a tile that every criti plan keeps */
 
 struct crit_layer_view {
     size_t struct_size;

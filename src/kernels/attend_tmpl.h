@@ -401,10 +401,10 @@ static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
 static void attend(const crit_attend_args *a, float *mem) {
     const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
-    float *qt = mem, *ot = qt + CRIT_TILE_LEN * d, *k = ot + CRIT_TILE_LEN * d, *v = k + KEYS * d, *s = v + KEYS * d;
-    float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_TILE_LEN, *met = l + CRIT_TILE_LEN;
-    strip strips[CRIT_TILE_LEN / (STRIP_NV * V_W)];
-    size_t nvs[CRIT_TILE_LEN / (STRIP_NV * V_W)], n_strip = 0;
+    float *qt = mem, *ot = qt + CRIT_ATTEND_ROWS * d, *k = ot + CRIT_ATTEND_ROWS * d, *v = k + KEYS * d, *s = v + KEYS * d;
+    float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
+    strip strips[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)];
+    size_t nvs[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)], n_strip = 0;
 
     for (size_t r = 0; r < n_row; r += STRIP_NV * V_W) {
         const size_t n = size_min(n_row - r, STRIP_NV * V_W), nv = (n + V_W - 1) / V_W, w = nv * V_W;

@@ -17,18 +17,19 @@
 
 #include "kernels/qtype.h"
 
-#define CRIT_BLK_LEN    32  /* B: keys in one KV block, the unit of selection and of the packed store */
-#define CRIT_TILE_LEN   128 /* T: query positions of one head that share one list of blocks */
-#define CRIT_REP_LEN    16  /* consecutive queries behind one representative (8 representatives a tile) */
-#define CRIT_REP_MAX    8   /* representatives a scoring call takes */
-#define CRIT_GEMM_NR    16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
+#define CRIT_BLK_LEN     32  /* B: keys in one KV block, the unit of selection and of the packed store */
+#define CRIT_TILE_LEN    32  /* T: query positions of one head that share one list of blocks */
+#define CRIT_ATTEND_ROWS 128 /* most query rows of an attend call: tiles with the same list go together */
+#define CRIT_REP_LEN     16  /* consecutive queries behind one representative (2 representatives a tile) */
+#define CRIT_REP_MAX     8   /* representatives a scoring call takes */
+#define CRIT_GEMM_NR     16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
 #define CRIT_D_HEAD_MAX 256
 
 /* f32 below is IEEE binary32 float; f16 is binary16 in a uint16_t. */
 
 /* ================================================================ attention over a plan          [alg:attend] */
 
-/* Exact soft-max attention of up to CRIT_TILE_LEN query rows of one head over a list of KV blocks.
+/* Exact soft-max attention of up to CRIT_ATTEND_ROWS query rows of one head over a list of KV blocks.
  *
  *   out[r] = sum_j softmax_j( scale * q[r].k[j] ) v[j]       over keys j of the listed blocks that row r may see
  *
@@ -41,7 +42,7 @@
  * Visibility: with causal != 0, row r stands at position pos0 + r and sees keys at positions <= pos0 + r; with
  * causal == 0 every row sees all n_key keys.  Keys at positions >= n_key are never read as valid (the bytes of the
  * ragged last block behind them exist and may hold anything, even NaN).  A row that sees no key gives out 0, lse -inf.
- * d is a multiple of 8, 8..CRIT_D_HEAD_MAX; 1 <= n_row <= CRIT_TILE_LEN.
+ * d is a multiple of 8, 8..CRIT_D_HEAD_MAX; 1 <= n_row <= CRIT_ATTEND_ROWS.
  * Order: entries [n_far, n_blk) first, then [0, n_far), each part in groups of CRIT_ATTEND_GROUP entries counted from
  * its first.  Far entries lie wholly before pos0 (causal) and n_key: every row sees all of them; with n_far > 0 there
  * is a near entry, and every row sees a key of the first one. Row r's bits depend on its own q, its visible keys,

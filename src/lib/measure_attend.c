@@ -40,7 +40,7 @@ crit_status meas_fill_kv(meas *m, crit_kv *kv, uint32_t n_kv_head, uint32_t d, u
 
 size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first) {
     uint32_t own = pos / CRIT_BLK_LEN, last = (pos + n_row - 1) / CRIT_BLK_LEN;
-    uint32_t local = own > CRIT_TILE_LEN / CRIT_BLK_LEN ? own - CRIT_TILE_LEN / CRIT_BLK_LEN : 0;
+    uint32_t local = own > CRIT_ATTEND_ROWS / CRIT_BLK_LEN ? own - CRIT_ATTEND_ROWS / CRIT_BLK_LEN : 0;
     size_t n = 0, left = local > 1 ? local - 1 : 0, want = n_far < left ? n_far : left;
     if (local > 0) ids[n++] = 0;
     /* Each far block with the odds of what is still wanted among what is left: exactly want of them, ascending. */
@@ -68,7 +68,7 @@ typedef struct load {
     const char *name;
     uint32_t n_key;
     double density; /* 1 = every block */
-    uint32_t n_row; /* CRIT_TILE_LEN: causal, at the end; fewer: heads of a decode step */
+    uint32_t n_row; /* CRIT_ATTEND_ROWS: causal, at the end; fewer: heads of a decode step */
 } load;
 
 static double pairs_of(const crit_attend_args *a) {
@@ -85,9 +85,9 @@ static double pairs_of(const crit_attend_args *a) {
 /* Returns the rate. */
 static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out, uint32_t *ids, const load *l,
                          double dense_rate) {
-    bool causal = l->n_row == CRIT_TILE_LEN;
+    bool causal = l->n_row == CRIT_ATTEND_ROWS;
     uint32_t d = kv->d, pos = l->n_key - (causal ? l->n_row : 1);
-    float lse[CRIT_TILE_LEN];
+    float lse[CRIT_ATTEND_ROWS];
     attend_work w = {.m = m,
                      .a = {.q = q,
                            .q_stride = d,
@@ -142,12 +142,12 @@ void meas_attend_rows(meas *m) {
     size_t n = less ? 3 : 6;
     for (uint32_t d = 64; d <= 128 && !m->cancelled; d += 64) {
         crit_kv kv;
-        float *q = crit_malloc(CRIT_TILE_LEN * d, sizeof *q), *out = crit_malloc(CRIT_TILE_LEN * d, sizeof *out);
+        float *q = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *q), *out = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *out);
         uint32_t *ids = crit_malloc(131072 / CRIT_BLK_LEN + 1, sizeof *ids);
         bool ok = meas_fill_kv(m, &kv, 1, d, less ? 1024 : 131072, NULL) == CRIT_OK;
         if (ok && q && out && ids) {
             double dense = MEAS_NEVER;
-            meas_normal(m, q, CRIT_TILE_LEN * d);
+            meas_normal(m, q, CRIT_ATTEND_ROWS * d);
             for (size_t i = 0; i < n && !m->cancelled; i++) {
                 double rate = attend_row(m, &kv, q, out, ids, &l[i], dense);
                 if (l[i].density >= 1) dense = rate;

@@ -232,7 +232,7 @@ crit_status meas_shape_check(const crit_shape *s, crit_type *type, crit_error *e
         if (sizes[i] == 0 || sizes[i] > 1u << 20)
             return crit_fail(err, CRIT_E_ARG, "a size of the shape is not in 1..2^20");
     if (s->n_head % s->n_kv_head || s->d_head % 8 || s->d_head > CRIT_D_HEAD_MAX ||
-        s->n_head / s->n_kv_head > CRIT_TILE_LEN || s->n_embd > 65536 || s->n_ff > 1u << 18)
+        s->n_head / s->n_kv_head > CRIT_ATTEND_ROWS || s->n_embd > 65536 || s->n_ff > 1u << 18)
         return crit_fail(err, CRIT_E_ARG, "a shape of %u heads on %u of %u values, %u wide", s->n_head, s->n_kv_head,
                          s->d_head, s->n_embd);
     if (s->n_embd % elems || s->n_ff % elems || s->n_head * s->d_head % elems)

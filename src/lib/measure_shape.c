@@ -39,18 +39,18 @@ typedef struct job {
 /* ---- the plan ---- */
 
 static uint32_t rows_in(const job *j, uint32_t tile) {
-    uint32_t at = tile * CRIT_TILE_LEN;
-    return j->p->n_tok - at < CRIT_TILE_LEN ? j->p->n_tok - at : CRIT_TILE_LEN;
+    uint32_t at = tile * CRIT_ATTEND_ROWS;
+    return j->p->n_tok - at < CRIT_ATTEND_ROWS ? j->p->n_tok - at : CRIT_ATTEND_ROWS;
 }
 
 static bool dense_tile(const job *j, uint32_t tile) {
-    uint32_t at = tile * CRIT_TILE_LEN;
+    uint32_t at = tile * CRIT_ATTEND_ROWS;
     return at < DENSE_UNTIL || at + rows_in(j, tile) + DENSE_LAST > j->p->n_tok;
 }
 
 /* Blocks between the sink and the local ones. */
 static double far_blocks(uint32_t tile) {
-    uint32_t own = tile * (CRIT_TILE_LEN / CRIT_BLK_LEN);
+    uint32_t own = tile * (CRIT_ATTEND_ROWS / CRIT_BLK_LEN);
     return own > CRIT_LOCAL_BLK + CRIT_SINK_BLK ? own - CRIT_LOCAL_BLK - CRIT_SINK_BLK : 0;
 }
 
@@ -63,7 +63,7 @@ static double choose_share(job *j) {
     double all = 0, far = 0, kept = 0;
     for (uint32_t t = 0; t < j->n_tile; t++) {
         double n = rows_in(j, t);
-        all += n * ((double)t * CRIT_TILE_LEN + 1) + n * (n - 1) / 2;
+        all += n * ((double)t * CRIT_ATTEND_ROWS + 1) + n * (n - 1) / 2;
         if (!dense_tile(j, t)) far += n * CRIT_BLK_LEN * far_blocks(t);
     }
     double share = far > 0 ? (j->p->density * all - (all - far)) / far : 0;
@@ -93,7 +93,7 @@ static unsigned char *carve(unsigned char **at, size_t bytes) {
 
 /* The size of a slice when base is NULL's stand-in 0. */
 static size_t layout(const job *j, unsigned char *base, buffers *b) {
-    size_t d = j->p->shape.d_head, tile = CRIT_TILE_LEN * d * sizeof(float), n = j->n_blk;
+    size_t d = j->p->shape.d_head, tile = CRIT_ATTEND_ROWS * d * sizeof(float), n = j->n_blk;
     unsigned char *at = base;
     b->q = (float *)carve(&at, tile);
     b->out = (float *)carve(&at, tile);
@@ -106,7 +106,7 @@ static size_t layout(const job *j, unsigned char *base, buffers *b) {
 }
 
 static double attend_list(job *j, const sample *s, const buffers *b, size_t n_far, void *scratch) {
-    uint32_t pos = s->tile * CRIT_TILE_LEN, d = j->kv.d, n_row = rows_in(j, s->tile);
+    uint32_t pos = s->tile * CRIT_ATTEND_ROWS, d = j->kv.d, n_row = rows_in(j, s->tile);
     uint32_t kv_head = s->head / (j->p->shape.n_head / j->p->shape.n_kv_head);
     uint64_t rng = ((uint64_t)s->tile << 20 | s->head) * 2654435769u + 88172645463325252u;
     size_t first, n = meas_list(&rng, pos, n_row, n_far, b->ids, &first);
@@ -135,7 +135,7 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
 static double estimate_tile(job *j, const sample *s, const buffers *b, void *scratch) {
     const crit_shape *sh = &j->p->shape;
     const crit_kernels *kt = &j->m->kt;
-    uint32_t pos = s->tile * CRIT_TILE_LEN, n_group = sh->n_head / sh->n_kv_head, kv_head = s->head / n_group;
+    uint32_t pos = s->tile * CRIT_ATTEND_ROWS, n_group = sh->n_head / sh->n_kv_head, kv_head = s->head / n_group;
     uint32_t n_free = (uint32_t)far_blocks(s->tile);
     float scale = 1.0f / sqrtf((float)sh->d_head);
     if (n_free == 0) return 0;
@@ -148,7 +148,7 @@ static double estimate_tile(job *j, const sample *s, const buffers *b, void *scr
     double t1 = meas_thread_seconds();
     meas_probe(kt, &j->kv, kv_head, b->q, n_group, pos, n_free, b->share, b->z, b->probe, scratch);
     double t2 = meas_thread_seconds();
-    return t1 - t0 + (t2 - t1) / n_group * CRIT_TILE_LEN / o.probe;
+    return t1 - t0 + (t2 - t1) / n_group * CRIT_ATTEND_ROWS / o.probe;
 }
 
 static void sample_item(void *arg, size_t item, unsigned worker) {
@@ -159,7 +159,7 @@ static void sample_item(void *arg, size_t item, unsigned worker) {
     layout(j, j->mem + worker * j->slice, &b);
     /* Another head's queries: the same values in another order, which costs nothing to make. */
     float first = b.q[0];
-    size_t n = (size_t)CRIT_TILE_LEN * j->kv.d;
+    size_t n = (size_t)CRIT_ATTEND_ROWS * j->kv.d;
     memmove(b.q, b.q + 1, (n - 1) * sizeof *b.q);
     b.q[n - 1] = first;
     if (j->p->dense) s->dense_s = attend_list(j, s, &b, j->n_blk, scratch);
@@ -248,7 +248,7 @@ static crit_status attention(job *j, crit_shape_times *out, crit_error *err) {
     if (!j->mem) return meas_no_memory(err);
     for (unsigned w = 0; w < crit_pool_size(m->pool); w++) {
         layout(j, j->mem + w * j->slice, &b);
-        meas_normal(m, b.q, (size_t)CRIT_TILE_LEN * s->d_head);
+        meas_normal(m, b.q, (size_t)CRIT_ATTEND_ROWS * s->d_head);
     }
     out->dense.measured = j->p->dense;
     out->dense.density = 1;
@@ -278,7 +278,7 @@ static crit_status run(meas *m, const crit_shape_params *p, crit_shape_times *ou
     out->rest_s = lt.rest_s * chunks;
     job j = {.m = m,
              .p = p,
-             .n_tile = (p->n_tok + CRIT_TILE_LEN - 1) / CRIT_TILE_LEN,
+             .n_tile = (p->n_tok + CRIT_ATTEND_ROWS - 1) / CRIT_ATTEND_ROWS,
              .n_blk = (p->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN};
     out->n_threads = crit_pool_size(m->pool);
     out->n_item = j.n_tile * p->shape.n_head;

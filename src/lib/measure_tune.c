@@ -82,8 +82,8 @@ static void cost_row(meas *m, const char *what, uint32_t d, double seconds, doub
 /* Lines through two lengths: the slope is what one more block costs, the rest what a tile costs. */
 static void costs_of(cost_work *w, uint32_t n_key) {
     meas *m = w->m;
-    uint32_t d = w->kv.d, n_blk = n_key / CRIT_BLK_LEN, own = CRIT_TILE_LEN / CRIT_BLK_LEN, few = n_blk / 16;
-    w->pos = n_key - CRIT_TILE_LEN;
+    uint32_t d = w->kv.d, n_blk = n_key / CRIT_BLK_LEN, own = CRIT_ATTEND_ROWS / CRIT_BLK_LEN, few = n_blk / 16;
+    w->pos = n_key - CRIT_ATTEND_ROWS;
     w->a = (crit_attend_args){.q = w->q,
                               .q_stride = d,
                               .k = crit_kv_k(&w->kv, 0),
@@ -94,22 +94,22 @@ static void costs_of(cost_work *w, uint32_t n_key) {
                               .n_key = n_key,
                               .pos0 = w->pos,
                               .scale = 1.0f / sqrtf((float)d),
-                              .n_row = CRIT_TILE_LEN,
+                              .n_row = CRIT_ATTEND_ROWS,
                               .d = d,
                               .causal = 1};
     double t[2], e[2];
     for (int i = 0; i < 2; i++) {
         size_t first;
-        w->a.n_blk = meas_list(&m->rng, w->pos, CRIT_TILE_LEN, i ? n_blk : few, w->ids, &first);
+        w->a.n_blk = meas_list(&m->rng, w->pos, CRIT_ATTEND_ROWS, i ? n_blk : few, w->ids, &first);
         w->a.n_far = first;
         w->n_free = i ? n_blk - 2 * own - 1 : few;
         t[i] = meas_cpu_time(m, run_attend, w);
         e[i] = meas_cpu_time(m, run_estimate, w);
     }
-    double blocks = (double)(n_blk - 2 * own - 1 - few), pairs = blocks * CRIT_BLK_LEN * CRIT_TILE_LEN;
+    double blocks = (double)(n_blk - 2 * own - 1 - few), pairs = blocks * CRIT_BLK_LEN * CRIT_ATTEND_ROWS;
     double pair = (t[1] - t[0]) / pairs, block = (e[1] - e[0]) / blocks;
     double near_pairs =
-        (double)(few + 1 + own) * CRIT_BLK_LEN * CRIT_TILE_LEN + CRIT_TILE_LEN * (CRIT_TILE_LEN + 1) / 2.0;
+        (double)(few + 1 + own) * CRIT_BLK_LEN * CRIT_ATTEND_ROWS + CRIT_ATTEND_ROWS * (CRIT_ATTEND_ROWS + 1) / 2.0;
     double all_pairs = near_pairs + pairs, dense = t[1] / all_pairs, sparse = t[0] / near_pairs;
     cost_row(m, "attend pair", d, pair, MEAS_NEVER);
     cost_row(m, "attend sparse", d, sparse, dense / sparse);
@@ -124,8 +124,8 @@ static crit_status cost_rows(meas *m, crit_error *err) {
     crit_status st = CRIT_OK;
     for (uint32_t d = 64; d <= 128 && !st && !m->cancelled; d += 64) {
         cost_work w = {.m = m,
-                       .q = crit_malloc(CRIT_TILE_LEN * d, 4),
-                       .out = crit_malloc(CRIT_TILE_LEN * d, 4),
+                       .q = crit_malloc(CRIT_ATTEND_ROWS * d, 4),
+                       .out = crit_malloc(CRIT_ATTEND_ROWS * d, 4),
                        .z = crit_malloc(8192 * CRIT_REP_MAX, 4),
                        .share = crit_malloc(8192, 4),
                        .rep = crit_malloc((CRIT_REP_MAX + 1) * d, 4),
@@ -133,7 +133,7 @@ static crit_status cost_rows(meas *m, crit_error *err) {
                        .ids = crit_malloc(8192, 4)};
         st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);
         if (!st && w.q && w.out && w.z && w.share && w.rep && w.probe && w.ids) {
-            meas_normal(m, w.q, CRIT_TILE_LEN * d);
+            meas_normal(m, w.q, CRIT_ATTEND_ROWS * d);
             costs_of(&w, n_key);
         } else if (!st)
             st = meas_no_memory(err);

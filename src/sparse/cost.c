@@ -46,7 +46,7 @@ uint32_t crit_cost_chunk(const crit_cost *c, unsigned n_thread, uint32_t n_head)
     /* Attention's items are (head, tile) pairs of unequal length: some per thread, or threads wait for the last ones.
      */
     enum { ITEMS_PER_THREAD = 6, LONGEST = 4096 };
-    uint64_t tiles = ((uint64_t)n_thread * ITEMS_PER_THREAD + n_head - 1) / n_head, tok = tiles * CRIT_TILE_LEN;
+    uint64_t tiles = ((uint64_t)n_thread * ITEMS_PER_THREAD + n_head - 1) / n_head, tok = tiles * CRIT_ATTEND_ROWS;
     if (tok > LONGEST) tok = LONGEST;
     return tok > c->chunk_tok ? (uint32_t)tok : c->chunk_tok;
 }

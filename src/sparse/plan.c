@@ -21,15 +21,15 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
-    if (p->seg_len == 0 || p->seg_len % CRIT_TILE_LEN || p->seg_len > 4096)
-        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_TILE_LEN,
-                         CRIT_TILE_LEN);
+    if (p->seg_len == 0 || p->seg_len % CRIT_ATTEND_ROWS || p->seg_len > 4096)
+        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_ATTEND_ROWS,
+                         CRIT_ATTEND_ROWS);
     if (!(p->alpha >= 0 && p->alpha <= 1)) return crit_fail(err, CRIT_E_ARG, "alpha is not in [0, 1]");
     return CRIT_OK;
 }
 
 uint32_t crit_attn_align(const crit_attn_params *p) {
-    return p->mode == CRIT_ATTN_PAPER ? p->seg_len : CRIT_TILE_LEN;
+    return p->mode == CRIT_ATTN_PAPER ? p->seg_len : CRIT_ATTEND_ROWS;
 }
 
 uint32_t crit_attn_tail(const crit_attn_params *p) {
@@ -155,17 +155,23 @@ typedef struct row_arg {
     const crit_calib *calib;
 } row_arg;
 
-/* Blocks before it are far from the tile; 0 when the tile has none.  Every mode visits its near blocks first, so that
- * a plan of all blocks has the bits of a dense one. */
+/* Blocks before it are far from the tile; 0 when the tile has none. */
 static uint32_t first_local(const crit_plan *p, uint32_t tile) {
     uint32_t own = (p->tile0 + tile) * (CRIT_TILE_LEN / CRIT_BLK_LEN);
+    return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
+}
+
+/* Blocks before it are visited last, in every mode, so that a plan of all blocks has the bits of a dense one; by span,
+ * so that dense tiles can go together. */
+static uint32_t first_near(const crit_plan *p, uint32_t tile) {
+    uint32_t own = (p->tile0 + tile) / CRIT_SPAN_TILES * (CRIT_ATTEND_ROWS / CRIT_BLK_LEN);
     return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
 }
 
 static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
     uint32_t last = crit_plan_tile_pos(p, tile) + crit_plan_tile_rows(p, tile) - 1;
     *crit_plan_at(p, head, tile) =
-        (crit_plan_row_t){.ids = p->all, .n = last / CRIT_BLK_LEN + 1, .n_far = first_local(p, tile), .dense = true};
+        (crit_plan_row_t){.ids = p->all, .n = last / CRIT_BLK_LEN + 1, .n_far = first_near(p, tile), .dense = true};
 }
 
 /* How many probes of the chunk lie in the tile; *first: the first one's index in p->probes. */
@@ -182,7 +188,7 @@ static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, ui
     uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile);
     uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest,
              tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
-    return job->dense || grid < p->params.dense_until || grid < CRIT_TILE_LEN + CRIT_BLK_LEN ||
+    return job->dense || grid < p->params.dense_until || first_local(p, tile) <= CRIT_SINK_BLK ||
            tile_end + p->params.dense_last > total || !crit_cost_estimate_pays(&p->cost, crit_plan_tile_rows(p, tile));
 }
 
@@ -299,7 +305,8 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     if (!capped && o->skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
         dense_row(p, head, tile);
     } else {
-        uint32_t n_far = n += (uint32_t)kept;
+        uint32_t n_far = n += (uint32_t)kept, near = first_near(p, tile);
+        while (n_far && ids[n_far - 1] >= near) n_far--;
         for (uint32_t b = local; b <= last; b++) ids[n++] = b;
         *crit_plan_at(p, head, tile) = (crit_plan_row_t){.ids = ids, .n = n, .n_far = n_far};
     }
@@ -382,7 +389,7 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
     for (uint32_t t = t0; t < t1; t++) {
         uint32_t last = (crit_plan_tile_pos(p, t) + crit_plan_tile_rows(p, t) - 1) / CRIT_BLK_LEN;
         crit_plan_row_t row = {.ids = ids, .n = n + last - n_cand + 1};
-        for (uint32_t local = first_local(p, t); row.n_far < row.n && ids[row.n_far] < local;) row.n_far++;
+        for (uint32_t near = first_near(p, t); row.n_far < row.n && ids[row.n_far] < near;) row.n_far++;
         for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++) *crit_plan_at(p, h, t) = row;
     }
 }

@@ -11,7 +11,8 @@
  *   attend.c     executes any plan                                             [alg:attend]
  *
  * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
- * neither the chunk length nor the number of threads changes a bit. */
+ * neither the chunk length nor the number of threads changes a bit.  CRIT_SPAN_TILES tiles on the grid of
+ * CRIT_ATTEND_ROWS positions are a span, the work item of attention: its tiles that read the same list are one call. */
 #ifndef CRIT_SPARSE_H
 #define CRIT_SPARSE_H
 
@@ -19,9 +20,10 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
-#define CRIT_SINK_BLK    1                              /* first 32 tokens: always kept, outside the normaliser */
-#define CRIT_LOCAL_BLK   (CRIT_TILE_LEN / CRIT_BLK_LEN) /* the 128 tokens before a tile: always kept */
-#define CRIT_PEAK_WEIGHT 0.2f                           /* a far key of more weight is a look-up        [alg:check] */
+#define CRIT_SINK_BLK    1    /* first 32 tokens: always kept, outside the normaliser */
+#define CRIT_LOCAL_BLK   4    /* the 128 tokens before a tile: always kept */
+#define CRIT_SPAN_TILES  (CRIT_ATTEND_ROWS / CRIT_TILE_LEN)
+#define CRIT_PEAK_WEIGHT 0.2f /* a far key of more weight is a look-up        [alg:check] */
 
 /* What far blocks of a head turned out to weigh, by their share against the even one, in octaves from 2^CRIT_GAIN_LOW
  * up; of one probe, rounded so that thousands of them can be kept.                         [alg:calibrate] */
@@ -97,7 +99,7 @@ typedef struct crit_plan_job {
 
 typedef struct crit_plan_row {
     const uint32_t *ids; /* ascending */
-    uint32_t n, n_far;   /* the first n_far lie before the tile's local blocks */
+    uint32_t n, n_far;   /* the first n_far are visited last: they lie before the local blocks of the span */
     bool dense;          /* holds every block and is computed without skips */
 } crit_plan_row_t;
 
@@ -171,6 +173,16 @@ crit_stage crit_plan_attend_stage(crit_attend_job *a);
 
 static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {
     return &p->rows[(size_t)head * p->n_tile + tile];
+}
+
+/* Spans of the chunk; the tiles [*t0, *t1) of one. */
+static inline uint32_t crit_plan_n_span(const crit_plan *p) {
+    return (p->tile0 + p->n_tile - 1) / CRIT_SPAN_TILES - p->tile0 / CRIT_SPAN_TILES + 1;
+}
+static inline void crit_plan_span(const crit_plan *p, uint32_t span, uint32_t *t0, uint32_t *t1) {
+    uint32_t a = (p->tile0 / CRIT_SPAN_TILES + span) * CRIT_SPAN_TILES, z = a + CRIT_SPAN_TILES;
+    *t0 = a < p->tile0 ? 0 : a - p->tile0;
+    *t1 = z - p->tile0 < p->n_tile ? z - p->tile0 : p->n_tile;
 }
 
 /* First position of tile t of the plan, inside the chunk, and its number of rows. */

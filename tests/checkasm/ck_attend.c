@@ -258,7 +258,7 @@ static void invariance(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, siz
     const shape sh = {d, n_row, pos0, pos0 + n_row + 40, d, d, 1, 0.7};
     pcase c = make(s, &sh, how, CK_END);
     void *mem = ck_scratch(s, crit_attend_scratch_bytes(d));
-    float out[CRIT_TILE_LEN * CRIT_D_HEAD_MAX], lse[CRIT_TILE_LEN];
+    float out[CRIT_ATTEND_ROWS * CRIT_D_HEAD_MAX], lse[CRIT_ATTEND_ROWS];
     fn(&c.a, mem);
     for (uint32_t r = 0; r < n_row; r += 1 + ck_u32(s) % 9) {
         for (int cut = 0; cut < 5; cut++) {
@@ -326,7 +326,7 @@ static void skipping(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_
     if (n_skip > want + close || n_skip + close < want)
         ck_fail(s, "%llu pairs skipped, want %llu", (unsigned long long)n_skip, (unsigned long long)want);
     if (skip > 0 && skip < 3 && (want == 0 || want == n_row * n_far)) ck_fail(s, "the case skips all or nothing");
-    float out[CRIT_TILE_LEN * CRIT_D_HEAD_MAX], lse[CRIT_TILE_LEN];
+    float out[CRIT_ATTEND_ROWS * CRIT_D_HEAD_MAX], lse[CRIT_ATTEND_ROWS];
     for (uint32_t r = 0, step; r < n_row; r += step) {
         step = 1 + ck_u32(s) % 40;
         crit_attend_args b = c.a;
@@ -426,9 +426,9 @@ void ck_bench_attend(ck *s, const ck_row *row) {
     for (uint32_t d = 64; d <= 128; d += 64) {
         const size_t n = 16384;
         uint16_t *k = malloc(n * d * sizeof *k), *v = malloc(n * d * sizeof *v);
-        float *q = malloc(CRIT_TILE_LEN * d * sizeof *q), *out = malloc(CRIT_TILE_LEN * d * sizeof *out),
-              lse[CRIT_TILE_LEN];
-        fill_store(s, k, v, n, d), ck_fill_normal(s, q, CRIT_TILE_LEN * d, 1);
+        float *q = malloc(CRIT_ATTEND_ROWS * d * sizeof *q), *out = malloc(CRIT_ATTEND_ROWS * d * sizeof *out),
+              lse[CRIT_ATTEND_ROWS];
+        fill_store(s, k, v, n, d), ck_fill_normal(s, q, CRIT_ATTEND_ROWS * d, 1);
         for (size_t i = 0; i < sizeof load / sizeof *load; i++) {
             if (!row->need && (load[i].ctx > 4096 || load[i].n_row < 128)) continue; /* the reference takes its time */
             const size_t n_blk = load[i].ctx / B, want = (size_t)(load[i].density * (double)n_blk);

@@ -13,7 +13,7 @@
 
 #include "critiprefill/attention.h"
 
-enum { TILE = 128, BLK = 32 };
+enum { TILE = 32, BLK = 32, LOCAL = 128 };
 
 typedef struct shape {
     uint32_t n_head, n_kv_head, d, n_tok;
@@ -73,7 +73,7 @@ static crit_attn_params params(crit_attn mode) {
 static void check_budget(const crit_attn_params *p, uint32_t n_tok, uint32_t last, const uint32_t *ids, size_t m) {
     uint32_t grid = last / TILE * TILE;
     if (p->mode != CRIT_ATTN_CRITI || grid < p->dense_until || last + 1 + p->dense_last > n_tok) return;
-    uint32_t near = grid / BLK - TILE / BLK, floor = (p->min_tok + BLK - 1) / BLK, kept = 0;
+    uint32_t near = grid / BLK - LOCAL / BLK, floor = (p->min_tok + BLK - 1) / BLK, kept = 0;
     for (size_t i = 0; i < m; i++) kept += ids[i] >= 1 && ids[i] < near;
     if (p->max_tok) assert_true(kept <= p->max_tok / BLK);
     assert_true(kept >= (floor < near - 1 ? floor : near - 1));

@@ -148,20 +148,20 @@ static void worse(void **state) {
 
 static void tiles_and_pairs(void **state) {
     (void)state;
-    const crit_layer_view v = {.pos0 = 384, .n_tok = 300};
+    const crit_layer_view v = {.pos0 = 384, .n_tok = 76};
     assert_int_equal(view_n_tile(&v), 3);
     for (uint32_t i = 0; i < 3; i++) {
         const view_tile t = view_tile_at(&v, i);
-        assert_int_equal(t.pos, 384 + 128 * i);
-        assert_int_equal(t.n, i < 2 ? 128 : 44);
+        assert_int_equal(t.pos, 384 + 32 * i);
+        assert_int_equal(t.n, i < 2 ? 32 : 12);
         assert_int_equal(t.first_free, 1);
         assert_int_equal(t.end_free, t.pos / 32 - 4);
         double pairs = 0, plain = 0;
         for (uint32_t b = 0; b < t.n_blk; b++) pairs += probe_block_pairs(&t, b);
         for (uint32_t p = t.pos; p < t.pos + t.n; p++) plain += p + 1;
         assert_true(pairs == plain && probe_pairs(&t) == plain);
-        for (uint32_t n = 1; n <= 128; n *= 2) {
-            uint32_t pos[128], again[128];
+        for (uint32_t n = 1; n <= 32; n *= 2) {
+            uint32_t pos[32], again[32];
             const uint32_t got = probe_positions(&t, n, 42, pos), most = n < t.n ? n : t.n;
             assert_int_equal(got, most);
             for (uint32_t k = 0; k < got; k++)
@@ -169,10 +169,10 @@ static void tiles_and_pairs(void **state) {
             probe_positions(&t, n, 42, again);
             assert_memory_equal(pos, again, got * sizeof *pos);
             probe_positions(&t, n, 43, again);
-            if (n > 1 && n < 44) assert_memory_not_equal(pos, again, got * sizeof *pos);
+            if (n > 1 && n < 12) assert_memory_not_equal(pos, again, got * sizeof *pos);
         }
     }
-    const crit_layer_view early = {.n_tok = 129}; /* no free blocks yet */
+    const crit_layer_view early = {.n_tok = 33}; /* no free blocks yet */
     assert_int_equal(view_tile_at(&early, 1).end_free, 0);
     assert_int_equal(view_tile_at(&early, 1).n, 1);
 }

@@ -399,11 +399,11 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
-    float *ot = scratch, *s = ot + CRIT_TILE_LEN * w, *m = s + KEYS * STRIP;
-    float *l = m + CRIT_TILE_LEN, *met = l + CRIT_TILE_LEN;
-    uint16_t *qt = (uint16_t *)(void *)(met + CRIT_TILE_LEN), *p = qt + CRIT_TILE_LEN * w;
+    float *ot = scratch, *s = ot + CRIT_ATTEND_ROWS * w, *m = s + KEYS * STRIP;
+    float *l = m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
+    uint16_t *qt = (uint16_t *)(void *)(met + CRIT_ATTEND_ROWS), *p = qt + CRIT_ATTEND_ROWS * w;
     uint16_t *k_copy = p + PEND * STRIP_COLS * P_TILE, *v_copy = k_copy + GROUP * BLK * w;
-    strip strips[CRIT_TILE_LEN / STRIP];
+    strip strips[CRIT_ATTEND_ROWS / STRIP];
     size_t n_strip = 0;
 
     for (size_t r = 0; r < n_row; r += STRIP) {
