@@ -226,11 +226,11 @@ def check(b, url, n_tok):
     rows = js("document.getElementById('map').height")
     assert row == int(rows * 0.55), (row, rows)
     marked = "document.querySelector('#text .tile.chosen').dataset.from"
-    assert int(js(marked)) == row * 128
-    assert js("document.getElementById('cell').textContent").startswith(f"Queries: tokens {row * 128}\u2013")
+    assert int(js(marked)) == row * 32
+    assert js("document.getElementById('cell').textContent").startswith(f"Queries: tokens {row * 32}\u2013")
     js("document.getElementById('map').focus()")
     b.key("ArrowDown")
-    assert int(js(marked)) == (row + 1) * 128
+    assert int(js(marked)) == (row + 1) * 32
     js("document.querySelectorAll('#text .tile')[2].click()")
     assert js("document.body.dataset.row") == "2"
 

@@ -33,7 +33,7 @@ t = open("p.html", encoding="utf-8").read()
 d = json.loads(t.split('<script type="application/json" id="data">')[1].split("</script>")[0])
 def cells(s): return base64.b64decode(d["cells"][s])
 def seen(r): # columns of a row
-    blk = min(-(-d["nTok"] // 32), (r + 1) * d["tilePool"] * 4)
+    blk = min(-(-d["nTok"] // 32), (r + 1) * d["tilePool"])
     return -(-blk // d["blkPool"])
 def weight(code): return 10 ** ((code - 1) / 254 * 6 - 6) if code else 0
 def top(s): return {int.from_bytes(s[i:i + 3], "little"): weight(s[i + 3]) for i in range(0, len(s), 4)}
