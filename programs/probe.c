@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-enum { BLK = CRIT_VIEW_BLK_LEN, TILE = CRIT_VIEW_TILE_LEN, SINK_BLK = CRIT_VIEW_SINK_TOK / BLK, LOCAL = CRIT_VIEW_LOCAL_TOK };
+enum {
+    BLK = CRIT_VIEW_BLK_LEN,
+    TILE = CRIT_VIEW_TILE_LEN,
+    SINK_BLK = CRIT_VIEW_SINK_TOK / BLK,
+    LOCAL = CRIT_VIEW_LOCAL_TOK
+};
 
 uint32_t view_n_tile(const crit_layer_view *view) {
     return view->n_tok ? (view->pos0 + view->n_tok - 1) / TILE - view->pos0 / TILE + 1 : 0;

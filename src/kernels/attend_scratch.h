@@ -13,10 +13,10 @@
 #define CRIT_ATTEND_STRIP_MAX 64 /* rows of the widest strip of any level */
 
 static inline size_t crit_attend_scratch_floats(uint32_t d) {
-    return 2 * (size_t)CRIT_ATTEND_ROWS * d                      /* Q^T and O^T */
+    return 2 * (size_t)CRIT_ATTEND_ROWS * d                   /* Q^T and O^T */
            + 2 * (size_t)CRIT_ATTEND_KEYS * d                 /* K and V of one group, widened */
            + (size_t)CRIT_ATTEND_KEYS * CRIT_ATTEND_STRIP_MAX /* S, then P, of one strip */
-           + 3 * (size_t)CRIT_ATTEND_ROWS;                       /* exponent reference, sum and maximum of each row */
+           + 3 * (size_t)CRIT_ATTEND_ROWS;                    /* exponent reference, sum and maximum of each row */
 }
 
 /* The AMX level pads d to whole tiles and keeps no widened K and V, but P of several groups (attend_amx.c). */
@@ -24,11 +24,11 @@ static inline size_t crit_attend_scratch_floats(uint32_t d) {
 
 static inline size_t crit_attend_amx_scratch_bytes(uint32_t d) {
     const size_t wide = ((size_t)d + 31) / 32 * 32;
-    return CRIT_ATTEND_ROWS * wide * (2 + 4)                         /* Q bf16, O^T f32 */
+    return CRIT_ATTEND_ROWS * wide * (2 + 4)                      /* Q bf16, O^T f32 */
            + CRIT_ATTEND_GROUP * CRIT_BLK_LEN * wide * 2 * 2      /* K and V of one group, padded */
            + (size_t)CRIT_ATTEND_KEYS * 32 * 4                    /* S of 32 rows */
            + (size_t)CRIT_ATTEND_AMX_PEND * CRIT_BLK_LEN * 32 * 2 /* P of 32 rows, bf16 */
-           + 3 * CRIT_ATTEND_ROWS * 4;                               /* exponent reference, sum and maximum of each row */
+           + 3 * CRIT_ATTEND_ROWS * 4;                            /* exponent reference, sum and maximum of each row */
 }
 
 #endif

@@ -365,15 +365,23 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
 
 /* f16 -> f32; n a multiple of 8. */
 static void widen(const uint16_t *x, size_t n, float *y) {
-    for (size_t i = 0; i < n; i += L_W) L_STORE(y + i, L_LOAD_F16(x + i));
+    size_t i = 0;
+    for (; i + 2 * L_W <= n; i += 2 * L_W) {
+        L_STORE(y + i, L_LOAD_F16(x + i));
+        L_STORE(y + i + L_W, L_LOAD_F16_TOO(x + i + L_W));
+    }
+    for (; i < n; i += L_W) L_STORE(y + i, L_LOAD_F16(x + i));
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
  * V it would touch 64 lines that all fall into 8 of the first-level cache's 64 sets. */
 static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
     for (size_t j = 0; j < n_key; j++, vp += 8)
-        for (size_t e = 0; e < d; e += 8) {
+        for (size_t e = 0; e < d; e += 16) {
             CRIT_UNROLL for (size_t i = 0; i < 8; i += L_W) L_STORE(vp + e * KEYS + i, L_LOAD_F16(v + j * d + e + i));
+            if (e + 8 == d) break;
+            CRIT_UNROLL for (size_t i = 8; i < 16; i += L_W)
+                L_STORE(vp + e * KEYS + 8 * (KEYS - 1) + i, L_LOAD_F16_TOO(v + j * d + e + i));
         }
 }
 
@@ -401,7 +409,8 @@ static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
 static void attend(const crit_attend_args *a, float *mem) {
     const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
-    float *qt = mem, *ot = qt + CRIT_ATTEND_ROWS * d, *k = ot + CRIT_ATTEND_ROWS * d, *v = k + KEYS * d, *s = v + KEYS * d;
+    float *qt = mem, *ot = qt + CRIT_ATTEND_ROWS * d, *k = ot + CRIT_ATTEND_ROWS * d, *v = k + KEYS * d,
+          *s = v + KEYS * d;
     float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
     strip strips[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)];
     size_t nvs[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)], n_strip = 0;

@@ -23,7 +23,7 @@
 #define CRIT_REP_LEN     16  /* consecutive queries behind one representative (2 representatives a tile) */
 #define CRIT_REP_MAX     8   /* representatives a scoring call takes */
 #define CRIT_GEMM_NR     16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
-#define CRIT_D_HEAD_MAX 256
+#define CRIT_D_HEAD_MAX  256
 
 /* f32 below is IEEE binary32 float; f16 is binary16 in a uint16_t. */
 

@@ -6,6 +6,7 @@
 
 #include "kv/kv.h"
 #include "lib/measure_impl.h"
+#include "sparse/sparse.h"
 
 enum { FILL_KEYS = 64 * CRIT_BLK_LEN };
 
@@ -40,7 +41,7 @@ crit_status meas_fill_kv(meas *m, crit_kv *kv, uint32_t n_kv_head, uint32_t d, u
 
 size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first) {
     uint32_t own = pos / CRIT_BLK_LEN, last = (pos + n_row - 1) / CRIT_BLK_LEN;
-    uint32_t local = own > CRIT_ATTEND_ROWS / CRIT_BLK_LEN ? own - CRIT_ATTEND_ROWS / CRIT_BLK_LEN : 0;
+    uint32_t local = own > CRIT_LOCAL_BLK ? own - CRIT_LOCAL_BLK : 0;
     size_t n = 0, left = local > 1 ? local - 1 : 0, want = n_far < left ? n_far : left;
     if (local > 0) ids[n++] = 0;
     /* Each far block with the odds of what is still wanted among what is left: exactly want of them, ascending. */
@@ -68,7 +69,7 @@ typedef struct load {
     const char *name;
     uint32_t n_key;
     double density; /* 1 = every block */
-    uint32_t n_row; /* CRIT_ATTEND_ROWS: causal, at the end; fewer: heads of a decode step */
+    uint32_t n_row; /* CRIT_TILE_LEN and more: causal, at the end; fewer: heads of a decode step */
 } load;
 
 static double pairs_of(const crit_attend_args *a) {
@@ -85,7 +86,7 @@ static double pairs_of(const crit_attend_args *a) {
 /* Returns the rate. */
 static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out, uint32_t *ids, const load *l,
                          double dense_rate) {
-    bool causal = l->n_row == CRIT_ATTEND_ROWS;
+    bool causal = l->n_row >= CRIT_TILE_LEN;
     uint32_t d = kv->d, pos = l->n_key - (causal ? l->n_row : 1);
     float lse[CRIT_ATTEND_ROWS];
     attend_work w = {.m = m,
@@ -104,7 +105,7 @@ static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out,
                            .d = d,
                            .causal = causal}};
     size_t n_blk = l->n_key / CRIT_BLK_LEN, n_far = n_blk;
-    if (l->density < 1) n_far = (size_t)fmax(0, l->density * (double)n_blk - 9); /* sink, 4 local, 4 own */
+    if (l->density < 1) n_far = (size_t)fmax(0, l->density * (double)n_blk - 6); /* sink, 4 local, 1 own */
     size_t first;
     w.a.n_blk = meas_list(&m->rng, pos, causal ? l->n_row : 1, n_far, ids, &first);
     if (causal) w.a.n_far = first;
@@ -130,12 +131,12 @@ static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out,
 void meas_attend_rows(meas *m) {
     static const load full[] = {{"128 rows, 4096 keys", 4096, 1, 128},
                                 {"128 rows, 16384 keys", 16384, 1, 128},
-                                {"128 rows, 16384 keys, density .10", 16384, .10, 128},
-                                {"128 rows, 16384 keys, density .03", 16384, .03, 128},
+                                {"32 rows, 16384 keys, density .10", 16384, .10, 32},
+                                {"32 rows, 16384 keys, density .03", 16384, .03, 32},
                                 {"1 row, 131072 keys", 131072, 1, 1},
                                 {"7 rows, 131072 keys", 131072, 1, 7}},
                       small[] = {{"128 rows, 1024 keys", 1024, 1, 128},
-                                 {"128 rows, 1024 keys, density .50", 1024, .5, 128},
+                                 {"32 rows, 1024 keys, density .50", 1024, .5, 32},
                                  {"7 rows, 1024 keys", 1024, 1, 7}};
     bool less = m->p.quick || m->kt.cpu == 0; /* the reference takes its time */
     const load *l = less ? small : full;

@@ -22,8 +22,8 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_ATTEND_ROWS || p->seg_len > 4096)
-        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len, CRIT_ATTEND_ROWS,
-                         CRIT_ATTEND_ROWS);
+        return crit_fail(err, CRIT_E_ARG, "seg_len %u is not a multiple of %d in %d..4096", p->seg_len,
+                         CRIT_ATTEND_ROWS, CRIT_ATTEND_ROWS);
     if (!(p->alpha >= 0 && p->alpha <= 1)) return crit_fail(err, CRIT_E_ARG, "alpha is not in [0, 1]");
     return CRIT_OK;
 }

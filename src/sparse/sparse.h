@@ -20,8 +20,8 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
-#define CRIT_SINK_BLK    1    /* first 32 tokens: always kept, outside the normaliser */
-#define CRIT_LOCAL_BLK   4    /* the 128 tokens before a tile: always kept */
+#define CRIT_SINK_BLK    1 /* first 32 tokens: always kept, outside the normaliser */
+#define CRIT_LOCAL_BLK   4 /* the 128 tokens before a tile: always kept */
 #define CRIT_SPAN_TILES  (CRIT_ATTEND_ROWS / CRIT_TILE_LEN)
 #define CRIT_PEAK_WEIGHT 0.2f /* a far key of more weight is a look-up        [alg:check] */
 

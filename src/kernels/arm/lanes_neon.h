@@ -52,6 +52,7 @@ typedef float32x4_t lvec;
 #define L_AND(a, b)       crit_and_f32(a, vreinterpretq_u32_f32(b))
 #define L_LESS(a, b)      vreinterpretq_f32_u32(vcltq_f32(a, b))
 #define L_LOAD_F16(p)     crit_load_f16(p)
+#define L_LOAD_F16_TOO(p) crit_load_f16(p)
 #define L_TRANSPOSE(r)    crit_transpose_4x4(r)
 
 /* 1 / l, and 0 where l is 0. */

@@ -8,6 +8,14 @@
 
 #include "kernels/unroll.h"
 
+/* As crit_load_f16 for finite values, subnormal ones too, on other execution ports: in turns they take half the time.
+ */
+CRIT_INLINE __m256 crit_load_f16_by_bits(const uint16_t *x) {
+    const __m256i wide = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));
+    const __m256i moved = _mm256_and_si256(_mm256_slli_epi32(wide, 13), _mm256_set1_epi32((int)0x8fffffffu));
+    return _mm256_mul_ps(_mm256_castsi256_ps(moved), _mm256_set1_ps(0x1p112f));
+}
+
 CRIT_INLINE __m256 crit_load_f16(const uint16_t *x) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
 }
@@ -51,6 +59,7 @@ typedef __m256 lvec;
 #define L_AND(a, b)       _mm256_and_ps(a, b)
 #define L_LESS(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define L_LOAD_F16(p)     crit_load_f16(p)
+#define L_LOAD_F16_TOO(p) crit_load_f16_by_bits(p)
 #define L_TRANSPOSE(r)    crit_transpose_8x8(r)
 
 /* 1 / l, and 0 where l is 0. */
