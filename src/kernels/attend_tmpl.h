@@ -124,6 +124,7 @@ typedef struct strip {
     float *minus_m, *l; /* [nv*V_W] -m (base 2) and sum of P */
     float *met;         /* [nv*V_W] the largest score so far, base 2; kept only for [alg:skip] */
     size_t row0, n_row;
+    int begun; /* has met a key */
 } strip;
 
 /* [alg:skip]: the edge in base 2 and where left-out pairs are counted. */
@@ -406,17 +407,42 @@ static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
     return n;
 }
 
+/* What strip t sees of n_in blocks of a group that begin at the positions base[] and hold n_key keys. */
+static view view_of(const crit_attend_args *a, const strip *t, const size_t *base, size_t n_in, size_t n_key) {
+    view w = {.n_all = n_key, .n_vis = n_key};
+    if (!a->causal) return w;
+    const size_t pos = a->pos0 + t->row0;
+    w.n_vis = size_min(n_key, seen_from(pos + t->n_row - 1, base, n_in));
+    w.n_all = size_min(w.n_vis, seen_from(pos, base, n_in));
+    for (size_t j = 0; j < n_in; j++) w.base[j] = base[j] - pos;
+    return w;
+}
+
+/* The part of a group that the strip's tile wants; want: of the group's entries. */
+static group wanted_of(const group *g, const strip *t, const uint8_t *want) {
+    const unsigned tile = (unsigned)(t->row0 / CRIT_TILE_LEN);
+    size_t from = 0, n_in = g->n_in, off = 0;
+    while (n_in && !(want[from] >> tile & 1)) off += g->n_key[from++], n_in--;
+    while (n_in && !(want[from + n_in - 1] >> tile & 1)) n_in--;
+    group part = *g;
+    part.base += from, part.k += off * g->a->d, part.v += off * 8, part.n_in = n_in;
+    for (size_t i = 0; i < n_in; i++) part.n_key[i] = g->n_key[from + i];
+    return part;
+}
+
 static void attend(const crit_attend_args *a, float *mem) {
     const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
     float *qt = mem, *ot = qt + CRIT_ATTEND_ROWS * d, *k = ot + CRIT_ATTEND_ROWS * d, *v = k + KEYS * d,
           *s = v + KEYS * d;
     float *minus_m = s + KEYS * CRIT_ATTEND_STRIP_MAX, *l = minus_m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
-    strip strips[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)];
-    size_t nvs[CRIT_ATTEND_ROWS / (STRIP_NV * V_W)], n_strip = 0;
+    enum { WIDE = STRIP_NV * V_W, NARROW = WIDE < CRIT_TILE_LEN ? WIDE : CRIT_TILE_LEN };
+    const size_t strip_len = a->want ? NARROW : WIDE; /* a strip is of one tile */
+    strip strips[CRIT_ATTEND_ROWS / NARROW];
+    size_t nvs[CRIT_ATTEND_ROWS / NARROW], n_strip = 0;
 
-    for (size_t r = 0; r < n_row; r += STRIP_NV * V_W) {
-        const size_t n = size_min(n_row - r, STRIP_NV * V_W), nv = (n + V_W - 1) / V_W, w = nv * V_W;
+    for (size_t r = 0; r < n_row; r += strip_len) {
+        const size_t n = size_min(n_row - r, strip_len), nv = (n + V_W - 1) / V_W, w = nv * V_W;
         nvs[n_strip] = nv;
         strips[n_strip++] = (strip){.qt = qt + r * d,
                                     .ot = ot + r * d,
@@ -434,11 +460,11 @@ static void attend(const crit_attend_args *a, float *mem) {
     uint64_t skipped = 0;
     const skip_rule rule = {.edge = a->skip * 0x1.715476p+0f, .count = &skipped};
     const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
-    int first = 1;
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         const size_t stop = at < a->n_far ? a->n_far : a->n_blk, n_in = size_min(stop - at, CRIT_ATTEND_GROUP);
         size_t base[CRIT_ATTEND_GROUP], have = 0;
-        group g = {.a = a, .base = base, .n_in = n_in, .k = k, .v = v, .first = first, .far = at < a->n_far};
+        group g = {.a = a, .base = base, .n_in = n_in, .k = k, .v = v, .far = at < a->n_far};
+        const uint8_t *want = a->want ? a->want + at : NULL;
         for (size_t i = 0; i < n_in; i++) {
             base[i] = (size_t)a->blk[at + i] * BLK;
             g.n_key[i] = base[i] >= end ? 0 : size_min(end - base[i], BLK);
@@ -448,31 +474,36 @@ static void attend(const crit_attend_args *a, float *mem) {
         left -= n_in, at += n_in;
         if (at == a->n_blk) at = 0;
         for (size_t i = 0; i < n_strip && have; i++) {
-            const strip *t = &strips[i];
-            const size_t pos = a->pos0 + t->row0;
-            view w = {.n_all = have, .n_vis = have};
-            if (a->causal) {
-                w.n_vis = size_min(have, seen_from(pos + t->n_row - 1, base, n_in));
-                w.n_all = size_min(w.n_vis, seen_from(pos, base, n_in));
-                for (size_t j = 0; j < n_in; j++) w.base[j] = base[j] - pos;
+            strip *t = &strips[i];
+            group part;
+            size_t n_wanted = have;
+            if (want) {
+                part = wanted_of(&g, t, want);
+                if (part.n_in == 0) continue;
+                n_wanted = 0;
+                for (size_t j = 0; j < part.n_in; j++) n_wanted += part.n_key[j];
+                if (part.n_in < n_in) widen_group_v(&g), part.have_v = 1;
             }
+            group *now = want && part.n_in < n_in ? &part : &g;
+            now->first = !t->begun;
+            const view w = view_of(a, t, now->base, now->n_in, n_wanted);
             if (w.n_vis == 0) continue;
+            t->begun = 1;
             switch (nvs[i]) {
             case 1:
-                strip_group_1(t, &w, &g, skip, s);
+                strip_group_1(t, &w, now, skip, s);
                 break;
             case 2:
-                strip_group_2(t, &w, &g, skip, s);
+                strip_group_2(t, &w, now, skip, s);
                 break;
             case 3:
-                strip_group_3(t, &w, &g, skip, s);
+                strip_group_3(t, &w, now, skip, s);
                 break;
             default:
-                strip_group_4(t, &w, &g, skip, s);
+                strip_group_4(t, &w, now, skip, s);
                 break;
             }
         }
-        if (have) first = 0;
     }
     if (a->n_skip) *a->n_skip += skipped;
     for (size_t i = 0; i < n_strip; i++) {

@@ -48,6 +48,11 @@
  * is a near entry, and every row sees a key of the first one. Row r's bits depend on its own q, its visible keys,
  * n_far, skip and the list up to its last visible block only: neither on n_row, nor on its place in the tile, nor on
  * later list entries, nor on where the list came from.
+ * Want: with want != NULL the list is that of several tiles, and the rows of tile t (positions from
+ * pos0 + t * CRIT_TILE_LEN on) read entry i only where bit t of want[i] is set; the other entries count for the groups
+ * and for nothing else, and their keys must be finite all the same.  pos0 is a multiple of CRIT_TILE_LEN then, and every
+ * row sees a key of the first near entry that its tile wants.  So tiles whose lists have most entries in common share
+ * the work of reading K and V.
  *
  * Skip [alg:skip]: with skip < INFINITY, a row gives weight 0 to every far block none of whose scores comes within skip
  * (nats, > 0) of the largest score the row has met in the groups before that block's: exp and P V of a (strip, group)
@@ -65,6 +70,7 @@ typedef struct crit_attend_args {
     size_t q_stride;
     const uint16_t *k, *v;
     const uint32_t *blk;
+    const uint8_t *want; /* [n_blk] or NULL */
     size_t n_blk;
     float *out;
     size_t out_stride;

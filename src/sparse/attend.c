@@ -2,11 +2,40 @@
 /* Executes a plan: one work item per (query head, span), the kernel does the rest.            [alg:attend] */
 #include "sparse/sparse.h"
 
-/* Tiles [t0, t1) of one head, whose lists are the first part of the last one's. */
-static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, uint32_t t1, void *scratch) {
+/* A list for the kernel. */
+typedef struct list {
+    const uint32_t *ids;
+    const uint8_t *want; /* NULL = every tile wants all */
+    size_t n, n_far;
+    bool dense;
+} list;
+
+/* The entries of tiles [t0, t1), ascending, and which tiles want each. */
+static list merged(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t t1, uint32_t *ids, uint8_t *want) {
+    const crit_plan_row_t *row = crit_plan_at(p, head, t0);
+    uint32_t at[CRIT_SPAN_TILES] = {0}, n_tile = t1 - t0;
+    list u = {.ids = ids, .want = want};
+    for (;;) {
+        uint32_t least = UINT32_MAX;
+        unsigned bits = 0;
+        for (uint32_t t = 0; t < n_tile; t++)
+            if (at[t] < row[t].n && row[t].ids[at[t]] < least) least = row[t].ids[at[t]];
+        if (least == UINT32_MAX) return u;
+        for (uint32_t t = 0; t < n_tile; t++)
+            if (at[t] < row[t].n && row[t].ids[at[t]] == least) {
+                u.n_far += !bits && at[t] < row[t].n_far; /* far from one is far from all tiles of the span */
+                bits |= 1u << t;
+                at[t]++;
+            }
+        ids[u.n] = least;
+        want[u.n++] = (uint8_t)bits;
+    }
+}
+
+static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, uint32_t t1, const list *l,
+                         void *scratch) {
     crit_plan *p = a->plan;
     const crit_plan_job *job = a->job;
-    const crit_plan_row_t *row = crit_plan_at(p, head, t1 - 1);
     uint32_t kv_head = head / (p->n_head / p->n_kv_head), pos = crit_plan_tile_pos(p, t0);
     size_t at = pos - p->pos0;
     crit_attend_args k = {
@@ -14,8 +43,9 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
         .q_stride = job->q_stride,
         .k = crit_kv_k(job->kv, kv_head),
         .v = crit_kv_v(job->kv, kv_head),
-        .blk = row->ids,
-        .n_blk = row->n,
+        .blk = l->ids,
+        .want = l->want,
+        .n_blk = l->n,
         .out = a->out + at * a->out_stride + (size_t)head * p->d,
         .out_stride = a->out_stride,
         .pos0 = pos,
@@ -24,10 +54,10 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
         .n_row = crit_plan_tile_pos(p, t1 - 1) + crit_plan_tile_rows(p, t1 - 1) - pos,
         .d = p->d,
         .causal = 1,
-        .n_far = row->n_far,
+        .n_far = l->n_far,
     };
     uint64_t n_skip = 0;
-    if (!row->dense && p->params.mode == CRIT_ATTN_CRITI) {
+    if (!l->dense && p->params.mode == CRIT_ATTN_CRITI) {
         k.skip = p->params.skip;
         k.n_skip = &n_skip;
     }
@@ -41,11 +71,28 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
     /* Last spans first: they are the longest, so the threads finish together.  Heads of a group are neighbours and
      * find their keys in the cache. */
     uint32_t head = (uint32_t)(item % p->n_head), span = crit_plan_n_span(p) - 1 - (uint32_t)(item / p->n_head);
-    uint32_t t, end;
+    void *scratch = p->scratch + worker * p->scratch_slice;
+    uint32_t *ids, t, end;
+    uint8_t *want;
+    crit_plan_scratch_list(p, worker, &ids, &want);
     for (crit_plan_span(p, span, &t, &end); t < end;) {
+        const crit_plan_row_t *row = crit_plan_at(p, head, t);
         uint32_t t0 = t++;
-        while (t < end && crit_plan_at(p, head, t)->ids == crit_plan_at(p, head, t0)->ids) t++;
-        attend_tiles(a, head, t0, t, p->scratch + worker * p->scratch_slice);
+        list l;
+        if (row->dense || p->params.mode != CRIT_ATTN_CRITI) {
+            /* Tiles that share a list: each one's is the first part of the next one's. */
+            while (t < end && row[t - t0].ids == row->ids) t++;
+            row += t - t0 - 1;
+            l = (list){.ids = row->ids, .n = row->n, .n_far = row->n_far, .dense = row->dense};
+        } else {
+            bool on_grid = crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0;
+            while (on_grid && t < end && !row[t - t0].dense) t++;
+            if (t - t0 > 1)
+                l = merged(p, head, t0, t, ids, want);
+            else
+                l = (list){.ids = row->ids, .n = row->n, .n_far = row->n_far};
+        }
+        attend_tiles(a, head, t0, t, &l, scratch);
     }
 }
 

@@ -147,6 +147,12 @@ static scratch scratch_of(const crit_plan *p, unsigned worker) {
     return s;
 }
 
+void crit_plan_scratch_list(const crit_plan *p, unsigned worker, uint32_t **ids, uint8_t **want) {
+    scratch s = scratch_of(p, worker);
+    *ids = (uint32_t *)(void *)s.z;
+    *want = (uint8_t *)s.keys;
+}
+
 /* ---- rows ---- */
 
 typedef struct row_arg {

@@ -162,6 +162,8 @@ size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint
 
 /* Builds the plan (estimate + select); calib is the layer's and is extended. */
 crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err);
+/* Room on a worker's scratch for the list of a span and which of its tiles want each entry. */
+void crit_plan_scratch_list(const crit_plan *p, unsigned worker, uint32_t **ids, uint8_t **want);
 /* Executes it, as a stage of a run; a must live until that has ended.                          [alg:attend] */
 typedef struct crit_attend_job {
     crit_plan *plan;

@@ -148,6 +148,10 @@ static pcase make(ck *s, const shape *sh, kind how, ck_place place) {
     return c;
 }
 
+static bool wants(const crit_attend_args *a, size_t r, size_t i) {
+    return !a->want || a->want[i] >> r / CRIT_TILE_LEN & 1;
+}
+
 /* Whether the rule of [alg:skip] leaves out each far entry of row r, by scores in double; an entry whose score lies
  * within the bound of the edge is taken the way the kernel's count says, so it must be told apart: returns how many are
  * so close. */
@@ -164,6 +168,7 @@ static size_t skipped_far(const ck *s, const crit_attend_args *a, size_t r, unsi
         size_t stop = n + CRIT_ATTEND_GROUP < part_end ? n + CRIT_ATTEND_GROUP : part_end;
         for (; n < stop; n++) {
             const size_t i = far ? n - (a->n_blk - a->n_far) : n + a->n_far;
+            if (!wants(a, r, i)) continue;
             double top = -(double)INFINITY, mag = 0;
             for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
                 double dot = 0, abs_dot = 0;
@@ -194,6 +199,7 @@ static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounde
         return; /* too close to call */
     }
     for (size_t i = 0; i < a->n_blk; i++) {
+        out_of[i] |= !wants(a, r, i);
         if (out_of[i]) continue;
         for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
             double dot = 0, abs_dot = 0;
@@ -343,6 +349,39 @@ static void skipping(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_
     ck_release(s);
 }
 
+/* The list of several tiles: against the lists of each in double, and the same bits by tile as together. */
+static void wanting(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t n_far, float skip) {
+    const size_t pos0 = (n_far + 3) * B;
+    const shape sh = {d, n_row, pos0, pos0 + n_row, d, d, 1, 1.0};
+    s->note = "want";
+    pcase c = make(s, &sh, NORMAL, CK_END);
+    void *mem = ck_scratch(s, crit_attend_scratch_bytes(d));
+    uint8_t *want = ck_alloc(s, c.a.n_blk, CK_END), *part = ck_alloc(s, c.a.n_blk, CK_END);
+    for (size_t i = 0; i < c.a.n_blk; i++) want[i] = (uint8_t)(i < n_far + 3 ? ck_u32(s) & 15 : 15);
+    float out[CRIT_ATTEND_ROWS * CRIT_D_HEAD_MAX], lse[CRIT_ATTEND_ROWS];
+    c.a.n_far = n_far, c.a.skip = skip, c.a.want = want;
+    fn(&c.a, mem);
+    for (size_t r = 0; r < n_row; r++) check_row(s, &c.a, r);
+    crit_attend_args b = c.a;
+    b.out = out, b.out_stride = d, b.lse = lse, b.want = part;
+    for (uint32_t r = 0; r < n_row; r += CRIT_TILE_LEN) {
+        for (size_t i = 0; i < c.a.n_blk; i++) part[i] = want[i] >> r / CRIT_TILE_LEN;
+        b.q = c.a.q + r * b.q_stride, b.pos0 = pos0 + r;
+        b.n_row = n_row - r < CRIT_TILE_LEN ? n_row - r : CRIT_TILE_LEN;
+        fn(&b, mem);
+        ck_same_bits(s, "a tile alone", out, c.a.out + r * sh.out_stride, b.n_row * d * sizeof *out);
+        ck_same_bits(s, "a tile alone, lse", lse, c.a.lse + r, b.n_row * sizeof *lse);
+    }
+    memset(want, 0xff, c.a.n_blk);
+    fn(&c.a, mem);
+    b = c.a;
+    b.out = out, b.lse = lse, b.out_stride = d, b.want = NULL;
+    fn(&b, mem);
+    ck_same_bits(s, "all wanted", out, c.a.out, n_row * d * sizeof *out);
+    ck_same_bits(s, "all wanted, lse", lse, c.a.lse, n_row * sizeof *lse);
+    ck_release(s);
+}
+
 /* The start-up check of the AMX level, on the emulated tiles. */
 extern int emul_crit_amx_works(void) __attribute__((weak));
 
@@ -393,6 +432,11 @@ void ck_test_attend(ck *s, const ck_row *row) {
     skipping(s, fn, 64, 5, 9, 0.5f);
     skipping(s, fn, 32, 100, 10, 0);
     skipping(s, fn, 32, 100, 10, INFINITY);
+    wanting(s, fn, 64, 128, 12, 0);
+    wanting(s, fn, 24, 97, 7, 0);
+    wanting(s, fn, 128, 64, 9, 1.5f);
+    wanting(s, fn, 80, 33, 0, 0);
+    wanting(s, fn, 8, 20, 5, 0);
 }
 
 static void fill_store(ck *s, uint16_t *k, uint16_t *v, size_t n_key, size_t d) {

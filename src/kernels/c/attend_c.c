@@ -50,13 +50,19 @@ static void attend_block(const crit_attend_args *a, row_state *t, size_t base) {
     }
 }
 
+static bool wants(const crit_attend_args *a, uint32_t r, size_t i) {
+    return !a->want || a->want[i] >> r / CRIT_TILE_LEN & 1;
+}
+
 static void attend_row(const crit_attend_args *a, uint32_t r) {
     row_state t = {.q = a->q + r * a->q_stride, .end = a->n_key, .top = -(double)INFINITY};
     if (a->causal && a->pos0 + r + 1 < t.end) t.end = a->pos0 + r + 1;
-    for (size_t i = a->n_far; i < a->n_blk; i++) attend_block(a, &t, (size_t)a->blk[i] * CRIT_BLK_LEN);
+    for (size_t i = a->n_far; i < a->n_blk; i++)
+        if (wants(a, r, i)) attend_block(a, &t, (size_t)a->blk[i] * CRIT_BLK_LEN);
     for (size_t g = 0; g < a->n_far; g += CRIT_ATTEND_GROUP) {
         const double met = t.top;
         for (size_t i = g; i < a->n_far && i < g + CRIT_ATTEND_GROUP; i++) {
+            if (!wants(a, r, i)) continue;
             const size_t base = (size_t)a->blk[i] * CRIT_BLK_LEN;
             const bool skip = a->skip > 0 && block_top(a, &t, base) < met - (double)a->skip;
             if (!skip)

@@ -107,7 +107,7 @@ typedef struct strip {
     float *ot;          /* [n_col][d][16] */
     float *m, *l, *met; /* [n_col * 16] m (base 2), sum of P, and for [alg:skip] the largest score so far, base 2 */
     size_t row0, n_row;
-    int n_col;
+    int n_col, begun;
 } strip;
 
 /* What a strip is at: scores of one group, and the blocks whose P V is still to be done. */
@@ -265,7 +265,8 @@ static void soft_max(const strip *t, work *w, const view *g, int first) {
 typedef struct group {
     size_t n_in, base[GROUP], n_key[GROUP]; /* position of a block's first key; keys before the end of what is seen */
     const uint16_t *k[GROUP], *v[GROUP];
-    int first, far;
+    const uint8_t *want; /* of its entries, or NULL */
+    int far;
 } group;
 
 /* [alg:skip]: the edge in base 2 and where left-out pairs are counted. */
@@ -311,15 +312,17 @@ static void leave_out(const strip *t, const skip_rule *rule, view *g) {
     g->n_blk = n;
 }
 
-static void strip_group(const crit_attend_args *a, const strip *t, const group *g, const skip_rule *rule, work *w) {
+static void strip_group(const crit_attend_args *a, strip *t, const group *g, const skip_rule *rule, work *w) {
     const size_t last = a->pos0 + t->row0 + t->n_row - 1;
     view see_now = {.n_blk = 0};
     for (size_t b = 0; b < g->n_in; b++) {
         if (g->n_key[b] == 0 || (a->causal && g->base[b] > last)) break; /* positions ascend */
+        if (g->want && !(g->want[b] >> t->row0 / CRIT_TILE_LEN & 1)) continue;
+        const size_t n = see_now.n_blk;
         float *s = w->s + b * BLK * COL;
         qk(t->n_col, t->qt, g->k[b], w->d, s);
-        for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[b][c]);
-        see_now.s[b] = s, see_now.v[b] = g->v[b];
+        for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[n][c]);
+        see_now.s[n] = s, see_now.v[n] = g->v[b];
         see_now.n_blk++;
     }
     if (rule && g->far)
@@ -332,7 +335,9 @@ static void strip_group(const crit_attend_args *a, const strip *t, const group *
             _mm512_store_ps(t->met + c * COL, met);
         }
     }
-    if (see_now.n_blk) soft_max(t, w, &see_now, g->first);
+    if (see_now.n_blk == 0) return;
+    soft_max(t, w, &see_now, !t->begun);
+    t->begun = 1;
 }
 
 /* --------------------------------------------------------------------------------------------------- in and out */
@@ -428,7 +433,6 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     uint64_t skipped = 0;
     const skip_rule rule = {.edge = a->skip * LOG2E, .count = &skipped};
     const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
-    int first = 1;
     amx_begin();
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         group g[PEND / GROUP];
@@ -436,7 +440,8 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
         while (left && n_group < max_groups) {
             group *x = &g[n_group];
             const size_t stop = at < a->n_far ? a->n_far : a->n_blk;
-            *x = (group){.n_in = size_min(stop - at, GROUP), .first = first, .far = at < a->n_far};
+            *x = (group){
+                .n_in = size_min(stop - at, GROUP), .want = a->want ? a->want + at : NULL, .far = at < a->n_far};
             for (size_t i = 0; i < x->n_in; i++) {
                 x->base[i] = (size_t)a->blk[at + i] * BLK;
                 x->n_key[i] = x->base[i] >= end ? 0 : size_min(end - x->base[i], BLK);
@@ -454,7 +459,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             left -= x->n_in, at += x->n_in;
             if (at == a->n_blk) at = 0;
             if (x->n_key[0] == 0) continue; /* nor does any later entry of this part hold a key that is seen */
-            first = 0, n_group++;
+            n_group++;
         }
         for (size_t i = 0; i < n_strip; i++) {
             work now = {.s = s, .p = p, .d = w};
