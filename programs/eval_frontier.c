@@ -12,7 +12,7 @@
 #include "mdtable.h"
 #include "term.h"
 
-#define USUAL_SWEEP "theta=0.1,0.2,0.35,0.55,0.8,1.2"
+#define USUAL_SWEEP "theta=0.1,0.2,0.4,0.7,1.1,1.6"
 
 typedef struct row {
     const char *name;

@@ -167,7 +167,7 @@ const opt option_table[] = {
     NUM(CMD_OPERATOR | X, N("--probe"), "N", OPT_U32, n_probe, 1, 32, "exact queries a tile of 32 (default 2)"),
     TEXT(CMD_OPERATOR, N("--dump"), "DIR", OPT_STR, dump, "write Q, K, V, results and plans as .npy"),
     TEXT(CMD_FRONTIER, N("--sweep"), "K=V,...;K=V,...", OPT_STR, sweep,
-         "values of criti's knobs, every combination (default theta=0.1,0.2,0.35,0.55,0.8,1.2)"),
+         "values of criti's knobs, every combination (default theta=0.1,0.2,0.4,0.7,1.1,1.6)"),
     TEXT(CMD_FRONTIER, N("--plot"), "FILE.svg", OPT_STR, plot, "draw quality against density and against time"),
     TEXT(X, N("-o", "--output"), "FILE", OPT_STR, output, "picture: .png of one layer and head, or .html of all (required)"),
     TEXT(E, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of samples and intervals (default 42)"),

@@ -108,7 +108,7 @@ typedef struct crit_attn_params {
     crit_attn mode; /* default CRIT_ATTN_CRITI */
     /* criti */
     float theta;          /* keep a block when its expected weight > theta / (blocks up to the tile); 0 keeps all;
-                             [0, 100]; default 0.55 */
+                             [0, 100]; default 0.4 */
     uint32_t min_tok;     /* floor: at least this many tokens of far blocks a tile, best first; default 0 */
     uint32_t max_tok;     /* cap, same unit; default 0 = none */
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */

@@ -15,7 +15,7 @@ void crit_attn_params_init(crit_attn_params *p) {
     *p = (crit_attn_params){
         .struct_size = sizeof *p,
         .mode = CRIT_ATTN_CRITI,
-        .theta = 0.55f,
+        .theta = 0.4f,
         .power = 1,
         .recall = 0.97f,
         .probe = 128,
@@ -38,7 +38,7 @@ void crit_attn_params_preset(crit_attn_params *p, crit_quality quality) {
     d.alpha = p->alpha;
     d.layer_skip = p->layer_skip;
     *p = d;
-    if (quality == CRIT_QUALITY_FAST) p->theta = 1.2f;
+    if (quality == CRIT_QUALITY_FAST) p->theta = 1.1f;
     if (quality == CRIT_QUALITY_CAREFUL) {
         p->theta = 0.2f;
         p->recall = 1;
