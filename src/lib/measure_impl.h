@@ -80,6 +80,10 @@ struct crit_kv;
 crit_status meas_fill_kv(meas *m, struct crit_kv *kv, uint32_t n_kv_head, uint32_t d, uint32_t n_tok, crit_error *err);
 /* Lists of one tile at pos: sink, local, own and n_far others of the blocks between, ascending.  Returns the count. */
 size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first);
+/* The same for the tiles of a span, n_far others each, chosen as differently as those of a model's neighbouring tiles:
+ * want [blocks] out. */
+size_t meas_span_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, uint8_t *want,
+                      size_t *n_first);
 
 /* ---- one layer's products ---- */
 typedef struct meas_layer meas_layer;

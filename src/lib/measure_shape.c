@@ -83,6 +83,7 @@ static double causal_pairs(const job *j) {
 typedef struct buffers {
     float *q, *out, *z, *share, *rep, *probe; /* probe: scores, weights, peaks of eight heads */
     uint32_t *ids;
+    uint8_t *want;
 } buffers;
 
 static unsigned char *carve(unsigned char **at, size_t bytes) {
@@ -102,19 +103,23 @@ static size_t layout(const job *j, unsigned char *base, buffers *b) {
     b->rep = (float *)carve(&at, (CRIT_REP_MAX + 1) * d * sizeof(float));
     b->probe = (float *)carve(&at, 3 * n * CRIT_REP_MAX * sizeof(float));
     b->ids = (uint32_t *)carve(&at, n * sizeof(uint32_t));
+    b->want = carve(&at, n);
     return (size_t)(at - base);
 }
 
-static double attend_list(job *j, const sample *s, const buffers *b, size_t n_far, void *scratch) {
+/* n_far blocks for all rows or, by_tile, for each tile. */
+static double attend_list(job *j, const sample *s, const buffers *b, size_t n_far, bool by_tile, void *scratch) {
     uint32_t pos = s->tile * CRIT_ATTEND_ROWS, d = j->kv.d, n_row = rows_in(j, s->tile);
     uint32_t kv_head = s->head / (j->p->shape.n_head / j->p->shape.n_kv_head);
     uint64_t rng = ((uint64_t)s->tile << 20 | s->head) * 2654435769u + 88172645463325252u;
-    size_t first, n = meas_list(&rng, pos, n_row, n_far, b->ids, &first);
+    size_t first, n = by_tile ? meas_span_list(&rng, pos, n_row, n_far, b->ids, b->want, &first)
+                              : meas_list(&rng, pos, n_row, n_far, b->ids, &first);
     crit_attend_args a = {.q = b->q,
                           .q_stride = d,
                           .k = crit_kv_k(&j->kv, kv_head),
                           .v = crit_kv_v(&j->kv, kv_head),
                           .blk = b->ids,
+                          .want = by_tile ? b->want : NULL,
                           .n_blk = n,
                           .out = b->out,
                           .out_stride = d,
@@ -130,8 +135,8 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
     return meas_thread_seconds() - t0;
 }
 
-/* The stages of sparse/plan.c over one tile; calibration by its share: one probe per so many positions serves the
- * whole group of heads. */
+/* The stages of sparse/plan.c over the tiles of one span; calibration by its share: one probe per so many positions
+ * serves the whole group of heads. */
 static double estimate_tile(job *j, const sample *s, const buffers *b, void *scratch) {
     const crit_shape *sh = &j->p->shape;
     const crit_kernels *kt = &j->m->kt;
@@ -142,9 +147,13 @@ static double estimate_tile(job *j, const sample *s, const buffers *b, void *scr
     crit_attn_params o;
     crit_attn_params_init(&o);
     double t0 = meas_thread_seconds();
-    uint32_t n_rep = crit_represent_means(kt, b->q, sh->d_head, pos, rows_in(j, s->tile), sh->d_head, b->rep);
-    crit_score_share(kt, &j->kv, kv_head, b->rep, n_rep, n_free, scale, b->z, b->share);
-    (void)kt->select_above(b->share, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
+    for (uint32_t r = 0; r < rows_in(j, s->tile); r += CRIT_TILE_LEN) {
+        uint32_t n_row = rows_in(j, s->tile) - r < CRIT_TILE_LEN ? rows_in(j, s->tile) - r : CRIT_TILE_LEN;
+        uint32_t n_rep =
+            crit_represent_means(kt, b->q + (size_t)r * sh->d_head, sh->d_head, pos + r, n_row, sh->d_head, b->rep);
+        crit_score_share(kt, &j->kv, kv_head, b->rep, n_rep, n_free, scale, b->z, b->share);
+        (void)kt->select_above(b->share, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
+    }
     double t1 = meas_thread_seconds();
     meas_probe(kt, &j->kv, kv_head, b->q, n_group, pos, n_free, b->share, b->z, b->probe, scratch);
     double t2 = meas_thread_seconds();
@@ -162,10 +171,10 @@ static void sample_item(void *arg, size_t item, unsigned worker) {
     size_t n = (size_t)CRIT_ATTEND_ROWS * j->kv.d;
     memmove(b.q, b.q + 1, (n - 1) * sizeof *b.q);
     b.q[n - 1] = first;
-    if (j->p->dense) s->dense_s = attend_list(j, s, &b, j->n_blk, scratch);
+    if (j->p->dense) s->dense_s = attend_list(j, s, &b, j->n_blk, false, scratch);
     if (j->p->density <= 0) return;
     bool dense = dense_tile(j, s->tile);
-    s->sparse_s = attend_list(j, s, &b, dense ? j->n_blk : kept_blocks(j, s->tile), scratch);
+    s->sparse_s = attend_list(j, s, &b, dense ? j->n_blk : kept_blocks(j, s->tile), !dense, scratch);
     if (!dense) s->estimate_s = estimate_tile(j, s, &b, scratch);
 }
 
@@ -195,8 +204,8 @@ static bool choose_samples(job *j) {
     buffers b;
     layout(j, j->mem, &b);
     sample probe = {.tile = j->n_tile - 1};
-    double t = attend_list(j, &probe, &b, j->n_blk, j->m->scratch); /* the longest item */
-    t = fmin(t, attend_list(j, &probe, &b, j->n_blk, j->m->scratch));
+    double t = attend_list(j, &probe, &b, j->n_blk, false, j->m->scratch); /* the longest item */
+    t = fmin(t, attend_list(j, &probe, &b, j->n_blk, false, j->m->scratch));
     double each = t / 2 * ((j->p->dense ? 1 : 0) + j->p->density * 1.2);
     uint32_t n_head = j->p->shape.n_head, n_tile = j->n_tile;
     double can = j->p->budget_s * crit_pool_size(j->m->pool) / fmax(each, 1e-9);

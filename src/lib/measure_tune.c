@@ -48,6 +48,7 @@ typedef struct cost_work {
     crit_kv kv;
     float *q, *out, *z, *share, *rep, *probe;
     uint32_t *ids;
+    uint8_t *want;
     crit_attend_args a;
     uint32_t n_free, pos;
 } cost_work;
@@ -100,7 +101,9 @@ static void costs_of(cost_work *w, uint32_t n_key) {
     double t[2], e[2];
     for (int i = 0; i < 2; i++) {
         size_t first;
-        w->a.n_blk = meas_list(&m->rng, w->pos, CRIT_ATTEND_ROWS, i ? n_blk : few, w->ids, &first);
+        w->a.want = i ? NULL : w->want;
+        w->a.n_blk = i ? meas_list(&m->rng, w->pos, CRIT_ATTEND_ROWS, n_blk, w->ids, &first)
+                       : meas_span_list(&m->rng, w->pos, CRIT_ATTEND_ROWS, few, w->ids, w->want, &first);
         w->a.n_far = first;
         w->n_free = i ? n_blk - 2 * own - 1 : few;
         t[i] = meas_cpu_time(m, run_attend, w);
@@ -130,9 +133,10 @@ static crit_status cost_rows(meas *m, crit_error *err) {
                        .share = crit_malloc(8192, 4),
                        .rep = crit_malloc((CRIT_REP_MAX + 1) * d, 4),
                        .probe = crit_malloc(3 * 8192 * CRIT_REP_MAX, 4),
-                       .ids = crit_malloc(8192, 4)};
+                       .ids = crit_malloc(8192, 4),
+                       .want = crit_malloc(8192, 1)};
         st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);
-        if (!st && w.q && w.out && w.z && w.share && w.rep && w.probe && w.ids) {
+        if (!st && w.q && w.out && w.z && w.share && w.rep && w.probe && w.ids && w.want) {
             meas_normal(m, w.q, CRIT_ATTEND_ROWS * d);
             costs_of(&w, n_key);
         } else if (!st)
@@ -145,6 +149,7 @@ static crit_status cost_rows(meas *m, crit_error *err) {
         crit_free(w.rep);
         crit_free(w.probe);
         crit_free(w.ids);
+        crit_free(w.want);
     }
     return st;
 }

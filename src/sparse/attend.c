@@ -14,7 +14,7 @@ typedef struct list {
 static list merged(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t t1, uint32_t *ids, uint8_t *want) {
     const crit_plan_row_t *row = crit_plan_at(p, head, t0);
     uint32_t at[CRIT_SPAN_TILES] = {0}, n_tile = t1 - t0;
-    list u = {.ids = ids, .want = want};
+    list u = {.ids = ids, .want = want, .dense = row->dense};
     for (;;) {
         uint32_t least = UINT32_MAX;
         unsigned bits = 0;
@@ -78,20 +78,15 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
     for (crit_plan_span(p, span, &t, &end); t < end;) {
         const crit_plan_row_t *row = crit_plan_at(p, head, t);
         uint32_t t0 = t++;
-        list l;
-        if (row->dense || p->params.mode != CRIT_ATTN_CRITI) {
-            /* Tiles that share a list: each one's is the first part of the next one's. */
-            while (t < end && row[t - t0].ids == row->ids) t++;
-            row += t - t0 - 1;
-            l = (list){.ids = row->ids, .n = row->n, .n_far = row->n_far, .dense = row->dense};
-        } else {
-            bool on_grid = crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0;
-            while (on_grid && t < end && !row[t - t0].dense) t++;
-            if (t - t0 > 1)
-                l = merged(p, head, t0, t, ids, want);
-            else
-                l = (list){.ids = row->ids, .n = row->n, .n_far = row->n_far};
-        }
+        /* Tiles that share a list: each one's is the first part of the next one's. */
+        while (t < end && row[t - t0].ids == row->ids) t++;
+        const crit_plan_row_t *last = row + (t - t0) - 1;
+        list l = {.ids = last->ids, .n = last->n, .n_far = last->n_far, .dense = last->dense};
+        /* Tiles of other lists, but not where [alg:skip] treats them differently. */
+        bool any = p->params.mode == CRIT_ATTN_CRITI && crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0;
+        uint32_t t1 = t;
+        while (any && t < end && (p->params.skip <= 0 || row[t - t0].dense == row->dense)) t++;
+        if (t > t1) l = merged(p, head, t0, t, ids, want);
         attend_tiles(a, head, t0, t, &l, scratch);
     }
 }
