@@ -68,7 +68,7 @@ crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, ui
 
 void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
     if (!c->marks) return;
-    uint32_t keep = crit_probes_before(c->step, n_tok);
+    uint32_t keep = (n_tok + c->step - 1) / c->step;
     if (c->n <= keep) return;
     c->n = keep;
     memset(c->total, 0, c->n_head * sizeof *c->total);

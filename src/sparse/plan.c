@@ -183,7 +183,7 @@ static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {
 /* How many probes of the chunk lie in the tile; *first: the first one's index in p->probes. */
 static uint32_t tile_probes(const crit_plan *p, uint32_t tile, uint32_t *first) {
     uint32_t step = p->params.probe, pos = crit_plan_tile_pos(p, tile), end = pos + crit_plan_tile_rows(p, tile);
-    uint32_t a = crit_probes_before(step, pos), b = crit_probes_before(step, end);
+    uint32_t a = (pos + step - 1) / step, b = (end + step - 1) / step;
     if (a < p->probe0) a = p->probe0;
     if (b > p->probe0 + p->n_probe) b = p->probe0 + p->n_probe;
     if (first) *first = a - p->probe0;
@@ -231,7 +231,7 @@ static void probe_item(void *arg, size_t item, unsigned worker) {
     uint32_t part = (uint32_t)(item % n_part), kv_head = (uint32_t)(item / n_part % p->n_kv_head),
              i = (uint32_t)(item / n_part / p->n_kv_head), g0 = part * CRIT_REP_MAX;
     uint32_t n = n_group - g0 < CRIT_REP_MAX ? n_group - g0 : CRIT_REP_MAX, head = kv_head * n_group + g0;
-    uint32_t pos = crit_probe_pos(p->params.probe, p->probe0 + i), tile = pos / CRIT_TILE_LEN - p->tile0;
+    uint32_t pos = (p->probe0 + i) * p->params.probe, tile = pos / CRIT_TILE_LEN - p->tile0;
     scratch s = scratch_of(p, worker);
     float *mass[CRIT_REP_MAX], *peak[CRIT_REP_MAX];
     for (uint32_t r = 0; r < n; r++) {
@@ -253,7 +253,7 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
     for (n += i; i < n; i++) {
         crit_probe *pr = &p->probes[(size_t)i * p->n_head + head];
         const float *mass = p->probe_mass + ((size_t)i * p->n_head + head) * p->stride;
-        uint32_t last = crit_probe_pos(p->params.probe, p->probe0 + i) / CRIT_BLK_LEN;
+        uint32_t last = (p->probe0 + i) * p->params.probe / CRIT_BLK_LEN;
         double kept = 0;
         pr->peak_kept = row->dense;
         for (uint32_t j = 0; j < row->n && row->ids[j] <= last && !row->dense; j++) {
@@ -268,7 +268,7 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
 /* What the probes before position pos of the chunk add up to: a tile's plan does not know its own probes, so that these
  * can judge it. */
 static const crit_gain *gain_before(const crit_plan *p, uint32_t head, uint32_t pos) {
-    uint32_t n = crit_probes_before(p->params.probe, pos);
+    uint32_t n = (pos + p->params.probe - 1) / p->params.probe;
     n = n <= p->probe0 ? 0 : n - p->probe0 > p->n_probe ? p->n_probe : n - p->probe0;
     return &p->gains[(size_t)n * p->n_head + head];
 }
@@ -325,8 +325,8 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
     crit_status st = crit_calib_reserve(calib, p->n_head, step, end, err);
     if (st) return st;
     uint32_t from = p->pos0 > CRIT_CAL_FROM ? p->pos0 : CRIT_CAL_FROM;
-    p->probe0 = crit_probes_before(step, from);
-    p->n_probe = end > from ? crit_probes_before(step, end) - p->probe0 : 0;
+    p->probe0 = (from + step - 1) / step;
+    p->n_probe = (size_t)p->probe0 * step < end ? (end - 1) / step - p->probe0 + 1 : 0;
     size_t n = (size_t)p->n_probe * p->n_head;
     if (!grow(&p->probes, &p->n_probes_cap, n, sizeof *p->probes) ||
         !grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||

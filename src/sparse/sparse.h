@@ -53,16 +53,7 @@ typedef struct crit_probe {
     crit_mark mark;
 } crit_probe;
 
-/* Position of probe i: in [i * step, (i + 1) * step), at every place of a tile in turn, because the rows at its edges
- * are served worse than those in its middle; and how many lie before position pos.              [alg:calibrate] */
-static inline uint32_t crit_probe_pos(uint32_t step, uint32_t i) {
-    return i * step + i * 19 % (step < CRIT_TILE_LEN ? step : CRIT_TILE_LEN);
-}
-static inline uint32_t crit_probes_before(uint32_t step, uint32_t pos) {
-    return pos / step + (crit_probe_pos(step, pos / step) < pos);
-}
-
-/* Running calibration of one layer.  Entry c belongs to probe c.                            [alg:calibrate] */
+/* Running calibration of one layer.  Entry c belongs to the probe at position c * step.    [alg:calibrate] */
 typedef struct crit_calib {
     uint32_t n_head, step, n, cap; /* entries in use, allocated */
     crit_mark *marks;              /* [cap][n_head] */
