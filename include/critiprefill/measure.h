@@ -89,7 +89,7 @@ typedef struct crit_shape_attn {
 typedef struct crit_shape_times {
     size_t struct_size;
     uint32_t n_threads;
-    uint32_t n_item;    /* (query head, tile of 128 queries) pairs of one layer */
+    uint32_t n_item;    /* (query head, span of 128 queries) pairs of one layer */
     double linear_s;    /* one layer, all tokens: the seven products with norms and packing */
     double linear_flop; /* likewise */
     double rest_s;      /* one layer, all tokens: RoPE and packing of K and V */
