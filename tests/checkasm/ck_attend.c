@@ -350,9 +350,9 @@ static void skipping(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_
 }
 
 /* The list of several tiles: against the lists of each in double, and the same bits by tile as together. */
-static void wanting(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t n_far, float skip) {
+static void wanting(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t n_far, float skip, int causal) {
     const size_t pos0 = (n_far + 3) * B;
-    const shape sh = {d, n_row, pos0, pos0 + n_row, d, d, 1, 1.0};
+    const shape sh = {d, n_row, pos0, pos0 + n_row, d, d, causal, 1.0};
     s->note = "want";
     pcase c = make(s, &sh, NORMAL, CK_END);
     void *mem = ck_scratch(s, crit_attend_scratch_bytes(d));
@@ -432,11 +432,13 @@ void ck_test_attend(ck *s, const ck_row *row) {
     skipping(s, fn, 64, 5, 9, 0.5f);
     skipping(s, fn, 32, 100, 10, 0);
     skipping(s, fn, 32, 100, 10, INFINITY);
-    wanting(s, fn, 64, 128, 12, 0);
-    wanting(s, fn, 24, 97, 7, 0);
-    wanting(s, fn, 128, 64, 9, 1.5f);
-    wanting(s, fn, 80, 33, 0, 0);
-    wanting(s, fn, 8, 20, 5, 0);
+    wanting(s, fn, 64, 128, 12, 0, 1);
+    wanting(s, fn, 24, 97, 7, 0, 1);
+    wanting(s, fn, 128, 64, 9, 1.5f, 1);
+    wanting(s, fn, 80, 33, 0, 0, 1);
+    wanting(s, fn, 8, 20, 5, 0, 1);
+    wanting(s, fn, 64, 7, 0, 0, 0);
+    wanting(s, fn, 64, 70, 4, 0, 0);
 }
 
 static void fill_store(ck *s, uint16_t *k, uint16_t *v, size_t n_key, size_t d) {

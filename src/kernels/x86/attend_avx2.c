@@ -36,7 +36,7 @@ typedef __m256 vec;
 #include "kernels/x86/attend_few.h"
 
 void crit_attend_avx2(const crit_attend_args *a, void *scratch) {
-    if (!a->causal && a->n_row <= 8 && a->n_far == 0)
+    if (!a->causal && a->n_row <= 8 && a->n_far == 0 && !a->want)
         attend_few(a, scratch);
     else
         attend(a, scratch);

@@ -33,7 +33,7 @@ typedef __m512 vec;
 #include "kernels/attend_tmpl.h"
 
 void crit_attend_avx512(const crit_attend_args *a, void *scratch) {
-    if (!a->causal && a->n_row <= 8 && a->n_far == 0)
+    if (!a->causal && a->n_row <= 8 && a->n_far == 0 && !a->want)
         crit_attend_avx2(a, scratch); /* half a vector of rows; the bits are the same */
     else
         attend(a, scratch);
