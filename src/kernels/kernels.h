@@ -19,7 +19,7 @@
 
 #define CRIT_BLK_LEN     32  /* B: keys in one KV block, the unit of selection and of the packed store */
 #define CRIT_TILE_LEN    32  /* T: query positions of one head that share one list of blocks */
-#define CRIT_ATTEND_ROWS 128 /* most query rows of an attend call: tiles with the same list go together */
+#define CRIT_ATTEND_ROWS 128 /* most query rows of an attend call: four tiles, the grid of prefill's calls */
 #define CRIT_REP_LEN     16  /* consecutive queries behind one representative (2 representatives a tile) */
 #define CRIT_REP_MAX     8   /* representatives a scoring call takes */
 #define CRIT_GEMM_NR     16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
@@ -50,9 +50,9 @@
  * later list entries, nor on where the list came from.
  * Want: with want != NULL the list is that of several tiles, and the rows of tile t (positions from
  * pos0 + t * CRIT_TILE_LEN on) read entry i only where bit t of want[i] is set; the other entries count for the groups
- * and for nothing else, and their keys must be finite all the same.  pos0 is a multiple of CRIT_TILE_LEN then, and every
- * row sees a key of the first near entry that its tile wants.  So tiles whose lists have most entries in common share
- * the work of reading K and V.
+ * and for nothing else, and their keys must be finite all the same.  pos0 is a multiple of CRIT_TILE_LEN then, and
+ * every row sees a key of the first near entry that its tile wants.  So tiles whose lists have most entries in common
+ * share the work of reading K and V.
  *
  * Skip [alg:skip]: with skip < INFINITY, a row gives weight 0 to every far block none of whose scores comes within skip
  * (nats, > 0) of the largest score the row has met in the groups before that block's: exp and P V of a (strip, group)

@@ -8,8 +8,7 @@
 
 #include "kernels/unroll.h"
 
-/* As crit_load_f16 for finite values, subnormal ones too, on other execution ports: in turns they take half the time.
- */
+/* As crit_load_f16 for finite values, subnormal ones too, but on other ports: in turns they take half the time. */
 CRIT_INLINE __m256 crit_load_f16_by_bits(const uint16_t *x) {
     const __m256i wide = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));
     const __m256i moved = _mm256_and_si256(_mm256_slli_epi32(wide, 13), _mm256_set1_epi32((int)0x8fffffffu));
