@@ -126,12 +126,12 @@ static void put_text(buf *out, const tune *t, const crit_shape *s) {
             md_cell(out, cost_cols, N_COST_COL, &at, t->cost[i][d] < 1e-7 ? "%.2f" : "%.0f", t->cost[i][d] * 1e9);
         md_num(out, cost_cols, N_COST_COL, &at, t->efficiency[d], 2, "");
     }
-    /* A tile's estimate: its blocks, and its share of calibrating: one query of 8 heads for every other tile. */
+    /* A tile's estimate: its blocks, and its share of calibrating: one query of 8 heads for every fourth tile. */
     buf_fmt(out, "\nAs the row of level %s in src/sparse/cost.c (the dearer of both d):\n", level);
     double pair = 0, block = 0, efficiency = 1;
     for (int d = 0; d < 2; d++) {
         pair = fmax(pair, t->cost[PAIR][d] * 1e9 / (64 << d));
-        block = fmax(block, (t->cost[BLOCK][d] + t->cost[CALIBRATE][d] / 16) * 1e9 / (64 << d));
+        block = fmax(block, (t->cost[BLOCK][d] + t->cost[CALIBRATE][d] / 32) * 1e9 / (64 << d));
         efficiency = fmin(efficiency, t->efficiency[d]);
     }
     buf_fmt(out, "{%.4ff, %.2ff, %.2ff, %u}\n", pair, block, efficiency, t->chunk[best]);
