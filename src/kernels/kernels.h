@@ -96,6 +96,30 @@ size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
 typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
                                   uint32_t d, float scale, float *lse, float *top, void *scratch);
 
+/* Scores of single keys for a few query rows.
+ *
+ *   s[r][j] = scale * q[r].k[j]        r < n_row, j < n_key
+ *
+ *   q [n_row <= CRIT_REP_MAX][q_stride >= d] f32 in;  s [n_row][s_stride >= n_key] f32 out
+ *   k [n_key][d] 16bit in: f16, bf16 where the layout is KV_BF16T; row-major in both: any run of keys may be given
+ *
+ * d is a multiple of 8, 8..CRIT_D_HEAD_MAX: rows may be narrower than the model's head.  |err| <= (d + 2) 2^-24 scale
+ * sum|q||k|, f32 accumulation at every level but C.  The bits of s[r][j] depend on q[r], k[j], d and scale only. */
+typedef void (*crit_key_scores_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
+                                   uint32_t d, float scale, float *s, size_t s_stride);
+
+/* Weighted sums of values, added to what is there.
+ *
+ *   o[r][i] += sum_{j < n_key} p[r][j] v[j][i]        one fma a key, j ascending: the bits are the same at every level
+ *                                                     of one layout
+ *   p [n_row <= CRIT_REP_MAX][p_stride >= n_key] f32 in;  o [n_row][o_stride >= d] f32 in/out
+ *   v [.][CRIT_BLK_LEN][d] 16bit in: packed blocks as kv_put left them, from the first key of a block on
+ *
+ * Same d rule.  Places behind n_key exist up to the end of their block and may hold anything, even NaN.  So a call over
+ * keys [0, a), a a multiple of CRIT_BLK_LEN, and one over the rest give the bits of one call. */
+typedef void (*crit_mix_values_fn)(const float *p, size_t p_stride, uint32_t n_row, const uint16_t *v, size_t n_key,
+                                   uint32_t d, float *o, size_t o_stride);
+
 /* ================================================================ KV store                                     */
 
 /* Packs keys and values [at, at + n) of one KV block into the layout this level's attend, block_lse and block_stats
@@ -214,6 +238,8 @@ typedef struct crit_kernels {
 
     crit_attend_fn attend;
     crit_block_lse_fn block_lse;
+    crit_key_scores_fn key_scores;
+    crit_mix_values_fn mix_values;
 
     unsigned char kv_layout; /* CRIT_KV_F16 or CRIT_KV_BF16T: what kv_put writes */
     crit_kv_put_fn kv_put;
