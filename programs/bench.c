@@ -362,5 +362,6 @@ int bench_main(const options *o) {
     if (o->tune) return bench_tune_main(o);
     if (o->shapes) return bench_shape_main(o);
     if (o->vs) return bench_vs_main(o);
+    if (o->decode) return bench_decode_main(o);
     return prompts_main(o);
 }

@@ -11,6 +11,7 @@ int bench_kernels_main(const options *o); /* --peak, --kernels */
 int bench_shape_main(const options *o);   /* --shape */
 int bench_tune_main(const options *o);    /* --tune */
 int bench_vs_main(const options *o);      /* --vs */
+int bench_decode_main(const options *o);  /* --decode */
 
 /* Text for prompts of up to longest tokens, repeated when it is too short. */
 int bench_text(const options *o, const crit_model *model, uint32_t longest, prompt *out);

@@ -9,5 +9,6 @@ int run_main(const options *o);
 int bench_main(const options *o);
 int tokenize_main(const options *o);
 int info_main(const options *o);
+int policies_main(const options *o);
 
 #endif

@@ -23,12 +23,14 @@ static const command commands[] = {
     {"bench", CMD_BENCH, bench_main, "measure prefill and decode on real text", "-m MODEL.gguf [-f FILE]... [options]",
      "Reads prompts of several lengths with each attention in turn and prints a table.\n"
      "Or measures the machine (--peak), the kernels (--kernels), a shape without its model (--shape),\n"
-     "against llama.cpp (--vs), or the constants of the cost model (--tune).",
+     "against llama.cpp (--vs), policies of decoding (--decode), or the constants of the cost model\n"
+     "(--tune).",
      "  critiprefill bench -m model.gguf -c 2048,8192 --attn dense,criti\n"
      "  critiprefill bench -m model.gguf -f book.txt -r 3 -o csv > speed.csv\n"
      "  critiprefill bench --kernels --plot roofline.svg\n"
      "  critiprefill bench --shape llama3-8b -c 32768,131072\n"
-     "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"},
+     "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"
+     "  critiprefill bench --decode full,recycled:K=2048 -m model.gguf -c 16384\n"},
     {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"
@@ -38,6 +40,11 @@ static const command commands[] = {
      "Reads a prompt and draws which key blocks were computed, against what dense attention weighs.",
      "  critiprefill inspect -m model.gguf -f book.txt -p \"Who is the narrator?\" -o book.html\n"
      "  critiprefill inspect -m model.gguf -f book.txt --layer 12 --head 3 -o head.png\n"},
+    {"policies", CMD_POLICIES, policies_main, "list the ways of decoding, with their options", "[options]",
+     "Prints every policy: what it does, its options with their defaults and ranges, what it may be\n"
+     "combined with, and the paper it comes from.",
+     "  critiprefill policies\n"
+     "  critiprefill policies --json\n"},
     {"info", CMD_INFO, info_main, "describe a model and the memory it needs", "-m MODEL.gguf [options]",
      "Prints architecture, shapes, tokenizer, tensor types, and the peak memory for a context.",
      "  critiprefill info -m model.gguf -c 32768\n"},
@@ -106,7 +113,7 @@ static int print_help(const command *c) {
         buf_fmt(&out, "Usage: critiprefill %s%s %s\n\n%s\n\nOptions:\n", c->id & CMD_EVAL ? "eval " : "", c->name,
                 c->usage, c->text);
         args_help(option_table, c->id, &out);
-        if (c->id != CMD_TOKENIZE) options_help_attn(&out);
+        if (!(c->id & (CMD_TOKENIZE | CMD_POLICIES))) options_help_attn(&out);
         buf_fmt(&out, "\nExamples:\n%s", c->example);
     } else {
         put_overview(&out);

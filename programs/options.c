@@ -44,6 +44,7 @@ enum {
     I = CMD_INFO,
     E = CMD_EVAL,
     X = CMD_INSPECT,
+    P = CMD_POLICIES,
     TASKS = CMD_TASKS
 };
 #define N(...) {__VA_ARGS__}
@@ -101,6 +102,10 @@ const opt option_table[] = {
         "criti, for experts: what each head must keep of its attention weight,\nby the exact queries so far; 0 = the preset's"),
     ROW(R | B | I | E | X, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
         "knobs of the attention, listed below; may repeat"),
+    TEXT(R, N("--decode"), "POLICY", OPT_STR, decode,
+         "how the answer's tokens attend: NAME[:K=V,...] of 'critiprefill policies'\n(default full)"),
+    TEXT(B, N("--decode"), "POLICY,...", OPT_STR, decode,
+         "instead: decoding behind each prompt with these policies in turn, against full attention"),
     FLAG(R, N("--chat"), chat, "make the text a user's message, in the model's chat template"),
     TEXT(R, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
     NUM(R, N("--temp", "--temperature"), "X", OPT_F32, sampler.temp, 0, 100, "temperature; 0 = greedy (default)"),
@@ -119,6 +124,7 @@ const opt option_table[] = {
     FLAG(R, N("--json"), json, "print one JSON object instead of the answer"),
     FLAG(E, N("--json"), json, "print one JSON object a line instead of tables"),
     FLAG(I, N("--json"), json, "print one JSON object"),
+    FLAG(P, N("--json"), json, "print one JSON object a policy"),
     FLAG(I, N("--tensors"), tensors, "list every tensor"),
     NUM(B, N("-r", "--repetitions"), "N", OPT_U32, n_rep, 1, 1000,
         "runs of each, in turn; medians are shown (default 1)"),
@@ -212,8 +218,9 @@ void options_free(options *o) {
 }
 
 int options_check(const options *o, unsigned cmd, const char *cmd_name) {
-    int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune) + !!o->vs;
-    if (n_mode > 1) return usage(cmd_name, "--peak, --kernels, --shape, --vs and --tune exclude each other");
+    if (cmd == CMD_POLICIES) return EXIT_OK;
+    int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune) + !!o->vs + (cmd == CMD_BENCH && !!o->decode);
+    if (n_mode > 1) return usage(cmd_name, "--peak, --kernels, --shape, --vs, --decode and --tune exclude each other");
     if (!o->model && !o->peak && !o->kernels && !o->shapes)
         return usage(cmd_name,
                      o->tune ? "no model and no shape given (-m FILE or --shape NAME)" : "no model given (-m FILE)");
@@ -285,6 +292,7 @@ crit_session_params session_params(const options *o, crit_attn mode, uint32_t n_
     s.force = o->force;
     s.attn = o->attn;
     s.attn.mode = mode;
+    if (o->kind == CMD_RUN) s.decode = o->decode;
     return s;
 }
 

@@ -24,6 +24,8 @@ enum {
     CMD_LONGBENCH = 1 << 13,
     CMD_OPERATOR = 1 << 14,
     CMD_FRONTIER = 1 << 15,
+
+    CMD_POLICIES = 1 << 16,
     CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
     CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
 };
@@ -50,6 +52,7 @@ typedef struct options {
     bool peak, kernels, tune;
     const char *shapes; /* names, comma separated */
     const char *vs;     /* folder of llama-bench */
+    const char *decode; /* policy of decoding; bench: several */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;

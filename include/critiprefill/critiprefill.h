@@ -121,7 +121,7 @@ typedef struct crit_attn_params {
                              the weight outside the sink is kept; [0, 1]; default 0                  [alg:check] */
     float recall;         /* with power > 0: likewise until at most 1 - recall of the look-ups that its probes have met
                              are lost; [0, 1]; default 0.97 */
-    uint32_t probe;       /* one exact query per so many positions and head; [16, 4096]; default 128 */
+    uint32_t probe;       /* one exact query per so many positions and head; [16, 4096]; default 64 */
     /* paper */
     uint32_t budget_tok; /* K; default 2048 */
     uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */
@@ -148,10 +148,13 @@ typedef struct crit_session_params {
     bool pin;           /* the session's own threads stay on one core each, the first one left to the caller */
     bool force;         /* skip the check of the memory estimate against the memory available */
     crit_attn_params attn;
+    const char *decode; /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
+                           attention.  Read while opening only */
 } crit_session_params;
 CRIT_API void crit_session_params_init(crit_session_params *p);
 
-/* Errors: CRIT_E_ARG, CRIT_E_CONTEXT (n_ctx beyond a sliding window that cannot be honoured), CRIT_E_NOMEM. */
+/* Errors: CRIT_E_ARG (a knob out of range, a policy that is none), CRIT_E_CONTEXT (n_ctx beyond a sliding window that
+ * cannot be honoured), CRIT_E_NOMEM. */
 CRIT_API crit_status crit_session_open(crit_session **out, const crit_model *model, const crit_session_params *params,
                                        crit_error *err);
 CRIT_API void crit_session_close(crit_session **session); /* accepts NULL */
@@ -163,6 +166,7 @@ typedef struct crit_memory {
     size_t kv_bytes;         /* K, V and block statistics at n_ctx */
     size_t activation_bytes; /* one chunk */
     size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */
+    size_t policy_bytes;     /* what the policy of decoding keeps */
     size_t total_bytes;      /* predicted peak RSS with a full context */
     uint32_t n_batch;        /* tokens per chunk */
     size_t available_bytes;  /* what the machine (and its cgroup) has free now; 0 = unknown */
@@ -201,7 +205,8 @@ CRIT_API void crit_prefill_params_init(crit_prefill_params *p);
  * Errors: CRIT_E_ARG (a token id outside the vocabulary, n_tok 0), CRIT_E_CONTEXT, CRIT_E_CANCELLED, CRIT_E_NOMEM. */
 CRIT_API crit_status crit_prefill(crit_session *session, const int32_t *tokens, size_t n_tok,
                                   const crit_prefill_params *params, crit_error *err);
-/* Appends one token with full attention; sets the logits.  Errors as crit_prefill. */
+/* Appends one token with the session's attention for decoding (full by default); sets the logits.  Errors as
+ * crit_prefill. */
 CRIT_API crit_status crit_decode(crit_session *session, int32_t token, crit_error *err);
 /* Logits of the last position [n_vocab] f32, valid until the next call on the session; NULL before any prefill. */
 CRIT_API const float *crit_logits(const crit_session *session);

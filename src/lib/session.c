@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "critiprefill/critiprefill.h"
+#include "critiprefill/policy.h"
 
 #include "lib/session.h"
 
@@ -18,7 +18,7 @@ void crit_attn_params_init(crit_attn_params *p) {
         .theta = 0.4f,
         .power = 1,
         .recall = 0.97f,
-        .probe = 128,
+        .probe = 64,
         .dense_until = 1024,
         .dense_last = 512,
         .budget_tok = 2048,
@@ -40,7 +40,7 @@ void crit_attn_params_preset(crit_attn_params *p, crit_quality quality) {
     *p = d;
     if (quality == CRIT_QUALITY_FAST) p->theta = 1.1f;
     if (quality == CRIT_QUALITY_CAREFUL) {
-        p->theta = 0.2f;
+        p->theta = 0.1f;
         p->recall = 1;
     }
 }
@@ -94,6 +94,10 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     const crit_config *c = &m->config;
     unsigned n_thread = p->n_threads ? p->n_threads : crit_cpu_count();
     size_t kv;
+    const crit_policy *decode;
+    crit_policy_values values;
+    crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, p->decode, &decode, &values, err);
+    if (st) return st;
     *out = (crit_memory){.struct_size = sizeof *out, .n_batch = p->n_batch};
     if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) || !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
         return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", p->n_ctx);
@@ -107,9 +111,11 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
         crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
         (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
+    out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
     size_t total;
     if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||
-        !crit_add_size(total, out->activation_bytes, &total) || !crit_add_size(total, out->scratch_bytes, &total))
+        !crit_add_size(total, out->activation_bytes, &total) || !crit_add_size(total, out->scratch_bytes, &total) ||
+        !crit_add_size(total, out->policy_bytes, &total))
         return crit_fail(err, CRIT_E_NOMEM, "the memory for %u tokens overflows", p->n_ctx);
     out->total_bytes = total;
     out->available_bytes = crit_memory_available();
@@ -131,7 +137,10 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     *out = NULL;
     crit_session_params p;
     crit_memory mem;
+    const crit_policy *decode;
+    crit_policy_values decode_values;
     crit_status st = settle(model, params, &p, err);
+    if (!st) st = crit_policy_parse(CRIT_POLICY_DECODE, p.decode, &decode, &decode_values, err);
     if (!st) st = estimate(model, &p, &mem, err);
     if (st) return st;
     /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
@@ -145,6 +154,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     if (!s) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     s->model = model;
     s->params = p;
+    s->params.decode = NULL; /* the caller's text */
     s->kv = crit_calloc(c->n_layer, sizeof *s->kv);
     s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
     if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
@@ -155,6 +165,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
         st = crit_forward_init(&s->fwd, model, s->pool, s->kv, s->calib, &p.attn, chunk_rows(&p), p.n_ctx, err);
         s->fwd_open = !st;
     }
+    if (!st) st = crit_forward_policy(&s->fwd, decode, &decode_values, err);
     if (st) crit_session_close(&s);
     *out = s;
     return st;
@@ -179,6 +190,7 @@ void crit_session_close(crit_session **session) {
 /* ---- prefill ---- */
 
 static void cut(crit_session *s, uint32_t n_tok) {
+    if (s->fwd.policy->cut) s->fwd.policy->cut(s->fwd.policy_state, n_tok);
     for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
         if (s->kv[i].n_tok > n_tok) crit_kv_cut(&s->kv[i], n_tok);
         crit_calib_cut(&s->calib[i], n_tok);
@@ -303,6 +315,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     if (p.more) {
         /* What the end of the prompt decides stays unread until the end is known. */
         uint32_t tail = crit_attn_tail(&s->params.attn);
+        if (tail < s->fwd.policy->n_query) tail = s->fwd.policy->n_query;
         stop = end > tail ? (end - tail) / align * align : 0;
         if (stop < s->n_done) stop = s->n_done;
     }
@@ -353,6 +366,39 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
     }
     s->n_done++;
     s->has_logits = true;
+    return CRIT_OK;
+}
+
+crit_status crit_session_set_decode(crit_session *s, const char *text, crit_error *err) {
+    if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_set_decode: no session");
+    const crit_policy *policy;
+    crit_policy_values values;
+    crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, text, &policy, &values, err);
+    return st ? st : crit_forward_policy(&s->fwd, policy, &values, err);
+}
+
+crit_status crit_session_watch_decode(crit_session *s, bool on, crit_error *err) {
+    if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_watch_decode: no session");
+    return crit_forward_watch(&s->fwd, on, err);
+}
+
+crit_status crit_session_decode_stats(crit_session *s, bool reset, crit_decode_stats *out) {
+    if (!s || !out || out->struct_size != sizeof *out) return CRIT_E_ARG;
+    crit_step_stats *p = &s->fwd.step;
+    *out = (crit_decode_stats){
+        .struct_size = sizeof *out,
+        .n_tok = p->n,
+        .ms = (double)p->ns * 1e-6,
+        .attend_ms = (double)p->attend_ns * 1e-6,
+        .moved_bytes = s->fwd.env.moved_bytes,
+        .full_bytes = p->full_bytes,
+        .model = p->n ? p->model / (double)p->n : (double)NAN,
+        .mass = p->n_mass ? p->mass / (double)p->n_mass : (double)NAN,
+    };
+    if (reset) {
+        *p = (crit_step_stats){0};
+        s->fwd.env.moved_bytes = 0;
+    }
     return CRIT_OK;
 }
 

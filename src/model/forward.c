@@ -84,6 +84,16 @@ static bool rows_finite(crit_forward *f, size_t n_row) {
 
 /* ---- layer ---- */
 
+/* The prompt's last queries, to the policy that will decode behind it. */
+static crit_status show_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                               crit_error *err) {
+    if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    size_t n_q = (size_t)f->model->config.n_head * f->model->config.d_head;
+    uint32_t n = chunk->n_tok - q_from < f->policy->n_query ? chunk->n_tok - q_from : f->policy->n_query;
+    return f->policy->prompt(f->policy_state, &f->env, layer, &f->kv[layer], f->q + (chunk->n_tok - n) * n_q, n_q, n,
+                             err);
+}
+
 static crit_status show_layer(crit_forward *f, const crit_chunk *chunk, uint32_t layer, const crit_plan_job *job,
                               crit_error *err) {
     if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
@@ -200,7 +210,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     crit_steps_products(&s, &down, 1, from, n_row);
     crit_steps_run(&s);
     if (dense && !chunk->on_layer) crit_kv_advance(&f->kv[i], chunk->n_tok);
-    return CRIT_OK;
+    return chunk->keep_last && f->policy->n_query ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
 }
 
 /* Final norm and vocabulary projection of rows [row, row + n) of f->x. */
@@ -262,6 +272,8 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
     uint32_t end = chunk->pos0 + chunk->n_tok, need = chunk->keep_last ? end - 1 : end;
     if ((chunk->on_logits || chunk->on_layer) && chunk->need_from < need) need = chunk->need_from;
     uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = crit_attn_align(&f->attn);
+    if (chunk->keep_last && end - need < f->policy->n_query)
+        need = end - chunk->pos0 < f->policy->n_query ? chunk->pos0 : end - f->policy->n_query;
     /* Queries start at the tile (paper: the segment) of the first row that matters. */
     uint32_t q_pos = need / align * align, q_from = need >= end            ? chunk->n_tok
                                                     : q_pos <= chunk->pos0 ? 0

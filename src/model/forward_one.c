@@ -1,66 +1,46 @@
 /* SPDX-License-Identifier: MIT */
-/* One token through all layers: products of one row, attention over the whole cache in ranges that threads share. */
-#include <math.h>
-#include <string.h>
-
+/* One token through all layers: products of one row, attention by the session's policy. */
 #include "model/steps.h"
+#include "policy/select_keys.h"
 
-typedef struct decode_arg {
-    crit_forward *f;
-    const crit_kv *kv;
-    uint32_t n_tok; /* keys, the token's own included */
-    size_t n_range;
-} decode_arg;
-
-/* Query heads of one KV head over one range of the cache: the rows of the kernel are the heads. */
-static void decode_item(void *arg, size_t item, unsigned worker) {
-    decode_arg *a = arg;
-    crit_forward *f = a->f;
-    const crit_config *c = &f->model->config;
-    uint32_t head = (uint32_t)(item / a->n_range), range = (uint32_t)(item % a->n_range);
-    uint32_t n_blk = (a->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN, b0 = range * CRIT_DECODE_RANGE_BLK;
-    size_t at = item * c->n_group;
-    crit_attend_args k = {
-        .q = f->q + (size_t)head * c->n_group * c->d_head,
-        .q_stride = c->d_head,
-        .k = crit_kv_k(a->kv, head),
-        .v = crit_kv_v(a->kv, head),
-        .blk = f->all_blk + b0,
-        .n_blk = n_blk - b0 < CRIT_DECODE_RANGE_BLK ? n_blk - b0 : CRIT_DECODE_RANGE_BLK,
-        .out = f->part + at * c->d_head,
-        .out_stride = c->d_head,
-        .lse = f->part_lse + at,
-        .n_key = a->n_tok,
-        .scale = 1.0f / sqrtf((float)c->d_head),
-        .n_row = c->n_group,
-        .d = c->d_head,
-    };
-    f->model->kernels.attend(&k, f->scratch + worker * f->scratch_slice);
+/* What the keys that were read weigh for exact attention. */
+static void watch(crit_forward *f, const crit_decode_job *job) {
+    crit_decode_env *e = &f->env;
+    double moved = e->moved_bytes;
+    crit_key_weights(e, job->kv, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
+    e->moved_bytes = moved;
+    for (uint32_t h = 0; h < e->n_kv_head; h++) {
+        uint32_t n = f->policy->kept(f->policy_state, job->layer, h, job->n_tok, f->watch_pos);
+        for (uint32_t g = 0; g < e->n_group; g++) {
+            const float *w = f->watch_weight + (size_t)(h * e->n_group + g) * e->n_ctx;
+            for (uint32_t i = 0; i < n; i++) f->step.mass += (double)w[f->watch_pos[i]];
+        }
+    }
+    f->step.n_mass += e->n_head;
 }
 
-/* Partial results over disjoint ranges merge exactly by log-sum-exp; one query head an item. */
-static void merge_item(void *arg, size_t h, unsigned worker) {
-    (void)worker;
-    decode_arg *a = arg;
-    crit_forward *f = a->f;
-    const crit_config *c = &f->model->config;
-    size_t kv_head = h / c->n_group, g = h % c->n_group, n_range = a->n_range;
-    float top = -INFINITY, sum = 0, *out = f->att + h * c->d_head;
-    memset(out, 0, c->d_head * sizeof *out);
-    for (size_t s = 0; s < n_range; s++) {
-        float l = f->part_lse[(kv_head * n_range + s) * c->n_group + g];
-        if (l > top) top = l;
+/* A policy that decides by the query needs it now, which ends the run. */
+static crit_status attend_one(crit_forward *f, crit_steps *s, const crit_decode_job *job, crit_pieces *p,
+                              crit_error *err) {
+    crit_status st;
+    if (f->policy->stages) {
+        crit_stage stage[2];
+        st = f->policy->stages(job, p, f->piece, stage, err);
+        for (int i = 0; i < 2 && !st; i++) crit_steps_add(s, stage[i], &f->step.attend_ns);
+    } else {
+        crit_steps_run(s);
+        uint64_t t = crit_now_ns();
+        st = f->policy->decode(f->policy_state, job, err);
+        f->step.attend_ns += crit_now_ns() - t;
     }
-    for (size_t s = 0; s < n_range; s++) {
-        size_t at = (kv_head * n_range + s) * c->n_group + g;
-        float w = expf(f->part_lse[at] - top);
-        sum += w;
-        for (uint32_t j = 0; j < c->d_head; j++) out[j] += w * f->part[at * c->d_head + j];
+    if (!st && f->watch_weight) {
+        crit_steps_run(s);
+        watch(f, job);
     }
-    for (uint32_t j = 0; j < c->d_head; j++) out[j] /= sum;
+    return st;
 }
 
-static void layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i) {
+static crit_status layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i, crit_error *err) {
     const crit_config *c = &f->model->config;
     const crit_layer *l = &f->model->weights.layers[i];
     size_t e = c->n_embd, n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head;
@@ -79,9 +59,10 @@ static void layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i) {
     rows->layer = l;
     rows->kv = &f->kv[i];
     crit_steps_add(&s, (crit_stage){.n_item = c->n_kv_head, .task = crit_rope_item, .arg = rows}, NULL);
-    decode_arg d = {f, &f->kv[i], pos + 1, (pos / CRIT_BLK_LEN + CRIT_DECODE_RANGE_BLK) / CRIT_DECODE_RANGE_BLK};
-    crit_steps_add(&s, (crit_stage){.n_item = c->n_kv_head * d.n_range, .task = decode_item, .arg = &d}, NULL);
-    crit_steps_add(&s, (crit_stage){.n_item = c->n_head, .task = merge_item, .arg = &d}, NULL);
+    crit_decode_job job = {&f->env, i, &f->kv[i], pos + 1, f->q, f->att};
+    crit_pieces pieces;
+    crit_status st = attend_one(f, &s, &job, &pieces, err);
+    if (st) return st;
     crit_steps_pack(
         &s,
         (crit_pack){.x = f->att, .x_stride = n_q, .n = n_q, .n_row = 1, .kinds = crit_kinds_of(f, &l->wo, NULL, NULL)});
@@ -103,13 +84,22 @@ static void layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i) {
     crit_steps_products(&s, &(crit_product){&l->down, NULL, f->x, e, true}, 1, 0, 1);
     crit_steps_run(&s);
     crit_kv_advance(&f->kv[i], 1);
+    return CRIT_OK;
 }
 
 crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_error *err) {
     crit_chunk chunk = {.tokens = &token, .pos0 = pos, .n_tok = 1};
     crit_rows_arg rows = {.f = f, .chunk = &chunk};
+    uint64_t t = crit_now_ns();
     f->one = true;
     crit_embed_item(&rows, 0, 0);
-    for (uint32_t i = 0; i < f->model->config.n_layer; i++) layer_one(f, &rows, i);
-    return crit_last_logits(f, 0, err);
+    crit_status st = CRIT_OK;
+    for (uint32_t i = 0; i < f->model->config.n_layer && !st; i++) st = layer_one(f, &rows, i, err);
+    if (!st) st = crit_last_logits(f, 0, err);
+    if (st) return st;
+    f->step.n++;
+    f->step.ns += crit_now_ns() - t;
+    f->step.model += f->policy->traffic ? f->policy->traffic(&f->env, &f->policy_values, pos + 1) : 1;
+    f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
+    return CRIT_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory of the forward pass: one mapping for a chunk's activations, sized before anything is allocated. */
+#include <math.h>
 #include <string.h>
 
 #include "model/model.h"
@@ -63,13 +64,27 @@ static size_t slice_bytes(const crit_config *c) {
     return up64(a) + 64;
 }
 
-static size_t n_ranges(uint32_t n_ctx) {
-    return n_ctx / (CRIT_DECODE_RANGE_BLK * CRIT_BLK_LEN) + 1;
+static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx) {
+    return (crit_decode_env){.n_layer = c->n_layer,
+                             .n_head = c->n_head,
+                             .n_kv_head = c->n_kv_head,
+                             .n_group = c->n_group,
+                             .d = c->d_head,
+                             .n_ctx = n_ctx,
+                             .scale = 1.0f / sqrtf((float)c->d_head)};
+}
+
+size_t crit_forward_policy_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values,
+                                 uint32_t n_ctx) {
+    crit_decode_env e = env_of(c, n_ctx);
+    return policy->bytes ? policy->bytes(&e, values) : 0;
 }
 
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
-    return 2 * c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + (n_ctx / CRIT_BLK_LEN + 1) * sizeof(uint32_t) +
-           n_ranges(n_ctx) * c->n_head * (c->d_head + 1) * sizeof(float);
+    crit_decode_env e = env_of(c, n_ctx);
+    size_t n_blk = n_ctx / CRIT_BLK_LEN + 1;
+    return 2 * c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + n_blk * sizeof(uint32_t) +
+           crit_decode_env_bytes(&e) + crit_pieces_of((uint32_t)n_blk) * sizeof(crit_piece);
 }
 
 crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *pool, crit_kv *kv, crit_calib *calib,
@@ -90,28 +105,64 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
     f->next_logits = crit_malloc(c->n_vocab, sizeof *f->next_logits);
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1;
     f->all_blk = crit_malloc(n_blk, sizeof *f->all_blk);
-    f->part = crit_malloc(n_ranges(n_ctx) * c->n_head * c->d_head, sizeof *f->part);
-    f->part_lse = crit_malloc(n_ranges(n_ctx) * c->n_head, sizeof *f->part_lse);
+    f->piece = crit_malloc(crit_pieces_of((uint32_t)n_blk), sizeof *f->piece);
     f->scratch_slice = slice_bytes(c);
     f->scratch = crit_malloc(crit_pool_size(pool), f->scratch_slice);
-    if (!f->map || !f->logits || !f->next_logits || !f->all_blk || !f->part || !f->part_lse || !f->scratch) {
+    if (!f->map || !f->logits || !f->next_logits || !f->all_blk || !f->piece || !f->scratch) {
         crit_forward_clear(f);
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for the activations of %u tokens", n_batch);
     }
     layout(f, c, &m->kernels, &m->weights, n_batch);
     for (size_t i = 0; i < n_blk; i++) f->all_blk[i] = (uint32_t)i;
+    f->env = env_of(c, n_ctx);
+    f->env.pool = pool;
+    f->env.kernels = &m->kernels;
+    f->env.all_blk = f->all_blk;
+    f->env.scratch = f->scratch;
+    f->env.scratch_slice = f->scratch_slice;
+    f->policy = crit_policy_at(0);
     return CRIT_OK;
 }
 
+crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                                crit_error *err) {
+    void *state = NULL;
+    crit_status st = policy->open ? policy->open(&state, &f->env, values, err) : CRIT_OK;
+    if (st) return st;
+    if (f->policy->close) f->policy->close(f->policy_state);
+    f->policy = policy;
+    f->policy_values = *values;
+    f->policy_state = state;
+    f->step = (crit_step_stats){0};
+    f->env.moved_bytes = 0;
+    return CRIT_OK;
+}
+
+crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err) {
+    crit_free(f->watch_weight);
+    crit_free(f->watch_pos);
+    f->watch_weight = NULL;
+    f->watch_pos = NULL;
+    if (!on) return CRIT_OK;
+    f->watch_weight = crit_malloc((size_t)f->env.n_ctx * f->env.n_head, sizeof *f->watch_weight);
+    f->watch_pos = crit_malloc(f->env.n_ctx, sizeof *f->watch_pos);
+    if (f->watch_weight && f->watch_pos) return CRIT_OK;
+    crit_forward_watch(f, false, NULL);
+    return crit_fail(err, CRIT_E_NOMEM, "out of memory for the weights of %u keys", f->env.n_ctx);
+}
+
 void crit_forward_clear(crit_forward *f) {
+    if (f->policy && f->policy->close) f->policy->close(f->policy_state);
+    crit_decode_env_clear(&f->env);
     crit_plan_clear(&f->plan);
     crit_unmap(f->map, f->map_bytes);
     crit_free(f->logits);
     crit_free(f->next_logits);
     crit_free(f->logit_rows);
     crit_free(f->all_blk);
-    crit_free(f->part);
-    crit_free(f->part_lse);
+    crit_free(f->piece);
+    crit_free(f->watch_weight);
+    crit_free(f->watch_pos);
     crit_free(f->scratch);
     memset(f, 0, sizeof *f);
 }

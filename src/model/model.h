@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 #include "model/gguf.h"
+#include "policy/policy.h"
 #include "sparse/sparse.h"
 
 typedef enum crit_arch { CRIT_ARCH_LLAMA, CRIT_ARCH_QWEN2, CRIT_ARCH_QWEN3 } crit_arch;
@@ -96,6 +97,13 @@ typedef struct crit_forward_stats {
     double pairs, pairs_causal;
 } crit_forward_stats;
 
+/* Of decoding; the bytes moved are counted in the env. */
+typedef struct crit_step_stats {
+    uint64_t n, ns, attend_ns;
+    double full_bytes, model, mass; /* sums; mass over (step, layer, head) */
+    uint64_t n_mass;
+} crit_step_stats;
+
 /* Buffers for one chunk of up to n_batch tokens. */
 typedef struct crit_forward {
     const crit_model *model;
@@ -116,17 +124,22 @@ typedef struct crit_forward {
     float *next_logits;                 /* becomes logits when it is whole */
     float *logits;                      /* [n_vocab] of the last position */
     float *logit_rows;                  /* [CRIT_LOGIT_ROWS][n_vocab], only while a callback wants them */
-    float *part, *part_lse;             /* decode: partial results per (KV head, range) */
     uint32_t *all_blk;                  /* 0, 1, 2, ... for decode */
     unsigned char *scratch;             /* GEMM and attention scratch, a slice per thread */
     size_t scratch_slice;
     bool one; /* decoding: products by gemv */
+    crit_decode_env env;
+    const crit_policy *policy; /* of decoding */
+    crit_policy_values policy_values;
+    void *policy_state;
+    crit_piece *piece; /* full attention of one token */
+    crit_step_stats step;
+    float *watch_weight; /* [n_head][n_ctx rounded up], only while steps are watched */
+    uint32_t *watch_pos; /* [n_ctx] */
     crit_forward_stats stats;
 } crit_forward;
 
 #define CRIT_LOGIT_ROWS 32
-#define CRIT_DECODE_RANGE_BLK                                                                                          \
-    32 /* KV blocks one work item of a decode step reads: fixed, so results do not depend on threads */
 
 /* Called between layers; non-zero stops the chunk (CRIT_E_CANCELLED). */
 typedef struct crit_chunk {
@@ -142,13 +155,20 @@ typedef struct crit_chunk {
 } crit_chunk;
 
 size_t crit_forward_chunk_bytes(const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch);
+size_t crit_forward_policy_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values,
+                                 uint32_t n_ctx);
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread);
 crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *pool, crit_kv *kv, crit_calib *calib,
                               const crit_attn_params *attn, uint32_t n_batch, uint32_t n_ctx, crit_error *err);
+/* Decodes with a policy from now on. */
+crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                                crit_error *err);
+/* Steps also compute what the keys they read weigh. */
+crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err);
 void crit_forward_clear(crit_forward *f);
 /* The KV stores hold pos0 tokens; afterwards pos0 + n_tok.  On failure the caller cuts them back. */
 crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err);
-/* One token, full attention; sets f->logits. */
+/* One token, attention by the policy; sets f->logits. */
 crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_error *err);
 
 #endif

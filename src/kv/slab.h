@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Packed blocks without order or statistics: keys and values that a policy has picked, copied as the level packs them.
+ *
+ * Attention does not mind the order of keys, so a copy may lie in any slot.  Each KV head picks its own. */
+#ifndef CRIT_SLAB_H
+#define CRIT_SLAB_H
+
+#include "kv/kv.h"
+
+typedef struct crit_slab {
+    const crit_kernels *kernels;
+    uint32_t n_kv_head, d, n_blk_cap;
+    uint16_t *k, *v; /* [n_kv_head][n_blk_cap][CRIT_BLK_LEN][d], zero at first */
+    void *map;
+    size_t map_bytes;
+} crit_slab;
+
+/* Bytes a slab of that shape maps; false when it overflows. */
+bool crit_slab_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_key_cap, size_t *bytes);
+crit_status crit_slab_init(crit_slab *s, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d,
+                           uint32_t n_key_cap, crit_error *err);
+void crit_slab_clear(crit_slab *s); /* frees; a zeroed struct is fine */
+/* Key and value of position pos into a slot.  Safe in parallel for different heads or blocks of the slab. */
+void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos);
+
+static inline size_t crit_slab_head(const crit_slab *s) {
+    return (size_t)s->n_blk_cap * CRIT_BLK_LEN * s->d;
+}
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* The systems beside CritiPrefill: one file each, a constant table of functions, a state per session.
+ *
+ *   pieces.c      attention of a few query rows over pieces of packed keys, merged exactly by log-sum-exp
+ *   full.c        every key: what each policy falls back to, and is held against
+ *   registry.c    the list
+ *   spec.c        "name:key=value,..." -> a policy and its options
+ *
+ * A policy sees a layer's KV store and queries, and returns attention's result.  Nothing outside this folder asks for
+ * one by name. */
+#ifndef CRIT_POLICY_IMPL_H
+#define CRIT_POLICY_IMPL_H
+
+#include "critiprefill/policy.h"
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+#include "kv/kv.h"
+
+/* ---- what a decode step runs on ---- */
+
+/* One for a session; the pointers belong to the forward pass, the partial results to this. */
+typedef struct crit_decode_env {
+    crit_pool *pool;
+    const crit_kernels *kernels;
+    uint32_t n_layer, n_head, n_kv_head, n_group, d, n_ctx;
+    float scale;
+    const uint32_t *all_blk; /* 0, 1, 2, ... up to n_ctx */
+    unsigned char *scratch;  /* attention's, a slice per thread */
+    size_t scratch_slice;
+    float *part, *part_lse; /* partial results; grown by crit_pieces_prepare */
+    size_t part_cap;        /* rows */
+    double moved_bytes;     /* read and copied since the owner set it to 0 */
+} crit_decode_env;
+
+/* Bytes of the partial results of full attention over n_ctx tokens. */
+size_t crit_decode_env_bytes(const crit_decode_env *e);
+void crit_decode_env_clear(crit_decode_env *e); /* frees what is the env's own */
+
+/* ---- attention over pieces ---- */
+
+#define CRIT_RANGE_BLK                                                                                                 \
+    32 /* KV blocks that one work item of a decode step reads: fixed, so results do not depend on threads */
+
+/* Consecutive entries of a list of blocks, the same number for every KV head, and the query rows that read them. */
+typedef struct crit_piece {
+    const uint16_t *k, *v; /* packed blocks of KV head 0 */
+    size_t head_stride;    /* 16-bit values from one KV head's blocks to the next one's */
+    const uint32_t *blk;   /* [n_blk] ascending */
+    uint32_t n_blk, n_key; /* keys at places >= n_key of the packed blocks do not count */
+    uint32_t row0, n_row;  /* rows [row0, row0 + n_row) of each KV head */
+    size_t part;           /* filled in: its first row of partial results */
+} crit_piece;
+
+/* Attention of n_row rows of every KV head.  Each row reads the pieces that have it, at least one with a key. */
+typedef struct crit_pieces {
+    crit_decode_env *env;
+    const float *q; /* [n_kv_head][n_row][d] */
+    uint32_t n_row;
+    crit_piece *piece; /* [n_piece] */
+    uint32_t n_piece;
+    float *out; /* row r of KV head h at out + (r / n_group * n_head + h * n_group + r % n_group) * d */
+    float *lse; /* [n_kv_head][n_row], or NULL */
+} crit_pieces;
+
+/* Cuts n_blk blocks of a store into pieces of CRIT_RANGE_BLK for all n_row rows; returns how many it wrote. */
+uint32_t crit_pieces_cut(crit_piece *out, const uint16_t *k, const uint16_t *v, size_t head_stride, const uint32_t *blk,
+                         uint32_t n_blk, uint32_t n_key, uint32_t row0, uint32_t n_row);
+static inline uint32_t crit_pieces_of(uint32_t n_blk) {
+    return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK;
+}
+/* Room for partial results; counts the bytes to be read. */
+crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err);
+/* The two stages that do it; p must live until they have ended. */
+void crit_pieces_stages(crit_pieces *p, crit_stage stage[2]);
+void crit_pieces_run(crit_pieces *p);
+
+/* ---- a policy ---- */
+
+enum { CRIT_OPTIONS_MAX = 12 };
+typedef struct crit_policy_values {
+    double v[CRIT_OPTIONS_MAX]; /* in the order of the policy's options */
+} crit_policy_values;
+
+/* One token's attention in one layer. */
+typedef struct crit_decode_job {
+    crit_decode_env *env;
+    uint32_t layer;
+    const crit_kv *kv; /* holds the token's own key and value, at position n_tok - 1 */
+    uint32_t n_tok;    /* keys, the token's own included */
+    const float *q;    /* [n_head][d] */
+    float *out;        /* [n_head][d] */
+} crit_decode_job;
+
+typedef struct crit_policy {
+    const char *name, *summary, *source, *combines;
+    crit_policy_place place;
+    bool exact;
+    const crit_policy_option *options;
+    size_t n_option;
+
+    /* What options alone cannot see; NULL = nothing. */
+    crit_status (*check)(const crit_policy_values *o, crit_error *err);
+    /* Bytes of a state. */
+    size_t (*bytes)(const crit_decode_env *env, const crit_policy_values *o);
+    crit_status (*open)(void **state, const crit_decode_env *env, const crit_policy_values *o, crit_error *err);
+    void (*close)(void *state); /* accepts NULL */
+    /* How many of the prompt's last queries `prompt` wants to see; 0 = it is not called. */
+    uint32_t n_query;
+    /* The prompt has been read up to n_tok = kv->n_tok: q [n_q][q_stride], the queries of the last n_q <= n_query
+     * positions.  Called for every layer. */
+    crit_status (*prompt)(void *state, crit_decode_env *env, uint32_t layer, const crit_kv *kv, const float *q,
+                          size_t q_stride, uint32_t n_q, crit_error *err);
+    crit_status (*decode)(void *state, const crit_decode_job *job, crit_error *err);
+    /* Instead of decode, where nothing is decided by the query: two stages, so that a layer stays one run.
+     * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
+    crit_status (*stages)(const crit_decode_job *job, crit_pieces *p, crit_piece *piece, crit_stage stage[2],
+                          crit_error *err);
+    /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
+    void (*cut)(void *state, uint32_t n_tok);
+    /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
+     * pos [n_tok]; returns how many. */
+    uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
+    /* KV bytes a decode step is expected to move, of those of full attention over n_tok keys, averaged over steps; NULL
+     * = all. */
+    double (*traffic)(const crit_decode_env *env, const crit_policy_values *o, uint32_t n_tok);
+} crit_policy;
+
+extern const crit_policy crit_policy_full, crit_policy_recycled;
+const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
+
+/* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */
+crit_status crit_policy_parse(crit_policy_place place, const char *text, const crit_policy **out,
+                              crit_policy_values *values, crit_error *err);
+
+/* Full attention, for policies that fall back to it. */
+crit_status crit_full_decode(const crit_decode_job *job, crit_error *err);
+
+#endif

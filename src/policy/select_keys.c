@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* See select_keys.h.  Scores by ranges of keys, soft-max by query head, the rest by KV head: what an item computes does
+ * not depend on the number of threads. */
+#include "policy/select_keys.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sparse/sparse.h"
+
+enum { SCORE_KEYS = 1024 }; /* keys a work item scores */
+
+static size_t stride_of(const crit_decode_env *e) {
+    return ((size_t)e->n_ctx + 15) & ~(size_t)15;
+}
+
+size_t crit_key_picker_bytes(const crit_decode_env *e) {
+    return stride_of(e) * (e->n_head * sizeof(float) + e->n_kv_head * (2 * sizeof(float) + sizeof(uint64_t)));
+}
+
+void crit_key_picker_clear(crit_key_picker *p) {
+    crit_free(p->weight);
+    crit_free(p->best);
+    crit_free(p->smooth);
+    crit_free(p->order);
+    memset(p, 0, sizeof *p);
+}
+
+crit_status crit_key_picker_init(crit_key_picker *p, const crit_decode_env *e, crit_error *err) {
+    p->stride = stride_of(e);
+    p->weight = crit_malloc(p->stride * e->n_head, sizeof *p->weight);
+    p->best = crit_malloc(p->stride * e->n_kv_head, sizeof *p->best);
+    p->smooth = crit_malloc(p->stride * e->n_kv_head, sizeof *p->smooth);
+    p->order = crit_malloc(p->stride * e->n_kv_head, sizeof *p->order);
+    if (p->weight && p->best && p->smooth && p->order) return CRIT_OK;
+    crit_key_picker_clear(p);
+    return crit_fail(err, CRIT_E_NOMEM, "out of memory for the scores of %u keys", e->n_ctx);
+}
+
+typedef struct weights_arg {
+    const crit_decode_env *e;
+    const crit_kv *kv;
+    uint32_t n_tok;
+    const float *q;
+    float scale;
+    float *weight;
+    size_t stride;
+} weights_arg;
+
+static void score_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const weights_arg *a = arg;
+    const crit_decode_env *e = a->e;
+    uint32_t head = (uint32_t)(item % e->n_kv_head), from = (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
+    uint32_t n = a->n_tok - from < SCORE_KEYS ? a->n_tok - from : SCORE_KEYS;
+    for (uint32_t g = 0; g < e->n_group; g += CRIT_REP_MAX) {
+        size_t row = (size_t)head * e->n_group + g;
+        e->kernels->key_scores(a->q + row * e->d, e->d, e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX,
+                               crit_kv_k(a->kv, head) + (size_t)from * e->d, n, e->d, a->scale,
+                               a->weight + row * a->stride + from, a->stride);
+    }
+}
+
+static void softmax_item(void *arg, size_t head, unsigned worker) {
+    (void)worker;
+    const weights_arg *a = arg;
+    float *w = a->weight + head * a->stride, top = -INFINITY;
+    double sum = 0;
+    for (uint32_t j = 0; j < a->n_tok; j++) top = w[j] > top ? w[j] : top;
+    for (uint32_t j = 0; j < a->n_tok; j++) sum += (double)(w[j] = expf(w[j] - top));
+    float inv = (float)(1 / sum);
+    for (uint32_t j = 0; j < a->n_tok; j++) w[j] *= inv;
+}
+
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
+                      size_t stride) {
+    weights_arg a = {e, kv, n_tok, q, scale, weight, stride};
+    e->moved_bytes += (double)sizeof(uint16_t) * n_tok * e->d * e->n_kv_head;
+    crit_stage stage[] = {
+        {.n_item = (size_t)((n_tok + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
+        {.n_item = e->n_head, .task = softmax_item, .arg = &a}};
+    crit_pool_run_stages(e->pool, stage, 2);
+}
+
+typedef struct pick_arg {
+    const crit_key_picker *p;
+    const crit_pick *k;
+} pick_arg;
+
+/* out[j] = max of x over the `pool` positions around j; pool is small, and most maxima are one comparison away. */
+static void max_pool(const float *x, uint32_t n, uint32_t pool, float *out) {
+    uint32_t before = pool / 2, after = pool - 1 - before, at = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t lo = j < before ? 0 : j - before, hi = n - 1 - j < after ? n - 1 : j + after;
+        if (j == 0 || at < lo) {
+            at = lo;
+            for (uint32_t i = lo + 1; i <= hi; i++)
+                if (x[i] > x[at]) at = i;
+        } else if (x[hi] > x[at]) {
+            at = hi;
+        }
+        out[j] = x[at];
+    }
+}
+
+static void pick_item(void *arg, size_t head, unsigned worker) {
+    (void)worker;
+    const pick_arg *a = arg;
+    const crit_pick *k = a->k;
+    const crit_decode_env *e = k->env;
+    float *best = a->p->best + head * a->p->stride, *smooth = a->p->smooth + head * a->p->stride;
+    for (uint32_t g = 0; g < e->n_group; g++) {
+        const float *w = a->p->weight + (head * e->n_group + g) * a->p->stride;
+        for (uint32_t j = 0; j < k->n_tok; j++) best[j] = g == 0 || w[j] > best[j] ? w[j] : best[j];
+    }
+    const float *by = best;
+    if (k->pool > 1) {
+        max_pool(best, k->n_tok, k->pool, smooth);
+        by = smooth;
+    }
+    uint32_t *pos = k->pos + head * k->stride;
+    crit_select_top(by, k->n_tok, k->n_best, 0, a->p->order + head * a->p->stride, pos);
+    for (uint32_t i = 0; i < k->n_best; i++) k->weight[head * k->stride + i] = by[pos[i]];
+}
+
+void crit_key_picker_run(crit_key_picker *p, const crit_pick *k) {
+    crit_key_weights(k->env, k->kv, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
+    pick_arg a = {p, k};
+    crit_pool_run(k->env->pool, k->env->n_kv_head, pick_item, &a);
+}

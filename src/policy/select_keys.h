@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The keys that weigh most for a few queries, for each KV head. */
+#ifndef CRIT_SELECT_KEYS_H
+#define CRIT_SELECT_KEYS_H
+
+#include "policy/policy.h"
+
+/* Memory for contexts up to env->n_ctx, shared by the layers of a session. */
+typedef struct crit_key_picker {
+    size_t stride;   /* keys a row has room for */
+    float *weight;   /* [n_head][stride] soft-max weights */
+    float *best;     /* [n_kv_head][stride] */
+    float *smooth;   /* [n_kv_head][stride] */
+    uint64_t *order; /* [n_kv_head][stride] */
+} crit_key_picker;
+
+size_t crit_key_picker_bytes(const crit_decode_env *e);
+crit_status crit_key_picker_init(crit_key_picker *p, const crit_decode_env *e, crit_error *err);
+void crit_key_picker_clear(crit_key_picker *p);
+
+/* The n_best < n_tok keys of each KV head with the largest soft-max weight for any of its query heads, smoothed by the
+ * maximum over `pool` neighbouring positions (the same number before and after; at the ends, fewer). */
+typedef struct crit_pick {
+    crit_decode_env *env;
+    const crit_kv *kv;
+    uint32_t n_tok;
+    const float *q; /* [n_head][d] */
+    uint32_t n_best, pool;
+    uint32_t *pos; /* [n_kv_head][stride] out: ascending */
+    float *weight; /* [n_kv_head][stride] out: the smoothed weight of each */
+    size_t stride;
+} crit_pick;
+void crit_key_picker_run(crit_key_picker *p, const crit_pick *pick);
+
+/* The soft-max weights of n_row heads over n_tok keys, in parallel: weight [n_head][stride]. */
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
+                      size_t stride);
+
+#endif
