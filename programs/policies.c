@@ -5,7 +5,7 @@
 #include "jsonout.h"
 #include "term.h"
 
-static const char *const place_names[] = {"decode"}; /* by crit_policy_place */
+static const char *const place_names[] = {"decode", "n-samples"}; /* by crit_policy_place */
 
 static void put_range(buf *out, const crit_policy_option *o) {
     if (!o->choices) {
@@ -23,7 +23,8 @@ static void put_default(buf *out, const crit_policy_option *o) {
 }
 
 static void put_text(buf *out, const crit_policy_info *p) {
-    buf_fmt(out, "--%s %s: %s\n", place_names[p->place], p->name, p->summary);
+    const char *form = p->place == CRIT_POLICY_BATCH ? "%2$s (--%1$s N): %3$s\n" : "--%1$s %2$s: %3$s\n";
+    buf_fmt(out, form, place_names[p->place], p->name, p->summary);
     for (size_t i = 0; i < p->n_option; i++) {
         const crit_policy_option *o = &p->options[i];
         buf kv = {0};

@@ -16,7 +16,8 @@ extern "C" {
 
 /* Where a policy works: the field of crit_session_params that may name it. */
 typedef enum crit_policy_place {
-    CRIT_POLICY_DECODE = 0 /* decode: attention of a token behind the prompt */
+    CRIT_POLICY_DECODE = 0, /* decode: attention of a token behind the prompt */
+    CRIT_POLICY_BATCH = 1   /* none: crit_batch is the way to it */
 } crit_policy_place;
 
 typedef struct crit_policy_option {
@@ -62,6 +63,43 @@ typedef struct crit_decode_stats {
 CRIT_API crit_status crit_session_decode_stats(crit_session *session, bool reset, crit_decode_stats *out);
 /* With on, every step also computes what the keys it read weigh for exact attention: slow, for instruments. */
 CRIT_API crit_status crit_session_watch_decode(crit_session *session, bool on, crit_error *err);
+
+/* ------------------------------------------------------------------------------------------------ batches */
+
+/* Sequences that go on from one session's timeline and share it [bifurcated]: what they have in common is kept once and
+ * read once a step for all of them.  While a batch is open its session does nothing else (CRIT_E_STATE).  One thread at
+ * a time; the session's pool does the work.  A sequence's logits have the same bits whatever the others are; where it
+ * was forked shows in the last bits.
+ */
+typedef struct crit_batch crit_batch;
+typedef struct crit_batch_params {
+    size_t struct_size;
+    uint32_t n_seq;    /* sequences at a time, 1 and more; default 16 */
+    uint32_t tail_tok; /* tokens a sequence may add to the session's; default 512.  Memory is used as tails grow */
+    bool unshared;     /* read what is shared once for each sequence: the yardstick of instruments; default false */
+} crit_batch_params;
+CRIT_API void crit_batch_params_init(crit_batch_params *p);
+
+/* With one sequence, number 0, at the session's end; params NULL = all defaults.  Errors: CRIT_E_ARG (more sequences
+ * than n_batch of the session), CRIT_E_STATE (no prompt yet, or one unfinished), CRIT_E_NOMEM. */
+CRIT_API crit_status crit_batch_open(crit_batch **out, crit_session *session, const crit_batch_params *params,
+                                     crit_error *err);
+CRIT_API void crit_batch_close(crit_batch **batch); /* accepts NULL; the session goes on where it was */
+/* Another sequence with the same past as seq, and its logits; *out: its number, the lowest that is free.
+ * CRIT_E_SPACE when there are n_seq. */
+CRIT_API crit_status crit_batch_fork(crit_batch *batch, uint32_t seq, uint32_t *out, crit_error *err);
+CRIT_API crit_status crit_batch_drop(crit_batch *batch, uint32_t seq, crit_error *err);
+/* Appends token[i] to seq[i], n different sequences in any order, with full attention.
+ * Errors: CRIT_E_ARG, CRIT_E_CONTEXT (a tail is full: nothing has happened), CRIT_E_NOMEM. */
+CRIT_API crit_status crit_batch_decode(crit_batch *batch, const uint32_t *seq, const int32_t *token, uint32_t n,
+                                       crit_error *err);
+/* Logits of the sequence's last position [n_vocab], valid until it is decoded or dropped; NULL for no sequence. */
+CRIT_API const float *crit_batch_logits(const crit_batch *batch, uint32_t seq);
+CRIT_API uint32_t crit_batch_n_past(const crit_batch *batch, uint32_t seq);
+/* Bytes of keys and values in use: the session's, and what the sequences added. */
+CRIT_API size_t crit_batch_kv_bytes(const crit_batch *batch);
+/* Of the steps so far: wall time in all, and of their attention.  ms, attend_ms may be NULL. */
+CRIT_API void crit_batch_times(const crit_batch *batch, double *ms, double *attend_ms);
 
 #ifdef __cplusplus
 }

@@ -299,6 +299,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= s->model->config.n_vocab)
             return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i],
                              s->model->config.n_vocab);
+    if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_prefill: a batch of the session is open");
     crit_status st = queue(s, tokens, n_tok, err);
     if (st) return st;
     if (!s->in_turn) {
@@ -357,6 +358,7 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
     if (!s || token < 0 || (uint32_t)token >= s->model->config.n_vocab)
         return crit_fail(err, CRIT_E_ARG, "crit_decode: token %d is outside the vocabulary", token);
     if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_decode: the prompt has not been finished");
+    if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_decode: a batch of the session is open");
     if (s->n_done >= s->params.n_ctx)
         return crit_fail(err, CRIT_E_CONTEXT, "the context of %u tokens is full", s->params.n_ctx);
     crit_status st = crit_forward_one(&s->fwd, token, s->n_done, err);
@@ -413,6 +415,7 @@ uint32_t crit_session_n_past(const crit_session *s) {
 crit_status crit_session_rewind(crit_session *s, uint32_t n_past, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_rewind: no session");
     if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: the prompt has not been finished");
+    if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: a batch of the session is open");
     if (n_past > s->n_done) return crit_fail(err, CRIT_E_ARG, "cannot rewind %u tokens to %u", s->n_done, n_past);
     if (n_past < s->n_done) s->has_logits = false;
     cut(s, n_past);

@@ -21,7 +21,8 @@ struct crit_session {
     uint32_t n_done;  /* tokens in the KV store */
     int32_t *pending; /* tokens behind them, not read yet */
     size_t n_pending, pending_cap;
-    bool in_turn; /* a prompt that goes on in the next call */
+    bool batch_open; /* its timeline is lent out */
+    bool in_turn;    /* a prompt that goes on in the next call */
     uint32_t turn_start;
     uint64_t turn_ns;
     crit_pool_count count0; /* of the pool when the turn began */

@@ -126,26 +126,12 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_config *c = &f->model->config;
     const crit_layer *l = &f->model->weights.layers[i];
     const crit_attn_params *o = &f->attn;
-    size_t n = chunk->n_tok, e = c->n_embd, n_q = (size_t)c->n_head * c->d_head,
-           n_kv = (size_t)c->n_kv_head * c->d_head, n_row = n - from;
+    size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
     bool paper = o->mode == CRIT_ATTN_PAPER, dense = o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip);
     crit_steps s;
     crit_steps_begin(&s, f);
 
-    crit_steps_pack(&s, (crit_pack){.x = f->x,
-                                    .norm = l->attn_norm,
-                                    .x_stride = e,
-                                    .n = e,
-                                    .n_row = n,
-                                    .kinds = crit_kinds_of(f, &l->wq, &l->wk, &l->wv)});
-    crit_product kv[2] = {{&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
-    crit_product qkv[3] = {{&l->wq, l->bq, f->q + q_from * n_q, n_q, false}, kv[0], kv[1]};
-    if (q_from == 0)
-        crit_steps_products(&s, qkv, 3, 0, n);
-    else {
-        crit_steps_products(&s, kv, 2, 0, n);
-        crit_steps_products(&s, qkv, 1, q_from, n - q_from);
-    }
+    crit_steps_qkv(&s, l, n, q_from);
     crit_rows_arg rows = {f, chunk, l, &f->kv[i], q_from};
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
@@ -181,33 +167,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         if (st) return st;
     }
 
-    crit_steps_pack(&s, (crit_pack){.x = f->att,
-                                    .x_stride = n_q,
-                                    .n = n_q,
-                                    .row0 = from,
-                                    .n_row = n_row,
-                                    .kinds = crit_kinds_of(f, &l->wo, NULL, NULL)});
-    crit_product out = {&l->wo, l->bo, f->x + from * e, e, true};
-    crit_steps_products(&s, &out, 1, from, n_row);
-    crit_steps_pack(&s, (crit_pack){.x = f->x,
-                                    .norm = l->ffn_norm,
-                                    .x_stride = e,
-                                    .n = e,
-                                    .row0 = from,
-                                    .n_row = n_row,
-                                    .kinds = crit_kinds_of(f, &l->gate, &l->up, NULL)});
-    crit_product gu[2] = {{&l->gate, NULL, f->gate + from * c->n_ff, c->n_ff, false},
-                          {&l->up, NULL, f->up + from * c->n_ff, c->n_ff, false}};
-    crit_steps_products(&s, gu, 2, from, n_row);
-    crit_steps_pack(&s, (crit_pack){.x = f->gate,
-                                    .up = f->up,
-                                    .x_stride = c->n_ff,
-                                    .n = c->n_ff,
-                                    .row0 = from,
-                                    .n_row = n_row,
-                                    .kinds = crit_kinds_of(f, &l->down, NULL, NULL)});
-    crit_product down = {&l->down, NULL, f->x + from * e, e, true};
-    crit_steps_products(&s, &down, 1, from, n_row);
+    crit_steps_rest(&s, l, from, n_row);
     crit_steps_run(&s);
     if (dense && !chunk->on_layer) crit_kv_advance(&f->kv[i], chunk->n_tok);
     return chunk->keep_last && f->policy->n_query ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
@@ -231,10 +191,15 @@ static void vocabulary(crit_forward *f, size_t row, size_t n, float *out) {
     crit_steps_run(&s);
 }
 
-crit_status crit_last_logits(crit_forward *f, size_t row, crit_error *err) {
-    vocabulary(f, row, 1, f->next_logits);
+crit_status crit_rows_logits(crit_forward *f, size_t row, size_t n, float *out, crit_error *err) {
+    vocabulary(f, row, n, out);
     if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
-    if (!finite_sum(f->next_logits, f->model->config.n_vocab)) return crit_weights_find_nonfinite(f->model->file, err);
+    return finite_sum(out, n * f->model->config.n_vocab) ? CRIT_OK : crit_weights_find_nonfinite(f->model->file, err);
+}
+
+crit_status crit_last_logits(crit_forward *f, size_t row, crit_error *err) {
+    crit_status st = crit_rows_logits(f, row, 1, f->next_logits, err);
+    if (st) return st;
     float *t = f->logits;
     f->logits = f->next_logits;
     f->next_logits = t;

@@ -43,19 +43,10 @@ static crit_status attend_one(crit_forward *f, crit_steps *s, const crit_decode_
 static crit_status layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i, crit_error *err) {
     const crit_config *c = &f->model->config;
     const crit_layer *l = &f->model->weights.layers[i];
-    size_t e = c->n_embd, n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head;
     uint32_t pos = rows->chunk->pos0;
     crit_steps s;
     crit_steps_begin(&s, f);
-    crit_steps_pack(&s, (crit_pack){.x = f->x,
-                                    .norm = l->attn_norm,
-                                    .x_stride = e,
-                                    .n = e,
-                                    .n_row = 1,
-                                    .kinds = crit_kinds_of(f, &l->wq, &l->wk, &l->wv)});
-    crit_product qkv[3] = {
-        {&l->wq, l->bq, f->q, n_q, false}, {&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
-    crit_steps_products(&s, qkv, 3, 0, 1);
+    crit_steps_qkv(&s, l, 1, 0);
     rows->layer = l;
     rows->kv = &f->kv[i];
     crit_steps_add(&s, (crit_stage){.n_item = c->n_kv_head, .task = crit_rope_item, .arg = rows}, NULL);
@@ -63,25 +54,7 @@ static crit_status layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i, c
     crit_pieces pieces;
     crit_status st = attend_one(f, &s, &job, &pieces, err);
     if (st) return st;
-    crit_steps_pack(
-        &s,
-        (crit_pack){.x = f->att, .x_stride = n_q, .n = n_q, .n_row = 1, .kinds = crit_kinds_of(f, &l->wo, NULL, NULL)});
-    crit_steps_products(&s, &(crit_product){&l->wo, l->bo, f->x, e, true}, 1, 0, 1);
-    crit_steps_pack(&s, (crit_pack){.x = f->x,
-                                    .norm = l->ffn_norm,
-                                    .x_stride = e,
-                                    .n = e,
-                                    .n_row = 1,
-                                    .kinds = crit_kinds_of(f, &l->gate, &l->up, NULL)});
-    crit_product gu[2] = {{&l->gate, NULL, f->gate, c->n_ff, false}, {&l->up, NULL, f->up, c->n_ff, false}};
-    crit_steps_products(&s, gu, 2, 0, 1);
-    crit_steps_pack(&s, (crit_pack){.x = f->gate,
-                                    .up = f->up,
-                                    .x_stride = c->n_ff,
-                                    .n = c->n_ff,
-                                    .n_row = 1,
-                                    .kinds = crit_kinds_of(f, &l->down, NULL, NULL)});
-    crit_steps_products(&s, &(crit_product){&l->down, NULL, f->x, e, true}, 1, 0, 1);
+    crit_steps_rest(&s, l, 0, 1);
     crit_steps_run(&s);
     crit_kv_advance(&f->kv[i], 1);
     return CRIT_OK;

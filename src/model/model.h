@@ -12,7 +12,7 @@
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 #include "model/gguf.h"
-#include "policy/policy.h"
+#include "policy/bifurcated.h"
 #include "sparse/sparse.h"
 
 typedef enum crit_arch { CRIT_ARCH_LLAMA, CRIT_ARCH_QWEN2, CRIT_ARCH_QWEN3 } crit_arch;
@@ -168,6 +168,18 @@ crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err);
 void crit_forward_clear(crit_forward *f);
 /* The KV stores hold pos0 tokens; afterwards pos0 + n_tok.  On failure the caller cuts them back. */
 crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err);
+/* One token of each of n sequences, whose leaves stand in the order of crit_segment_order, can take it, and have it
+ * afterwards.  On failure the caller cuts them back. */
+typedef struct crit_batch_rows {
+    crit_segment **leaf;  /* [n] */
+    const int32_t *token; /* [n] */
+    uint32_t n;           /* <= n_batch */
+    bool unshared;
+    float *q;          /* [n_head][n][d_head] scratch */
+    crit_piece *piece; /* as many as crit_bifurcated_pieces tells for the leaves with their tokens, scratch */
+    uint64_t *attend_ns;
+} crit_batch_rows;
+crit_status crit_forward_batch(crit_forward *f, const crit_batch_rows *b, float *logits, crit_error *err);
 /* One token, attention by the policy; sets f->logits. */
 crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_error *err);
 

@@ -104,6 +104,59 @@ unsigned crit_kinds_of(const crit_forward *f, const crit_mat *a, const crit_mat 
     return k;
 }
 
+void crit_steps_qkv(crit_steps *s, const crit_layer *l, size_t n_row, size_t q_from) {
+    crit_forward *f = s->f;
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head, n_kv = (size_t)c->n_kv_head * c->d_head;
+    crit_steps_pack(s, (crit_pack){.x = f->x,
+                                   .norm = l->attn_norm,
+                                   .x_stride = c->n_embd,
+                                   .n = c->n_embd,
+                                   .n_row = n_row,
+                                   .kinds = crit_kinds_of(f, &l->wq, &l->wk, &l->wv)});
+    crit_product kv[2] = {{&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
+    crit_product qkv[3] = {{&l->wq, l->bq, f->q + q_from * n_q, n_q, false}, kv[0], kv[1]};
+    if (q_from == 0) {
+        crit_steps_products(s, qkv, 3, 0, n_row);
+    } else {
+        crit_steps_products(s, kv, 2, 0, n_row);
+        crit_steps_products(s, qkv, 1, q_from, n_row - q_from);
+    }
+}
+
+void crit_steps_rest(crit_steps *s, const crit_layer *l, size_t row0, size_t n_row) {
+    crit_forward *f = s->f;
+    const crit_config *c = &f->model->config;
+    size_t e = c->n_embd, n_q = (size_t)c->n_head * c->d_head;
+    crit_steps_pack(s, (crit_pack){.x = f->att,
+                                   .x_stride = n_q,
+                                   .n = n_q,
+                                   .row0 = row0,
+                                   .n_row = n_row,
+                                   .kinds = crit_kinds_of(f, &l->wo, NULL, NULL)});
+    crit_product out = {&l->wo, l->bo, f->x + row0 * e, e, true};
+    crit_steps_products(s, &out, 1, row0, n_row);
+    crit_steps_pack(s, (crit_pack){.x = f->x,
+                                   .norm = l->ffn_norm,
+                                   .x_stride = e,
+                                   .n = e,
+                                   .row0 = row0,
+                                   .n_row = n_row,
+                                   .kinds = crit_kinds_of(f, &l->gate, &l->up, NULL)});
+    crit_product gu[2] = {{&l->gate, NULL, f->gate + row0 * c->n_ff, c->n_ff, false},
+                          {&l->up, NULL, f->up + row0 * c->n_ff, c->n_ff, false}};
+    crit_steps_products(s, gu, 2, row0, n_row);
+    crit_steps_pack(s, (crit_pack){.x = f->gate,
+                                   .up = f->up,
+                                   .x_stride = c->n_ff,
+                                   .n = c->n_ff,
+                                   .row0 = row0,
+                                   .n_row = n_row,
+                                   .kinds = crit_kinds_of(f, &l->down, NULL, NULL)});
+    crit_product down = {&l->down, NULL, f->x + row0 * e, e, true};
+    crit_steps_products(s, &down, 1, row0, n_row);
+}
+
 void crit_steps_begin(crit_steps *s, crit_forward *f) {
     s->f = f;
     s->n = s->n_pack = s->n_products = 0;

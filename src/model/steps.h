@@ -50,6 +50,10 @@ void crit_steps_add(crit_steps *s, crit_stage stage, uint64_t *timer);
 void crit_steps_pack(crit_steps *s, crit_pack pack);
 /* Up to three products of packed rows [row0, row0 + n_row); out of each points at row row0. */
 void crit_steps_products(crit_steps *s, const crit_product *p, size_t n_p, size_t row0, size_t n_row);
+/* A layer's parts around attention: norm, Q (rows >= q_from only), K, V; then O, norm and feed-forward of rows [row0,
+ * row0 + n_row). */
+void crit_steps_qkv(crit_steps *s, const crit_layer *l, size_t n_row, size_t q_from);
+void crit_steps_rest(crit_steps *s, const crit_layer *l, size_t row0, size_t n_row);
 /* Runs what has been added and begins anew. */
 void crit_steps_run(crit_steps *s);
 
@@ -68,6 +72,8 @@ typedef struct crit_rows_arg {
 
 void crit_embed_item(void *arg, size_t item, unsigned worker); /* CRIT_ROWS_PER_ITEM rows: embedding, RoPE angles */
 void crit_rope_item(void *arg, size_t item, unsigned worker);  /* one KV head and block: RoPE and KV append */
+/* Logits of rows [row, row + n) of f->x; out [n][n_vocab]. */
+crit_status crit_rows_logits(crit_forward *f, size_t row, size_t n, float *out, crit_error *err);
 /* Logits of row `row` of f->x into f->logits, which keeps its contents until the new row is whole. */
 crit_status crit_last_logits(crit_forward *f, size_t row, crit_error *err);
 

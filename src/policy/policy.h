@@ -3,6 +3,8 @@
  *
  *   pieces.c      attention of a few query rows over pieces of packed keys, merged exactly by log-sum-exp
  *   full.c        every key: what each policy falls back to, and is held against
+ *   recycled.c    a copy of the keys that mattered
+ *   bifurcated.c  sequences that share segments of a tree
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *
@@ -126,7 +128,7 @@ typedef struct crit_policy {
     double (*traffic)(const crit_decode_env *env, const crit_policy_values *o, uint32_t n_tok);
 } crit_policy;
 
-extern const crit_policy crit_policy_full, crit_policy_recycled;
+extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_bifurcated;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */

@@ -7,7 +7,7 @@
 
 #include "policy/policy.h"
 
-static const char *const place_flags[] = {"--decode"};
+static const char *const place_flags[] = {"--decode", "a batch"};
 
 static bool is(const char *name, const char *s, size_t n) {
     return strlen(name) == n && !memcmp(name, s, n);
