@@ -18,7 +18,18 @@ typedef struct question {
     bool bar;          /* progress bar allowed */
     agree *agree;      /* logits of the prompt's end go there; NULL = none */
     double min_recall; /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
+    uint32_t n_answer; /* 0, 1 = one; more are decoded side by side and not streamed */
 } question;
+
+/* One of several answers. */
+typedef struct one_answer {
+    int32_t *ids;
+    size_t n;
+    buf text;
+    utf8 u;
+    bool ended;
+    crit_sampler *sampler;
+} one_answer;
 
 typedef struct answer {
     int32_t *ids;
@@ -29,6 +40,9 @@ typedef struct answer {
     double answer_ms; /* from the prefill's end to the last token */
     double first_ms;  /* session, prefill and the first token */
     size_t n_decode;  /* decode steps in answer_ms: the first token needs none */
+    one_answer *all;  /* [n_answer] when there are several: the first one's are in ids and text too */
+    size_t n_answer;
+    size_t batch_kv_bytes; /* of the prompt and all answers */
     crit_stats stats;
     size_t peak_rss_bytes; /* of the process so far */
 } answer;

@@ -360,6 +360,7 @@ static int prompts_main(const options *o) {
 int bench_main(const options *o) {
     if (o->peak || o->kernels) return bench_kernels_main(o);
     if (o->tune) return bench_tune_main(o);
+    if (o->batch.n) return bench_batch_main(o);
     if (o->shapes) return bench_shape_main(o);
     if (o->vs) return bench_vs_main(o);
     if (o->decode) return bench_decode_main(o);

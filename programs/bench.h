@@ -12,6 +12,7 @@ int bench_shape_main(const options *o);   /* --shape */
 int bench_tune_main(const options *o);    /* --tune */
 int bench_vs_main(const options *o);      /* --vs */
 int bench_decode_main(const options *o);  /* --decode */
+int bench_batch_main(const options *o);   /* --batch */
 
 /* Text for prompts of up to longest tokens, repeated when it is too short. */
 int bench_text(const options *o, const crit_model *model, uint32_t longest, prompt *out);
@@ -31,5 +32,7 @@ typedef struct named_shape {
 } named_shape;
 extern const named_shape named_shapes[];               /* ended by name NULL */
 const named_shape *bench_find_shape(const char *name); /* NULL after a usage line on stderr */
+/* The next name of a comma-separated list; NULL at its end or, with *rc set, when it is no shape's. */
+const named_shape *bench_next_shape(const char **at, int *rc);
 
 #endif

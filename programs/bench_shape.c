@@ -210,8 +210,7 @@ static const named_shape *find_shape(const char *s, size_t n) {
     return NULL;
 }
 
-/* The next name of a comma-separated list; NULL at its end or, with *rc set, when it is no shape's. */
-static const named_shape *next_shape(const char **at, int *rc) {
+const named_shape *bench_next_shape(const char **at, int *rc) {
     if (!*at) return NULL;
     size_t n = strcspn(*at, ",");
     const named_shape *k = find_shape(*at, n);
@@ -236,7 +235,7 @@ int bench_shape_main(const options *o) {
     int rc = EXIT_OK;
     for (size_t m = 0; m < o->modes.n; m++)
         if (o->modes.v[m] == CRIT_ATTN_PAPER) return usage("bench", "--shape: --attn takes dense and criti");
-    for (const char *at = o->shapes; next_shape(&at, &rc);) {
+    for (const char *at = o->shapes; bench_next_shape(&at, &rc);) {
     } /* all names before the first measurement */
     if (rc) return rc;
     u32_list ctx = o->ctx.n ? o->ctx : (u32_list){{32768}, 1};
@@ -245,7 +244,7 @@ int bench_shape_main(const options *o) {
     json_t *rows = json_array();
     rc = head(o);
     const named_shape *k;
-    for (const char *at = o->shapes; !rc && (k = next_shape(&at, &rc));)
+    for (const char *at = o->shapes; !rc && (k = bench_next_shape(&at, &rc));)
         for (size_t i = 0; i < ctx.n && !rc; i++) rc = one_length(o, k, ctx.v[i], rows);
     if (!rc && o->format == FORMAT_JSON) {
         json_t *j = json_object();
@@ -259,5 +258,5 @@ int bench_shape_main(const options *o) {
 
 const named_shape *bench_find_shape(const char *names_text) {
     int rc = EXIT_OK;
-    return next_shape(&names_text, &rc);
+    return bench_next_shape(&names_text, &rc);
 }

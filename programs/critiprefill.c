@@ -23,13 +23,14 @@ static const command commands[] = {
     {"bench", CMD_BENCH, bench_main, "measure prefill and decode on real text", "-m MODEL.gguf [-f FILE]... [options]",
      "Reads prompts of several lengths with each attention in turn and prints a table.\n"
      "Or measures the machine (--peak), the kernels (--kernels), a shape without its model (--shape),\n"
-     "against llama.cpp (--vs), policies of decoding (--decode), or the constants of the cost model\n"
-     "(--tune).",
+     "against llama.cpp (--vs), policies of decoding (--decode), several sequences behind one prompt\n"
+     "(--batch), or the constants of the cost model (--tune).",
      "  critiprefill bench -m model.gguf -c 2048,8192 --attn dense,criti\n"
      "  critiprefill bench -m model.gguf -f book.txt -r 3 -o csv > speed.csv\n"
      "  critiprefill bench --kernels --plot roofline.svg\n"
      "  critiprefill bench --shape llama3-8b -c 32768,131072\n"
      "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"
+     "  critiprefill bench --batch 4,16,32 --shape llama3-8b -c 8192\n"
      "  critiprefill bench --decode full,recycled:K=2048 -m model.gguf -c 16384\n"},
     {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",

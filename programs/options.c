@@ -106,6 +106,10 @@ const opt option_table[] = {
          "how the answer's tokens attend: NAME[:K=V,...] of 'critiprefill policies'\n(default full)"),
     TEXT(B, N("--decode"), "POLICY,...", OPT_STR, decode,
          "instead: decoding behind each prompt with these policies in turn, against full attention"),
+    NUM(R, N("--n-samples"), "N", OPT_U32, n_answer, 1, 1024,
+        "answers to the prompt, sampled side by side with seeds -s, -s + 1, ... (needs --temp);\nthe prompt is kept and read once for all of them"),
+    NUM(B, N("--batch"), "N,...", OPT_U32S, batch, 1, 1024,
+        "instead: so many sequences behind one prompt, read once a step for all of them, and for each\n(-m, or --shape for one layer's attention)"),
     FLAG(R, N("--chat"), chat, "make the text a user's message, in the model's chat template"),
     TEXT(R, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
     NUM(R, N("--temp", "--temperature"), "X", OPT_F32, sampler.temp, 0, 100, "temperature; 0 = greedy (default)"),
@@ -196,7 +200,7 @@ const opt option_table[] = {
 /* clang-format on */
 
 void options_init(options *o, unsigned cmd) {
-    *o = (options){.n_predict = cmd == CMD_BENCH ? -1 : 128, .n_rep = 1, .truncate = TRUNCATE_NO};
+    *o = (options){.n_predict = cmd == CMD_BENCH ? -1 : 128, .n_rep = 1, .n_answer = 1, .truncate = TRUNCATE_NO};
     crit_session_params s;
     crit_session_params_init(&s);
     o->n_batch = s.n_batch;
@@ -219,8 +223,11 @@ void options_free(options *o) {
 
 int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (cmd == CMD_POLICIES) return EXIT_OK;
-    int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune) + !!o->vs + (cmd == CMD_BENCH && !!o->decode);
-    if (n_mode > 1) return usage(cmd_name, "--peak, --kernels, --shape, --vs, --decode and --tune exclude each other");
+    int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune && !o->batch.n) + !!o->vs + !!o->batch.n +
+                 (cmd == CMD_BENCH && !!o->decode);
+    if (n_mode > 1)
+        return usage(cmd_name, "--peak, --kernels, --shape, --vs, --decode, --batch and --tune exclude each other");
+    if (o->batch.n && o->model && o->shapes) return usage(cmd_name, "--batch takes a model or a shape, not both");
     if (!o->model && !o->peak && !o->kernels && !o->shapes)
         return usage(cmd_name,
                      o->tune ? "no model and no shape given (-m FILE or --shape NAME)" : "no model given (-m FILE)");
@@ -234,6 +241,10 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if ((cmd == CMD_RUN || cmd == CMD_TOKENIZE) && !o->files.n && !o->prompt)
         return usage(cmd_name, "nothing to read (-f FILE or -p TEXT)");
     if (cmd != CMD_BENCH && o->modes.n > 1) return usage(cmd_name, "--attn takes one mode here");
+    if (o->n_answer > 1 && o->sampler.temp <= 0)
+        return usage(cmd_name, "--n-samples: answers differ only with a temperature (--temp)");
+    if (o->n_answer > 1 && (o->compare || o->decode))
+        return usage(cmd_name, "--n-samples goes with neither --compare nor --decode");
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)

@@ -53,6 +53,8 @@ typedef struct options {
     const char *shapes; /* names, comma separated */
     const char *vs;     /* folder of llama-bench */
     const char *decode; /* policy of decoding; bench: several */
+    u32_list batch;     /* bench: sequences at a time */
+    uint32_t n_answer;  /* run: answers to the prompt */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;

@@ -62,6 +62,35 @@ static json_t *answer_json(const run *r, const answer *a, crit_attn mode) {
     return j;
 }
 
+/* Several answers, each under a line of its own. */
+static int print_answers(const run *r) {
+    buf out = {0};
+    const answer *a = &r->main;
+    for (size_t i = 0; i < a->n_answer; i++) {
+        const buf *t = &a->all[i].text;
+        buf_fmt(&out, "--- answer %zu of %zu\n", i + 1, a->n_answer);
+        if (t->n) buf_add(&out, t->s, t->n);
+        if (t->n && t->s[t->n - 1] != '\n') buf_str(&out, "\n");
+    }
+    int rc = out_buf(&out);
+    buf_free(&out);
+    return rc;
+}
+
+static void put_answers(json_t *j, const answer *a) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < a->n_answer; i++) {
+        const one_answer *x = &a->all[i];
+        json_t *one = json_object(), *ids = json_array();
+        for (size_t k = 0; k < x->n; k++) json_array_append_new(ids, json_integer(x->ids[k]));
+        json_put(one, "text", json_text(x->text.n ? x->text.s : "", x->text.n));
+        json_put(one, "tokens", ids);
+        json_array_append_new(list, one);
+    }
+    json_put(j, "samples", list);
+    json_put(j, "batch_kv_bytes", json_size(a->batch_kv_bytes));
+}
+
 static bool same_text(const run *r) {
     return r->main.text.n == r->dense.text.n &&
            (!r->main.text.n || !memcmp(r->main.text.s, r->dense.text.s, r->main.text.n));
@@ -72,6 +101,8 @@ static int print_json(const run *r) {
     json_put(j, "model", json_cstr(r->o->model));
     json_put(j, "cpu", json_cstr(r->info.cpu));
     json_put(j, "threads", json_integer(options_threads(r->o)));
+    if (r->main.n_answer) put_answers(j, &r->main);
+    if (r->o->decode) json_put(j, "decode", json_cstr(r->o->decode));
     if (r->o->compare) {
         json_put(j, "dense", answer_json(r, &r->dense, CRIT_ATTN_DENSE));
         json_t *g = json_object();
@@ -138,6 +169,7 @@ static int warm_up(const question *q) {
     w.session = &sp;
     w.stream = w.bar = false;
     w.agree = NULL;
+    w.n_answer = 1;
     w.min_recall = 0;
     answer a;
     int rc = answer_run(&w, &a);
@@ -162,7 +194,8 @@ static int answer_all(run *r) {
     if (rc) return rc;
     crit_session_params sp = session_params(o, mode, q.fit.n_ctx);
     q.session = &sp;
-    q.stream = !o->json;
+    q.n_answer = o->n_answer;
+    q.stream = !o->json && o->n_answer == 1;
     q.bar = !o->no_progress;
     q.min_recall = (double)o->min_recall;
     if (o->compare) {
@@ -185,6 +218,7 @@ static int answer_all(run *r) {
             fprintf(stderr, "dense attention answers: %s\n", r->dense.text.n ? r->dense.text.s : "");
     }
     if (o->json) return print_json(r);
+    if (r->main.n_answer) return print_answers(r);
     return o->compare ? print_compare(r) : EXIT_OK;
 }
 

@@ -102,6 +102,22 @@ typedef struct crit_shape_times {
 CRIT_API crit_status crit_measure_shape(const crit_measure_params *params, const crit_shape_params *shape,
                                         crit_shape_times *out, crit_error *err);
 
+/* One decode step's attention of one layer for sequences that share a prefix of n_tok tokens and have tail_tok of their
+ * own: the prefix read once for all of them, and once for each, in turn; wall clock, medians. */
+typedef struct crit_batch_measure {
+    size_t struct_size;
+    crit_shape shape;         /* n_head, n_kv_head and d_head count */
+    uint32_t n_seq;           /* 1..1024 */
+    uint32_t n_tok, tail_tok; /* [1, 2^20] each; tail_tok default 64 */
+    double shared_s, separate_s;     /* out: a step */
+    double kv_bytes, separate_bytes; /* out: keys and values in all, and with the prefix in every sequence */
+    double flop, share;              /* out: of a step; share of the f32 peak of all threads, measured in this call */
+    double error;                    /* out: largest difference of the two results, against the largest result */
+    uint32_t n_threads;              /* out */
+} crit_batch_measure;
+CRIT_API void crit_batch_measure_init(crit_batch_measure *b);
+CRIT_API crit_status crit_measure_batch(const crit_measure_params *params, crit_batch_measure *b, crit_error *err);
+
 /* Constants for choosing chunk lengths and for a cost model.  Group chunk: the layer's products at 128 to 2,048 rows
  * (name: rows, all threads).  Group cost, one core: seconds of one unit, named "attend pair d=64" (one query with one
  * key of a full tile), "attend sparse d=64" (the same on a sparse list, with its efficiency), "attend tile d=64" (what

@@ -5,7 +5,8 @@
  *   measure_kernels.c  crit_measure_kernels: the order, estimation, vectors
  *   measure_gemm.c     products     measure_attend.c    attention
  *   measure_layer.c    one layer's products on all threads
- *   measure_shape.c    crit_measure_shape               measure_tune.c     crit_measure_tune */
+ *   measure_shape.c    crit_measure_shape               measure_tune.c     crit_measure_tune
+ *   measure_batch.c    crit_measure_batch */
 #ifndef CRIT_LIB_MEASURE_IMPL_H
 #define CRIT_LIB_MEASURE_IMPL_H
 
