@@ -6,7 +6,7 @@
 #ifndef CRIT_BIFURCATED_H
 #define CRIT_BIFURCATED_H
 
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 typedef struct crit_segment {
     struct crit_segment *parent; /* NULL = the root */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Every key: the rows of a call are the query heads of a KV head, so that its cache is read once for all of them. */
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 static crit_status stages(const crit_decode_job *job, crit_pieces *p, crit_piece *piece, crit_stage stage[2],
                           crit_error *err) {

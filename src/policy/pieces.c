@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 size_t crit_decode_env_bytes(const crit_decode_env *e) {
     return (size_t)crit_pieces_of(e->n_ctx / CRIT_BLK_LEN + 1) * e->n_head * (e->d + 1) * sizeof(float);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "kv/slab.h"
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 #include "policy/select_keys.h"
 
 enum { OPT_K, OPT_S, OPT_QC, OPT_SIM, OPT_POOL };

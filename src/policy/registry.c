@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The list of policies, in the order in which they are shown. */
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 static const crit_policy *const policies[] = {&crit_policy_full, &crit_policy_recycled, &crit_policy_bifurcated};
 enum { N_POLICY = sizeof policies / sizeof *policies };

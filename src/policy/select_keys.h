@@ -3,7 +3,7 @@
 #ifndef CRIT_SELECT_KEYS_H
 #define CRIT_SELECT_KEYS_H
 
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 /* Memory for contexts up to env->n_ctx, shared by the layers of a session. */
 typedef struct crit_key_picker {

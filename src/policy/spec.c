@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 static const char *const place_flags[] = {"--decode", "a batch"};
 

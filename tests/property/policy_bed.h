@@ -4,7 +4,7 @@
 #ifndef TEST_POLICY_BED_H
 #define TEST_POLICY_BED_H
 
-#include "policy/policy.h"
+#include "policy/decode_policy.h"
 
 typedef struct bed_shape {
     uint32_t n_layer, n_head, n_kv_head, d;
