@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /* Matrix products in bf16 on AMX tiles, every weight type: 32 rows x 32 outputs at a time in four accumulators.
  *
- * Per K block the weights of up to 64 outputs are decoded to bf16 panels (64 KB, in L2) and then serve all rows; the
- * activations are the A operand as they lie, read at their own stride.  An accumulator's sum runs over K in steps of
- * 32 from what out holds, whatever the shape around it, and a tile row meets no other: no cut shows in the bits.
- * Rows that do not fill a tile get tiles of fewer rows, so nothing behind the last row is read or written.
- * Tile products take subnormals for 0. tests/emul runs this source everywhere; no hardware has run it yet. */
+ * Per K block the weights of up to 128 outputs are decoded to bf16 panels (64 KB, in L2) and then serve up to 1,024
+ * rows; the activations are the A operand as they lie, read at their own stride.  Between K blocks the sums rest in
+ * scratch, tile by tile: rows of out often lie a power of two apart, where 32 of them do not fit a cache's set.  A sum
+ * runs over K in steps of 32 from what out holds (or the bias, or 0), whatever the shape around it, and a tile row meets
+ * no other: no cut shows in the bits.  Rows that do not fill a tile get tiles of fewer rows, so nothing behind the last
+ * row is read or written.  Tile products take subnormals for 0. */
 #include "kernels/protos.h"
 #include "kernels/x86/amx.h"
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_bf16.h"
 
 enum {
-    KB = 512,   /* inputs a block: 32 rows or outputs of one are 32 KB, so one operand stays in L1 */
-    PANELS = 4, /* decoded at a time */
-    STEPS = KB / BF16_STEP
+    KB = 256,     /* inputs a block: the operands of two tiles by two panels are 32 KB, so they stay in L1 */
+    PANELS = 8,   /* decoded at a time */
+    ROWS = 1024,  /* a multiple of 32: sums of so many rows and PANELS panels are 512 KB */
+    STEPS = KB / BF16_STEP,
+    TILE_LEN = AMX_ROWS * CRIT_GEMM_NR
 };
 
 typedef struct scratch_amx {
     uint16_t w[PANELS][STEPS * BF16_STEP_LEN];
-    float c[4][AMX_ROWS * CRIT_GEMM_NR]; /* of tile t, when out cannot be loaded or stored as it lies */
+    float c[4][TILE_LEN]; /* of tile t, when out cannot be loaded or stored as it lies */
     panel p;
+    float sum[ROWS / AMX_ROWS][PANELS][TILE_LEN]; /* between K blocks; last, so that short products do not touch it */
 } scratch_amx;
-_Static_assert(sizeof(scratch_amx) <= 104 << 10, "crit_gemm_scratch_bytes");
+_Static_assert(sizeof(scratch_amx) <= 616 << 10, "crit_gemm_scratch_bytes");
 
 /* Tiles 0-3 accumulate, 4 and 5 hold activations: n_row rows each; 6 and 7 hold weights. */
 static void configure(size_t n_row) {
@@ -36,41 +40,60 @@ static void configure(size_t n_row) {
     _tile_loadconfig(&cfg);
 }
 
-/* What a tile starts from: out, 0, or the two cases that need a detour (bias, fewer than 16 outputs). */
+/* Where a call of tiles() stands. */
+typedef struct spot {
+    size_t r, n_row; /* first row; rows of each row tile */
+    size_t n;        /* first output */
+    size_t nv[2];    /* outputs of each panel */
+    float *sum;      /* of the first row tile and panel; row tiles are PANELS tiles apart */
+    int first, last; /* K block */
+} spot;
+
+/* What a tile starts from: sums of the block before, out, 0, or the two cases that need a detour (bias, fewer than 16
+ * outputs). */
 #define LOAD_C(t, rt, pt)                                                                                              \
     if ((rt) < RT && (pt) < NP) {                                                                                      \
-        if (first && !a->bias && !a->accumulate)                                                                       \
+        if (!at->first)                                                                                                \
+            _tile_loadd(t, at->sum + ((rt)*PANELS + (pt)) * TILE_LEN, AMX_BYTES);                                      \
+        else if (!a->bias && !a->accumulate)                                                                           \
             _tile_zero(t);                                                                                             \
-        else if (nv[pt] == CRIT_GEMM_NR && !(first && a->bias))                                                        \
+        else if (at->nv[pt] == CRIT_GEMM_NR && !a->bias)                                                               \
             _tile_loadd(t, out + (rt)*AMX_ROWS * a->out_stride + (pt)*CRIT_GEMM_NR, stride);                           \
         else {                                                                                                         \
-            tile_begin(a, s->c[t], r + (rt)*AMX_ROWS, n_row, n + (pt)*CRIT_GEMM_NR, nv[pt], first);                    \
+            tile_begin(a, s->c[t], at->r + (rt)*AMX_ROWS, at->n_row, at->n + (pt)*CRIT_GEMM_NR, at->nv[pt], 1);        \
             AMX_FENCE();                                                                                               \
             _tile_loadd(t, s->c[t], AMX_BYTES);                                                                        \
         }                                                                                                              \
     }
 #define STORE_C(t, rt, pt)                                                                                             \
     if ((rt) < RT && (pt) < NP) {                                                                                      \
-        if (nv[pt] == CRIT_GEMM_NR)                                                                                    \
+        if (!at->last)                                                                                                 \
+            _tile_stored(t, at->sum + ((rt)*PANELS + (pt)) * TILE_LEN, AMX_BYTES);                                     \
+        else if (at->nv[pt] == CRIT_GEMM_NR)                                                                           \
             _tile_stored(t, out + (rt)*AMX_ROWS * a->out_stride + (pt)*CRIT_GEMM_NR, stride);                          \
         else {                                                                                                         \
             _tile_stored(t, s->c[t], AMX_BYTES);                                                                       \
             AMX_FENCE();                                                                                               \
-            tile_end(a, s->c[t], r + (rt)*AMX_ROWS, n_row, n + (pt)*CRIT_GEMM_NR, nv[pt]);                             \
+            tile_end(a, s->c[t], at->r + (rt)*AMX_ROWS, at->n_row, at->n + (pt)*CRIT_GEMM_NR, at->nv[pt]);             \
         }                                                                                                              \
     }
 
-/* RT row tiles of n_row rows from row r on, NP panels from w on; act is row r's K block. */
-CRIT_AI void tiles(const int RT, const int NP, const crit_gemm_args *a, scratch_amx *s, const uint16_t *w, size_t r,
-                   size_t n_row, size_t n, const size_t *nv, const uint8_t *act, size_t row_bytes, size_t steps,
-                   int first) {
-    float *out = a->out + r * a->out_stride + n;
+/* RT row tiles, NP panels from w on; act is the first row's K block. */
+CRIT_AI void tiles(const int RT, const int NP, const crit_gemm_args *a, scratch_amx *s, const spot *at,
+                   const uint16_t *w, const uint8_t *act, size_t row_bytes, size_t steps) {
+    float *out = a->out + at->r * a->out_stride + at->n;
     const size_t stride = a->out_stride * sizeof *out;
     LOAD_C(0, 0, 0)
     LOAD_C(1, 0, 1)
     LOAD_C(2, 1, 0)
     LOAD_C(3, 1, 1)
+    /* Stores of a tile's 16 far-apart lines stall on misses (a third of the time at 896 inputs): fetch them early. */
+    size_t ahead = RT > 1 && NP > 1 && at->last ? 0 : 2 * AMX_ROWS;
     for (size_t k = 0; k < steps; k++, act += AMX_BYTES, w += BF16_STEP_LEN) {
+        for (int i = 0; i < 4 && ahead < 2 * AMX_ROWS; i++, ahead++) {
+            __builtin_prefetch(out + ahead * a->out_stride, 1, 3);
+            __builtin_prefetch(out + ahead * a->out_stride + CRIT_GEMM_NR, 1, 3);
+        }
         _tile_loadd(4, act, row_bytes);
         _tile_loadd(6, w, AMX_BYTES);
         _tile_dpbf16ps(0, 4, 6);
@@ -90,58 +113,66 @@ CRIT_AI void tiles(const int RT, const int NP, const crit_gemm_args *a, scratch_
     STORE_C(3, 1, 1)
 }
 
-typedef void (*tiles_fn)(const crit_gemm_args *a, scratch_amx *s, const uint16_t *w, size_t r, size_t n_row, size_t n,
-                         const size_t *nv, const uint8_t *act, size_t row_bytes, size_t steps, int first);
+typedef void (*tiles_fn)(const crit_gemm_args *a, scratch_amx *s, const spot *at, const uint16_t *w, const uint8_t *act,
+                         size_t row_bytes, size_t steps);
 #define TILES(rt, np)                                                                                                  \
-    static void tiles_##rt##_##np(const crit_gemm_args *a, scratch_amx *s, const uint16_t *w, size_t r, size_t n_row,  \
-                                  size_t n, const size_t *nv, const uint8_t *act, size_t row_bytes, size_t steps,      \
-                                  int first) {                                                                         \
-        tiles(rt, np, a, s, w, r, n_row, n, nv, act, row_bytes, steps, first);                                         \
+    static void tiles_##rt##_##np(const crit_gemm_args *a, scratch_amx *s, const spot *at, const uint16_t *w,          \
+                                  const uint8_t *act, size_t row_bytes, size_t steps) {                                \
+        tiles(rt, np, a, s, at, w, act, row_bytes, steps);                                                             \
     }
 TILES(1, 1)
 TILES(1, 2)
 TILES(2, 1)
 TILES(2, 2)
 
-/* kind is NULL for floats */
+/* Rows [r0, r1), at most ROWS, of np panels from output n on, all of K.  kind is NULL for floats. */
+CRIT_AI void rows_of_panels(const crit_gemm_args *a, scratch_amx *s, size_t r0, size_t r1, size_t n, size_t np,
+                            const size_t *nv, crit_type type, const bf16_kind *kind) {
+    static const tiles_fn fn[2][2] = {{tiles_1_1, tiles_1_2}, {tiles_2_1, tiles_2_2}}; /* [row tiles][panels] - 1 */
+    const size_t row_bytes = crit_act_row_bytes(CRIT_ACT_BF16, a->n_in), float_bytes = type == CRIT_T_F32 ? 4 : 2;
+    const size_t block_bytes = kind ? KB / kind->blk_elems * kind->blk_bytes : KB * float_bytes;
+    const uint8_t *row[PANELS][CRIT_GEMM_NR];
+    size_t configured = 0;
+    for (size_t p = 0; p < np; p++) panel_rows(a, n + p * CRIT_GEMM_NR, nv[p], row[p]);
+    for (size_t k = 0; k < a->n_in; k += KB) {
+        const size_t nk = a->n_in - k < KB ? a->n_in - k : KB, steps = (nk + BF16_STEP - 1) / BF16_STEP;
+        for (size_t p = 0; p < np; p++) {
+            if (kind)
+                bf16_panel_quant(row[p], nk, s->w[p], kind, &s->p);
+            else
+                bf16_panel_float(row[p], nk, s->w[p], type);
+            for (size_t j = 0; j < CRIT_GEMM_NR; j++) row[p][j] += block_bytes;
+        }
+        AMX_FENCE();
+        for (size_t r = r0; r < r1;) {
+            const size_t left = r1 - r, two = left >= 2 * AMX_ROWS;
+            spot at = {.r = r,
+                       .n_row = left < AMX_ROWS ? left : AMX_ROWS,
+                       .first = k == 0,
+                       .last = k + KB >= a->n_in};
+            const uint8_t *act = (const uint8_t *)a->act + r * row_bytes + k * sizeof(uint16_t);
+            if (configured != at.n_row) configure(configured = at.n_row);
+            for (size_t p = 0; p < np; p += 2) {
+                at.n = n + p * CRIT_GEMM_NR, at.nv[0] = nv[p], at.nv[1] = p + 1 < np ? nv[p + 1] : 0;
+                at.sum = s->sum[(r - r0) / AMX_ROWS][p];
+                fn[two][p + 1 < np](a, s, &at, s->w[p], act, row_bytes, steps);
+            }
+            r += two ? 2 * AMX_ROWS : at.n_row;
+        }
+    }
+}
+
 CRIT_AI void gemm_bf16(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch, crit_type type,
                        const bf16_kind *kind) {
-    static const tiles_fn fn[2][2] = {{tiles_1_1, tiles_1_2}, {tiles_2_1, tiles_2_2}}; /* [row tiles][panels] - 1 */
-    scratch_amx *s = scratch;
-    const size_t row_bytes = crit_act_row_bytes(CRIT_ACT_BF16, a->n_in);
-    const size_t float_bytes = type == CRIT_T_F32 ? 4 : 2;
-    size_t configured = 0;
     if (n0 >= n1 || a->n_row == 0) return;
     for (size_t n = n0; n < n1; n += PANELS * CRIT_GEMM_NR) {
-        const uint8_t *row[PANELS][CRIT_GEMM_NR];
         size_t nv[PANELS], np = 0;
         for (; np < PANELS && n + np * CRIT_GEMM_NR < n1; np++) {
             size_t left = n1 - n - np * CRIT_GEMM_NR;
             nv[np] = left < CRIT_GEMM_NR ? left : CRIT_GEMM_NR;
-            panel_rows(a, n + np * CRIT_GEMM_NR, nv[np], row[np]);
         }
-        for (size_t k = 0; k < a->n_in; k += KB) {
-            const size_t nk = a->n_in - k < KB ? a->n_in - k : KB, steps = (nk + BF16_STEP - 1) / BF16_STEP;
-            for (size_t p = 0; p < np; p++) {
-                if (kind)
-                    bf16_panel_quant(row[p], nk, s->w[p], kind, &s->p);
-                else
-                    bf16_panel_float(row[p], nk, s->w[p], type);
-                size_t step = kind ? KB / kind->blk_elems * kind->blk_bytes : KB * float_bytes;
-                for (size_t j = 0; j < CRIT_GEMM_NR; j++) row[p][j] += step;
-            }
-            AMX_FENCE();
-            for (size_t r = 0; r < a->n_row;) {
-                const size_t left = a->n_row - r, nr = left < AMX_ROWS ? left : AMX_ROWS;
-                const int two = left >= 2 * AMX_ROWS;
-                const uint8_t *act = (const uint8_t *)a->act + r * row_bytes + k * sizeof(uint16_t);
-                if (configured != nr) configure(configured = nr);
-                for (size_t p = 0; p < np; p += 2)
-                    fn[two][p + 1 < np](a, s, s->w[p], r, nr, n + p * CRIT_GEMM_NR, nv + p, act, row_bytes, steps,
-                                        k == 0);
-                r += two ? 2 * AMX_ROWS : nr;
-            }
-        }
+        for (size_t r = 0; r < a->n_row; r += ROWS)
+            rows_of_panels(a, scratch, r, a->n_row - r < ROWS ? a->n_row : r + ROWS, n, np, nv, type, kind);
     }
     amx_end();
 }
