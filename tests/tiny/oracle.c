@@ -149,21 +149,30 @@ uint32_t oracle_n_head(const oracle *o) {
 
 /* ---- the forward pass ---- */
 
+static double to_bf16(double x) {
+    return (double)crit_bf16_value(crit_bf16_bits((float)x));
+}
+
 /* y[t] = W x[t] + b */
-static void product(const oracle *o, int layer, const char *w_name, const char *b_name, const double *x, uint32_t n_tok,
-                    double *y) {
+static void product(const oracle *o, const oracle_opts *opts, int layer, const char *w_name, const char *b_name,
+                    const double *x, uint32_t n_tok, double *y) {
+    const bool bf16 = opts && opts->bf16;
     const gguf_tensor *w = tensor(o, layer, w_name), *b = b_name ? tensor(o, layer, b_name) : NULL;
     const size_t n_in = (size_t)w->ne[0], n_out = (size_t)w->ne[1];
     float *row = need(n_in, sizeof *row), *bias = need(n_out, sizeof *bias);
+    double *act = need(n_tok * n_in, sizeof *act);
+    for (size_t i = 0; i < n_tok * n_in; i++) act[i] = bf16 ? to_bf16(x[i]) : x[i];
     if (b) row_of(o, b, 0, bias);
     for (size_t r = 0; r < n_out; r++) {
         row_of(o, w, r, row);
+        for (size_t i = 0; i < n_in && bf16; i++) row[i] = (float)to_bf16((double)row[i]);
         for (uint32_t t = 0; t < n_tok; t++) {
             double sum = 0;
-            for (size_t i = 0; i < n_in; i++) sum += (double)row[i] * x[t * n_in + i];
+            for (size_t i = 0; i < n_in; i++) sum += (double)row[i] * act[t * n_in + i];
             y[t * n_out + r] = sum + (double)bias[r];
         }
     }
+    free(act);
     free(row);
     free(bias);
 }
@@ -197,17 +206,22 @@ static void rotate(const oracle *o, double *x, uint32_t n_tok, uint32_t heads) {
 static void attend(const oracle *o, uint32_t layer, const double *q, const double *k, const double *v, uint32_t n_tok,
                    const oracle_opts *opts, double *out) {
     const uint32_t group = o->n_head / o->n_kv, d = o->d;
-    double *p = need(n_tok, sizeof *p);
+    double *p = need(n_tok, sizeof *p), *qr = need(d, sizeof *qr);
+    /* attention works on scaled q, in units of log2 */
+    const double scale = 1 / sqrt(d), ln2 = log(2);
     for (uint32_t h = 0; h < o->n_head; h++)
         for (uint32_t row = 0; row < n_tok; row++) {
-            const double *qr = q + ((size_t)row * o->n_head + h) * d;
             double *y = out + ((size_t)row * o->n_head + h) * d, top = -HUGE_VAL, sum = 0;
+            for (uint32_t i = 0; i < d; i++) {
+                const double x = q[((size_t)row * o->n_head + h) * d + i] * scale;
+                qr[i] = opts && opts->bf16 ? to_bf16(x / ln2) * ln2 : x;
+            }
             for (uint32_t j = 0; j <= row; j++) {
                 const double *kj = k + ((size_t)j * o->n_kv + h / group) * d;
                 double dot = 0;
                 for (uint32_t i = 0; i < d; i++) dot += qr[i] * kj[i];
                 const bool seen = !opts || !opts->keep || opts->keep(opts->user, layer, h, row, j);
-                p[j] = seen ? dot / sqrt(d) : -HUGE_VAL;
+                p[j] = seen ? dot : -HUGE_VAL;
                 top = fmax(top, p[j]);
             }
             memset(y, 0, d * sizeof *y);
@@ -219,6 +233,7 @@ static void attend(const oracle *o, uint32_t layer, const double *q, const doubl
             for (uint32_t i = 0; i < d; i++) y[i] = sum > 0 ? y[i] / sum : 0;
         }
     free(p);
+    free(qr);
 }
 
 static void add_to(double *x, const double *y, size_t n) {
@@ -249,9 +264,9 @@ void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t
     for (uint32_t l = 0; l < o->n_layer; l++) {
         const int li = (int)l;
         norm(o, li, "attn_norm.weight", x, n, o->n_embd, h);
-        product(o, li, "attn_q.weight", "attn_q.bias", h, n_tok, q);
-        product(o, li, "attn_k.weight", "attn_k.bias", h, n_tok, k);
-        product(o, li, "attn_v.weight", "attn_v.bias", h, n_tok, v);
+        product(o, opts, li, "attn_q.weight", "attn_q.bias", h, n_tok, q);
+        product(o, opts, li, "attn_k.weight", "attn_k.bias", h, n_tok, k);
+        product(o, opts, li, "attn_v.weight", "attn_v.bias", h, n_tok, v);
         if (o->qk_norm) {
             norm(o, li, "attn_q_norm.weight", q, n * o->n_head, o->d, q);
             norm(o, li, "attn_k_norm.weight", k, n * o->n_kv, o->d, k);
@@ -262,18 +277,19 @@ void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t
             to_f16(k, n * nkv);
             to_f16(v, n * nkv);
         }
+        for (size_t i = 0; i < n * nkv && opts && opts->bf16; i++) k[i] = to_bf16(k[i]), v[i] = to_bf16(v[i]);
         PROBE("q", q, nq);
         PROBE("k", k, nkv);
         PROBE("v", v, nkv);
         attend(o, l, q, k, v, n_tok, opts, att);
         PROBE("att", att, nq);
-        product(o, li, "attn_output.weight", "attn_output.bias", att, n_tok, out);
+        product(o, opts, li, "attn_output.weight", "attn_output.bias", att, n_tok, out);
         add_to(x, out, n * o->n_embd);
         norm(o, li, "ffn_norm.weight", x, n, o->n_embd, h);
-        product(o, li, "ffn_gate.weight", NULL, h, n_tok, gate);
-        product(o, li, "ffn_up.weight", NULL, h, n_tok, up);
+        product(o, opts, li, "ffn_gate.weight", NULL, h, n_tok, gate);
+        product(o, opts, li, "ffn_up.weight", NULL, h, n_tok, up);
         for (size_t i = 0; i < n * o->n_ff; i++) gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-        product(o, li, "ffn_down.weight", NULL, gate, n_tok, out);
+        product(o, opts, li, "ffn_down.weight", NULL, gate, n_tok, out);
         add_to(x, out, n * o->n_embd);
         PROBE("x", x, o->n_embd);
     }
@@ -281,7 +297,7 @@ void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t
     if (from < n_tok) {
         norm(o, -1, "output_norm.weight", x + (size_t)from * o->n_embd, n - from, o->n_embd, h);
         const char *head = tensor(o, -1, "output.weight") ? "output.weight" : "token_embd.weight";
-        product(o, -1, head, NULL, h, n_tok - from, logits);
+        product(o, opts, -1, head, NULL, h, n_tok - from, logits);
     }
     free(x);
     free(h);

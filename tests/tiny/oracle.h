@@ -23,6 +23,9 @@ typedef struct oracle_opts {
     oracle_probe probe;
     void *user;
     bool f16_kv; /* round K and V to f16 as the library's store does */
+    bool bf16;   /* round as the contract of the AMX level says (kernels.h): K, V, scaled q, and activations and weights
+                    of every product to bf16.  Soft-max weights stay exact: how they round depends on the running
+                    maximum they are taken against */
 } oracle_opts;
 
 /* NULL with a line on stderr when the file is no model of the three architectures. */
