@@ -190,7 +190,8 @@ static void recycled_keeps_the_best(void **state) {
                 if (in) worst_in = fmin(worst_in, best[j]);
                 if (!in) best_out = fmax(best_out, best[j]);
             }
-            assert_true(worst_in > best_out * (1 - tolerance(&b)));
+            /* key_scores sums in f32 at every level, over keys as they are stored: no bf16 in it */
+            assert_true(worst_in > best_out * (1 - 3e-5));
         }
     }
     free(k), free(best);
