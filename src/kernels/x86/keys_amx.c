@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* key_scores and mix_values of the AMX level, whose K is bf16 and whose V is transposed bf16 (KV_BF16T).
+ *
+ * A few rows leave tiles empty and memory bounds both, so these are the AVX2 algorithms with other loads: scores are
+ * those of keys_tmpl.h; values are turned, eight of d for a block's keys, into rows that every query row then reads. */
+#include "kernels/protos.h"
+#include "kernels/x86/sums_avx2.h"
+
+#include "kernels/keys_tmpl.h"
+
+CRIT_INLINE __m256 keys_load_bf16(const uint16_t *x) {
+    const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+#define SCORES(nr) KEY_SCORES_ROWS(keys_load_bf16, nr)
+KEYS_EACH(SCORES)
+
+void crit_key_scores_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
+                         float scale, float *s, size_t s_stride) {
+    switch (n_row) { KEYS_EACH(KEY_SCORES_CASE) }
+}
+
+/* Values [0, 8) of n keys of a block, v at the first one's column, for all rows. */
+CRIT_INLINE void mix_columns(const int nr, const float *p, size_t p_stride, const uint16_t *v, size_t n, float *o,
+                             size_t o_stride) {
+    __m256 x[CRIT_BLK_LEN], acc[CRIT_REP_MAX];
+    CRIT_UNROLL for (int j = 0; j < CRIT_BLK_LEN; j += 8) {
+        CRIT_UNROLL for (int e = 0; e < 8; e++) x[j + e] = keys_load_bf16(v + e * CRIT_BLK_LEN + j);
+        crit_transpose_8x8(x + j);
+    }
+    CRIT_UNROLL for (int r = 0; r < nr; r++) acc[r] = _mm256_loadu_ps(o + (size_t)r * o_stride);
+    for (size_t j = 0; j < n; j++) /* keys behind n may be NaN: they are turned with the others and not used */
+        CRIT_UNROLL for (int r = 0; r < nr; r++)
+            acc[r] = _mm256_fmadd_ps(_mm256_set1_ps(p[(size_t)r * p_stride + j]), x[j], acc[r]);
+    CRIT_UNROLL for (int r = 0; r < nr; r++) _mm256_storeu_ps(o + (size_t)r * o_stride, acc[r]);
+}
+
+#define MIX(nr)                                                                                                        \
+    static __attribute__((noinline)) void mix_values_##nr(const float *p, size_t p_stride, const uint16_t *v,          \
+                                                          size_t n_key, size_t d, float *o, size_t o_stride) {         \
+        for (size_t j = 0; j < n_key; j += CRIT_BLK_LEN)                                                               \
+            for (size_t e = 0; e < d; e += 8)                                                                          \
+                mix_columns(nr, p + j, p_stride, v + j * d + e * CRIT_BLK_LEN,                                         \
+                            n_key - j < CRIT_BLK_LEN ? n_key - j : CRIT_BLK_LEN, o + e, o_stride);                     \
+    }
+KEYS_EACH(MIX)
+
+void crit_mix_values_amx(const float *p, size_t p_stride, uint32_t n_row, const uint16_t *v, size_t n_key, uint32_t d,
+                         float *o, size_t o_stride) {
+    switch (n_row) { KEYS_EACH(MIX_VALUES_CASE) }
+}
