@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The AVX-512 intrinsics that attend_avx512.c uses, as pairs of AVX2 vectors, for machines without them.
+/* The AVX-512 intrinsics that attend_avx512.c and vec_avx512.c use, as pairs of AVX2 vectors, for machines without them.
  *
- * Owns only what that file needs; a new intrinsic there stops the build here, which is the point. */
+ * Owns only what those files need; a new intrinsic there stops the build here, which is the point. */
 #ifndef CRIT_TESTS_EMUL_ATTEND_H
 #define CRIT_TESTS_EMUL_ATTEND_H
 
@@ -24,6 +24,7 @@ typedef struct emul_i512 {
 EMUL_2(emul_add, _mm256_add_ps)
 EMUL_2(emul_sub, _mm256_sub_ps)
 EMUL_2(emul_mul, _mm256_mul_ps)
+EMUL_2(emul_div, _mm256_div_ps)
 EMUL_2(emul_max, _mm256_max_ps)
 EMUL_2(emul_or, _mm256_or_ps)
 EMUL_2(emul_and, _mm256_and_ps)
@@ -39,6 +40,21 @@ EMUL emul_f512 emul_load(const float *p) {
 EMUL void emul_store(float *p, emul_f512 x) {
     if ((uintptr_t)p % 64) __builtin_trap();
     _mm256_store_ps(p, x.lo), _mm256_store_ps(p + 8, x.hi);
+}
+/* No byte of a lane that is off is touched. */
+EMUL emul_f512 emul_loadu_some(unsigned on, const float *p) {
+    float x[16];
+    for (int i = 0; i < 16; i++) {
+        x[i] = 0;
+        if (on >> i & 1) __builtin_memcpy(&x[i], (const char *)p + 4 * i, 4);
+    }
+    return (emul_f512){_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)};
+}
+EMUL void emul_storeu_some(float *p, unsigned on, emul_f512 v) {
+    float x[16];
+    _mm256_storeu_ps(x, v.lo), _mm256_storeu_ps(x + 8, v.hi);
+    for (int i = 0; i < 16; i++)
+        if (on >> i & 1) __builtin_memcpy((char *)p + 4 * i, &x[i], 4);
 }
 EMUL emul_f512 emul_fma(emul_f512 a, emul_f512 b, emul_f512 c) {
     return (emul_f512){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
@@ -96,6 +112,9 @@ EMUL uint16_t emul_movepi(emul_i512 a) {
 #define _mm512_add_ps          emul_add
 #define _mm512_sub_ps          emul_sub
 #define _mm512_mul_ps          emul_mul
+#define _mm512_div_ps          emul_div
+#define _mm512_maskz_loadu_ps  emul_loadu_some
+#define _mm512_mask_storeu_ps  emul_storeu_some
 #define _mm512_max_ps          emul_max
 #define _mm512_or_ps           emul_or
 #define _mm512_and_ps          emul_and
