@@ -19,6 +19,11 @@ EMUL void emul_store_i(void *p, emul_i512 a) {
 }
 
 #undef _mm512_srli_epi32
+#undef _mm512_insertf32x8
+#undef _mm512_shuffle_f32x4
+#define _mm512_castps256_ps512(a)        ((emul_f512){a, a})
+#define _mm512_insertf32x8(a, b, half)   ((emul_f512){(a).lo, b})
+#define _mm512_shuffle_f32x4(a, b, swap) ((emul_f512){(a).hi, (b).lo})
 #define __m512i                          emul_i512
 #define _mm512_mask_max_ps(src, k, a, b) emul_blend(k, src, emul_max(a, b))
 #define _mm512_maskz_sub_ps(k, a, b)     emul_zero_unless(k, emul_sub(a, b))

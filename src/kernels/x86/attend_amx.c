@@ -476,6 +476,11 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     }
 }
 
+CRIT_INLINE __m512 two_keys(const float *s, size_t j) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(s + j * COL)),
+                              _mm256_load_ps(s + (j + BLK / 2) * COL), 1);
+}
+
 void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
                         float scale, float *lse, float *best, void *scratch) {
     const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
@@ -489,10 +494,14 @@ void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const u
         const uint16_t *at = k + base * d;
         if (w != d) pad_k(at, d, w, k_copy), at = k_copy;
         qk(1, qt, at, w, s);
-        __m512 m = _mm512_load_ps(s), l = _mm512_setzero_ps(), t;
-        for (size_t j = 1; j < n; j++) m = _mm512_max_ps(_mm512_load_ps(s + j * COL), m);
-        for (size_t j = 0; j < n; j++)
-            l = _mm512_add_ps(l, exp2_lag(5, _mm512_sub_ps(_mm512_load_ps(s + j * COL), m), &t));
+        for (size_t j = n; j < BLK; j++) _mm512_store_ps(s + j * COL, _mm512_set1_ps(-INFINITY));
+        /* Eight columns at most hold rows: keys j and j + 16 share a vector. */
+        __m512 m = two_keys(s, 0), l = _mm512_setzero_ps(), t;
+        for (size_t j = 1; j < BLK / 2; j++) m = _mm512_max_ps(two_keys(s, j), m);
+        m = _mm512_max_ps(m, _mm512_shuffle_f32x4(m, m, 0x4e)); /* the other half's */
+        for (size_t j = 0; j < BLK / 2; j++)
+            l = _mm512_add_ps(l, exp2_lag(5, _mm512_sub_ps(two_keys(s, j), m), &t));
+        l = _mm512_add_ps(l, _mm512_shuffle_f32x4(l, l, 0x4e));
         _mm512_store_ps(top, m);
         _mm512_store_ps(sum, l);
         const __m256 t8 = _mm256_load_ps(top), ln2 = _mm256_set1_ps(LN2);
