@@ -87,7 +87,7 @@ CRIT_AI void tiles(const int RT, const int NP, const crit_gemm_args *a, scratch_
     LOAD_C(1, 0, 1)
     LOAD_C(2, 1, 0)
     LOAD_C(3, 1, 1)
-    /* Stores of a tile's 16 far-apart lines stall on misses (a third of the time at 896 inputs): fetch them early. */
+    /* Stores of a tile's 16 far-apart lines stall on misses (a quarter of the time at 896 inputs): fetch them early. */
     size_t ahead = RT > 1 && NP > 1 && at->last ? 0 : 2 * AMX_ROWS;
     for (size_t k = 0; k < steps; k++, act += AMX_BYTES, w += BF16_STEP_LEN) {
         for (int i = 0; i < 4 && ahead < 2 * AMX_ROWS; i++, ahead++) {
