@@ -55,4 +55,9 @@ CRIT_INLINE __m128i amx_bf16_8(__m256 x) {
     return _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
 }
 
+CRIT_INLINE __m256 amx_load_bf16(const uint16_t *x) {
+    const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
 #endif

@@ -4,16 +4,12 @@
  * A few rows leave tiles empty and memory bounds both, so these are the AVX2 algorithms with other loads: scores are
  * those of keys_tmpl.h; values are turned, eight of d for a block's keys, into rows that every query row then reads. */
 #include "kernels/protos.h"
+#include "kernels/x86/amx.h"
 #include "kernels/x86/sums_avx2.h"
 
 #include "kernels/keys_tmpl.h"
 
-CRIT_INLINE __m256 keys_load_bf16(const uint16_t *x) {
-    const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
-}
-
-#define SCORES(nr) KEY_SCORES_ROWS(keys_load_bf16, nr)
+#define SCORES(nr) KEY_SCORES_ROWS(amx_load_bf16, nr)
 KEYS_EACH(SCORES)
 
 void crit_key_scores_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
@@ -26,7 +22,7 @@ CRIT_INLINE void mix_columns(const int nr, const float *p, size_t p_stride, cons
                              size_t o_stride) {
     __m256 x[CRIT_BLK_LEN], acc[CRIT_REP_MAX];
     CRIT_UNROLL for (int j = 0; j < CRIT_BLK_LEN; j += 8) {
-        CRIT_UNROLL for (int e = 0; e < 8; e++) x[j + e] = keys_load_bf16(v + e * CRIT_BLK_LEN + j);
+        CRIT_UNROLL for (int e = 0; e < 8; e++) x[j + e] = amx_load_bf16(v + e * CRIT_BLK_LEN + j);
         crit_transpose_8x8(x + j);
     }
     CRIT_UNROLL for (int r = 0; r < nr; r++) acc[r] = _mm256_loadu_ps(o + (size_t)r * o_stride);

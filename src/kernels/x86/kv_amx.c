@@ -35,10 +35,6 @@ void crit_kv_put_amx(const float *k, size_t k_stride, const float *v, size_t v_s
         for (size_t e = 0; e < d; e += 8) put_v(v + e, v_stride, at, n, j0, vblk + e * CRIT_BLK_LEN);
 }
 
-CRIT_INLINE __m256 load_bf16(const uint16_t *x) {
-    const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
-}
 static float value_bf16(uint16_t h) {
     const uint32_t bits = (uint32_t)h << 16;
     float x;
@@ -48,5 +44,5 @@ static float value_bf16(uint16_t h) {
 
 void crit_block_stats_amx(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                           float *ksum) {
-    block_stats(load_bf16, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
+    block_stats(amx_load_bf16, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
 }

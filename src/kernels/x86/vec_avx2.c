@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/exp_poly.h"
 #include "kernels/protos.h"
 
 #define AI static inline __attribute__((always_inline))
@@ -78,20 +79,13 @@ void crit_rope_norm_avx2(float *x, size_t n_head, uint32_t d, uint32_t n_rot, co
     }
 }
 
-/* e^x for x in [-87.3, 88.7], relative error below 2e-7: 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]
- * (Taylor: the next term is 1.2e-7 at the ends). */
+/* e^x for x in [-87.3, 88.7], relative error below 2e-7: 2^n times a polynomial on [-ln2/2, ln2/2]. */
 AI __m256 exp_ps(__m256 x) {
     const __m256 log2e = _mm256_set1_ps(1.44269504f), hi = _mm256_set1_ps(0.693359375f),
                  lo = _mm256_set1_ps(-2.12194440e-4f);
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fnmadd_ps(n, lo, _mm256_fnmadd_ps(n, hi, x));
-    __m256 p = _mm256_set1_ps(1.0f / 720);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    const __m256 p = CRIT_EXP_POLY(_mm256_set1_ps, _mm256_fmadd_ps, r);
     __m256i e = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(p, _mm256_castsi256_ps(e));
 }

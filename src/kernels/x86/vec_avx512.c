@@ -3,32 +3,26 @@
  * costs one exp and one quotient; with AVX2 it was 6 % of a prefill on AMX. */
 #include <immintrin.h>
 
+#include "kernels/exp_poly.h"
 #include "kernels/protos.h"
-
-#define AI static inline __attribute__((always_inline))
+#include "kernels/unroll.h"
 
 /* 2^23 + 2^22: x + MAGIC has round(x) in its low bits, and shifted up by 23 they are an exponent to add. */
 #define MAGIC 0x1.8p+23f
 
 /* e^x for x in [-87, 0], relative error below 2e-7; as exp_ps of vec_avx2.c. */
-AI __m512 exp_ps(__m512 x) {
+CRIT_INLINE __m512 exp_ps(__m512 x) {
     const __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), _mm512_set1_ps(MAGIC));
     const __m512 n = _mm512_sub_ps(t, _mm512_set1_ps(MAGIC));
     __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0.693359375f), x);
     r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
-    __m512 p = _mm512_set1_ps(1.0f / 720);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    const __m512 p = CRIT_EXP_POLY(_mm512_set1_ps, _mm512_fmadd_ps, r);
     /* n >= -126, and there p > 1.4: the sum is never subnormal */
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
 }
 
 /* As silu of vec_avx2.c: e^-|g| only, 0 below -87; a NaN stays in g, which multiplies everything. */
-AI __m512 silu(__m512 g) {
+CRIT_INLINE __m512 silu(__m512 g) {
     const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps(), sign = _mm512_set1_ps(-0.0f);
     const __m512 least = _mm512_set1_ps(-87.0f), neg = _mm512_or_ps(g, sign);
     __m512 e = exp_ps(_mm512_max_ps(neg, least));
