@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "critiprefill/policy.h"
 #include "term.h"
 
 const char *const attn_names[] = {"criti", "dense", "paper", NULL}; /* order of crit_attn */
@@ -245,6 +246,9 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
         return usage(cmd_name, "--n-samples: answers differ only with a temperature (--temp)");
     if (o->n_answer > 1 && (o->compare || o->decode))
         return usage(cmd_name, "--n-samples goes with neither --compare nor --decode");
+    crit_error err = {0};
+    if (cmd == CMD_RUN && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
+        return usage(cmd_name, "%s", err.message);
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
