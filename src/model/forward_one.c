@@ -7,7 +7,7 @@
 static void watch(crit_forward *f, const crit_decode_job *job) {
     crit_decode_env *e = &f->env;
     double moved = e->moved_bytes;
-    crit_key_weights(e, job->kv, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
+    crit_key_weights(e, job->kv, 0, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
     e->moved_bytes = moved;
     for (uint32_t h = 0; h < e->n_kv_head; h++) {
         uint32_t n = f->policy->kept(f->policy_state, job->layer, h, job->n_tok, f->watch_pos);

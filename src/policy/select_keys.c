@@ -40,7 +40,7 @@ crit_status crit_key_picker_init(crit_key_picker *p, const crit_decode_env *e, c
 typedef struct weights_arg {
     const crit_decode_env *e;
     const crit_kv *kv;
-    uint32_t n_tok;
+    uint32_t from, to;
     const float *q;
     float scale;
     float *weight;
@@ -51,34 +51,33 @@ static void score_item(void *arg, size_t item, unsigned worker) {
     (void)worker;
     const weights_arg *a = arg;
     const crit_decode_env *e = a->e;
-    uint32_t head = (uint32_t)(item % e->n_kv_head), from = (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
-    uint32_t n = a->n_tok - from < SCORE_KEYS ? a->n_tok - from : SCORE_KEYS;
+    uint32_t head = (uint32_t)(item % e->n_kv_head), from = a->from + (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
+    uint32_t n = a->to - from < SCORE_KEYS ? a->to - from : SCORE_KEYS;
     for (uint32_t g = 0; g < e->n_group; g += CRIT_REP_MAX) {
         size_t row = (size_t)head * e->n_group + g;
         e->kernels->key_scores(a->q + row * e->d, e->d, e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX,
                                crit_kv_k(a->kv, head) + (size_t)from * e->d, n, e->d, a->scale,
-                               a->weight + row * a->stride + from, a->stride);
+                               a->weight + row * a->stride + (from - a->from), a->stride);
     }
 }
 
-static void softmax_item(void *arg, size_t head, unsigned worker) {
+static void soft_max_item(void *arg, size_t head, unsigned worker) {
     (void)worker;
     const weights_arg *a = arg;
-    float *w = a->weight + head * a->stride, top = -INFINITY;
-    double sum = 0;
-    for (uint32_t j = 0; j < a->n_tok; j++) top = w[j] > top ? w[j] : top;
-    for (uint32_t j = 0; j < a->n_tok; j++) sum += (double)(w[j] = expf(w[j] - top));
-    float inv = (float)(1 / sum);
-    for (uint32_t j = 0; j < a->n_tok; j++) w[j] *= inv;
+    float *w = a->weight + head * a->stride, top;
+    size_t n = a->to - a->from;
+    float inv = (float)(1 / a->e->kernels->soft_max(w, n, &top));
+    for (size_t j = 0; j < n; j++) w[j] *= inv;
 }
 
-void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
-                      size_t stride) {
-    weights_arg a = {e, kv, n_tok, q, scale, weight, stride};
-    e->moved_bytes += (double)sizeof(uint16_t) * n_tok * e->d * e->n_kv_head;
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,
+                      float *weight, size_t stride) {
+    weights_arg a = {e, kv, from, to, q, scale, weight, stride};
+    uint32_t n = to - from;
+    e->moved_bytes += (double)sizeof(uint16_t) * n * e->d * e->n_kv_head;
     crit_stage stage[] = {
-        {.n_item = (size_t)((n_tok + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
-        {.n_item = e->n_head, .task = softmax_item, .arg = &a}};
+        {.n_item = (size_t)((n + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
+        {.n_item = e->n_head, .task = soft_max_item, .arg = &a}};
     crit_pool_run_stages(e->pool, stage, 2);
 }
 
@@ -124,7 +123,7 @@ static void pick_item(void *arg, size_t head, unsigned worker) {
 }
 
 void crit_key_picker_run(crit_key_picker *p, const crit_pick *k) {
-    crit_key_weights(k->env, k->kv, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
+    crit_key_weights(k->env, k->kv, 0, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
     pick_arg a = {p, k};
     crit_pool_run(k->env->pool, k->env->n_kv_head, pick_item, &a);
 }

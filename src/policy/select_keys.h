@@ -32,8 +32,9 @@ typedef struct crit_pick {
 } crit_pick;
 void crit_key_picker_run(crit_key_picker *p, const crit_pick *pick);
 
-/* The soft-max weights of n_row heads over n_tok keys, in parallel: weight [n_head][stride]. */
-void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
-                      size_t stride);
+/* The soft-max weights of all heads over keys [from, to), from < to, in parallel: weight [n_head][stride], key `from`
+ * first. */
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,
+                      float *weight, size_t stride);
 
 #endif
