@@ -72,7 +72,7 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
     if (st) return st;
     f->step.n++;
     f->step.ns += crit_now_ns() - t;
-    f->step.model += f->policy->traffic ? f->policy->traffic(&f->env, &f->policy_values, pos + 1) : 1;
+    f->step.model += f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
     f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
     return CRIT_OK;
 }

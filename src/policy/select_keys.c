@@ -86,8 +86,8 @@ typedef struct pick_arg {
     const crit_pick *k;
 } pick_arg;
 
-/* out[j] = max of x over the `pool` positions around j; pool is small, and most maxima are one comparison away. */
-static void max_pool(const float *x, uint32_t n, uint32_t pool, float *out) {
+/* pool is small, and most maxima are one comparison away. */
+void crit_max_pool(const float *x, uint32_t n, uint32_t pool, float *out) {
     uint32_t before = pool / 2, after = pool - 1 - before, at = 0;
     for (uint32_t j = 0; j < n; j++) {
         uint32_t lo = j < before ? 0 : j - before, hi = n - 1 - j < after ? n - 1 : j + after;
@@ -114,7 +114,7 @@ static void pick_item(void *arg, size_t head, unsigned worker) {
     }
     const float *by = best;
     if (k->pool > 1) {
-        max_pool(best, k->n_tok, k->pool, smooth);
+        crit_max_pool(best, k->n_tok, k->pool, smooth);
         by = smooth;
     }
     uint32_t *pos = k->pos + head * k->stride;
@@ -126,4 +126,40 @@ void crit_key_picker_run(crit_key_picker *p, const crit_pick *k) {
     crit_key_weights(k->env, k->kv, 0, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
     pick_arg a = {p, k};
     crit_pool_run(k->env->pool, k->env->n_kv_head, pick_item, &a);
+}
+
+double crit_cosine(const float *a, const float *b, size_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t i = 0; i < n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+}
+
+enum { FILL_KEYS = 256 }; /* of a work item */
+
+typedef struct fill_arg {
+    crit_slab *s;
+    const crit_kv *kv;
+    const uint32_t *pos;
+    size_t stride;
+    uint32_t n, slot;
+} fill_arg;
+
+static void fill_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const fill_arg *a = arg;
+    size_t n_part = (a->n + FILL_KEYS - 1) / FILL_KEYS, head = item / n_part, from = item % n_part * FILL_KEYS;
+    const uint32_t *pos = a->pos + head * a->stride;
+    for (size_t i = from; i < a->n && i < from + FILL_KEYS; i++)
+        crit_slab_copy(a->s, (uint32_t)head, a->slot + (uint32_t)i, a->kv, pos[i]);
+}
+
+void crit_slab_fill(crit_slab *s, crit_decode_env *e, const crit_kv *kv, const uint32_t *pos, size_t stride, uint32_t n,
+                    uint32_t slot) {
+    fill_arg a = {s, kv, pos, stride, n, slot};
+    e->moved_bytes += 4.0 * sizeof(uint16_t) * n * e->d * e->n_kv_head; /* read and written */
+    crit_pool_run(e->pool, (size_t)e->n_kv_head * ((n + FILL_KEYS - 1) / FILL_KEYS), fill_item, &a);
 }
