@@ -69,18 +69,21 @@ static float bf16_value(uint16_t h) {
     return f;
 }
 
+void crit_block_get(unsigned layout, const uint16_t *kblk, const uint16_t *vblk, size_t at, uint32_t d, float *k,
+                    float *v) {
+    bool bf16 = layout == CRIT_KV_BF16T;
+    for (size_t i = 0; i < d; i++) {
+        uint16_t kx = kblk[at * d + i], vx = vblk[bf16 ? i * CRIT_BLK_LEN + at : at * d + i];
+        if (k) k[i] = bf16 ? bf16_value(kx) : crit_f16_value(kx);
+        if (v) v[i] = bf16 ? bf16_value(vx) : crit_f16_value(vx);
+    }
+}
+
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
-    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
-    size_t d = kv->d;
     for (uint32_t t = 0; t < n; t++) {
-        size_t blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
-        size_t in_blk = (pos + t) % CRIT_BLK_LEN;
-        for (size_t i = 0; i < d; i++) {
-            uint16_t kx = kv->k[blk + in_blk * d + i],
-                     vx = kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)];
-            if (k) k[t * d + i] = bf16 ? bf16_value(kx) : crit_f16_value(kx);
-            if (v) v[t * d + i] = bf16 ? bf16_value(vx) : crit_f16_value(vx);
-        }
+        size_t d = kv->d, blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
+        crit_block_get(kv->kernels->kv_layout, kv->k + blk, kv->v + blk, (pos + t) % CRIT_BLK_LEN, kv->d,
+                       k ? k + t * d : NULL, v ? v + t * d : NULL);
     }
 }
 

@@ -36,6 +36,9 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
 /* Keys and values of one head at positions [pos, pos + n) as f32, exactly what attention reads; k, v [n][d], either may
  * be NULL.  Slow: for instruments. */
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v);
+/* One key and value out of a packed block, at place `at` of it; k, v [d], either may be NULL. */
+void crit_block_get(unsigned layout, const uint16_t *kblk, const uint16_t *vblk, size_t at, uint32_t d, float *k,
+                    float *v);
 void crit_kv_advance(crit_kv *kv, uint32_t n);
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok); /* n_tok <= kv->n_tok */
 

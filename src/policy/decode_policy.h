@@ -5,6 +5,7 @@
  *   full.c        every key: what each policy falls back to, and is held against
  *   recycled.c    a copy of the keys that mattered
  *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
+ *   cascade*.c    a cache of a fixed size, of rings that thin out with age
  *   bifurcated.c  sequences that share segments of a tree
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
@@ -28,6 +29,10 @@ typedef struct crit_decode_env {
     const crit_kernels *kernels;
     uint32_t n_layer, n_head, n_kv_head, n_group, d, n_ctx;
     float scale;
+    unsigned n_thread;
+    uint32_t n_rot;          /* leading values of a head that rotate with the position */
+    bool neox;               /* pairs (i, i + n_rot/2) instead of (2i, 2i + 1) */
+    const double *rope_freq; /* [n_rot/2] angle a position */
     const uint32_t *all_blk; /* 0, 1, 2, ... up to n_ctx */
     unsigned char *scratch;  /* attention's, a slice per thread */
     size_t scratch_slice;
@@ -77,6 +82,8 @@ crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err);
 /* The two stages that do it; p must live until they have ended. */
 void crit_pieces_stages(crit_pieces *p, crit_stage stage[2]);
 void crit_pieces_run(crit_pieces *p);
+/* out, *lse_out = attention over the keys of both results, which share none: one soft-max. */
+void crit_merge_part(float *out, float *lse_out, const float *part, float lse_part, uint32_t d);
 
 /* ---- a policy ---- */
 
@@ -108,6 +115,21 @@ typedef struct crit_prefill_job {
     double pairs; /* filled in: (query, key) pairs attended to, over all heads */
 } crit_prefill_job;
 
+/* Attention of new tokens in one layer by a policy that keeps its own cache: consecutive positions of one part, one or
+ * more calls a part. */
+typedef struct crit_stream_job {
+    crit_decode_env *env;
+    uint32_t layer, pos0, n_tok;
+    bool one; /* a decoded token: n_tok is 1 */
+    float *q; /* [n_tok][q_stride] rotated by position; overwritten */
+    size_t q_stride;
+    const float *k, *v; /* [n_tok][kv_stride], k rotated by position */
+    size_t kv_stride;
+    float *out; /* [n_tok][out_stride] */
+    size_t out_stride;
+    double pairs; /* filled in: (query, key) pairs attended to, over all heads */
+} crit_stream_job;
+
 typedef struct crit_policy {
     const char *name, *summary, *source, *combines;
     crit_policy_place place;
@@ -125,6 +147,14 @@ typedef struct crit_policy {
      * at multiples of it and at the prompt's end. */
     uint32_t (*chunk_tok)(const crit_policy_values *o);
     crit_status (*chunk)(void *state, crit_prefill_job *job, crit_error *err);
+    /* Instead of chunk and of decoding, where the policy owns the cache and the session keeps no keys: NULL = it does
+     * not.  Parts end at multiples of chunk_tok and at the prompt's end; each decoded token is a part. */
+    crit_status (*stream)(void *state, crit_stream_job *job, crit_error *err);
+    /* All layers have seen the tokens before position n_tok, which lies in the part that the last call went on with, or
+     * ends it (part_ends).  What stream has seen and no commit has confirmed never was. */
+    void (*commit)(void *state, crit_decode_env *env, uint32_t n_tok, bool part_ends);
+    uint32_t (*n_key_cap)(const crit_policy_values *o);                          /* most keys that a query attends to */
+    size_t (*kv_bytes)(const crit_decode_env *env, const crit_policy_values *o); /* of the cache; not part of bytes */
 
     /* How many of the prompt's last queries `prompt` wants to see; 0 = it is not called. */
     uint32_t n_query;
@@ -137,7 +167,7 @@ typedef struct crit_policy {
      * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
     crit_status (*stages)(const crit_decode_job *job, crit_pieces *p, crit_piece *piece, crit_stage stage[2],
                           crit_error *err);
-    /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
+    /* The timeline was cut back to n_tok; whatever was kept of it counts no more.  With stream: to 0. */
     void (*cut)(void *state, uint32_t n_tok);
     /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
      * pos [n_tok]; returns how many. */
@@ -148,7 +178,7 @@ typedef struct crit_policy {
 } crit_policy;
 
 extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
-    crit_policy_tokenselect_prefill, crit_policy_bifurcated;
+    crit_policy_tokenselect_prefill, crit_policy_cascade, crit_policy_bifurcated;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */
