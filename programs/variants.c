@@ -40,6 +40,7 @@ static int one_variant(variants *out, const options *o, const char *cmd_name, co
         v->attn.mode = CRIT_ATTN_DENSE;
         if (crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err))
             return word < n ? usage(cmd_name, "--attn: %s", err.message) : bad(cmd_name, s, word);
+        v->streams = policy_streams(v->name);
         out->n++;
         return EXIT_OK;
     }
@@ -93,6 +94,12 @@ int variants_sweep(variants *out, const options *o, const char *cmd_name, const 
     int rc = name.oom ? fail_memory() : sweep_from(out, o, cmd_name, sweep, &name);
     buf_free(&name);
     return rc;
+}
+
+bool variants_stream(const variants *list) {
+    for (size_t i = 0; i < list->n; i++)
+        if (!list->v[i].streams) return false;
+    return list->n > 0;
 }
 
 crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx) {
