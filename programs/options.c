@@ -294,6 +294,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     crit_error err = {0};
     if (cmd == CMD_RUN && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
+    if (cmd == CMD_RUN && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
+        return usage(cmd_name, "--decode: --attn %s decodes from its own cache", mode_name(o, o->modes.v[0]));
     if (cmd == CMD_RUN && modes_stream(o) && o->n_answer > 1)
         return usage(cmd_name, "--n-samples: the cache of --attn %s cannot be shared", mode_name(o, o->modes.v[0]));
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");

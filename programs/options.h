@@ -40,12 +40,12 @@ typedef struct options {
     const char *prompt, *system;
     int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
-    u32_list ctx;     /* bench: prompt lengths */
-    const char *attn_list; /* run, bench: as it was written */
-    u32_list modes;        /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
-    char prefill[MAX_MODE][96];   /* policies of the prompt that modes name */
-    uint32_t quality; /* crit_quality */
-    float min_recall; /* run: refuse to answer below; 0 = off */
+    u32_list ctx;               /* bench: prompt lengths */
+    const char *attn_list;      /* run, bench: as it was written */
+    u32_list modes;             /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
+    char prefill[MAX_MODE][96]; /* policies of the prompt that modes name */
+    uint32_t quality;           /* crit_quality */
+    float min_recall;           /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
     crit_sampler_params sampler;
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;

@@ -13,7 +13,7 @@ static const crit_policy_option options[] = {
     {"n", "rings they are shared out to; 1 = a sliding window", 4, 1, CRIT_RINGS_MAX, true, NULL},
     {"sinks", "first tokens, kept besides", 64, 0, 1 << 16, true, NULL},
     {"stride", "tokens that are read before they enter the cache", 4096, 1, 1 << 16, true, NULL},
-    {"every", "one query of so many tells what keys weigh; 1 = all", 16, 1, 1 << 16, true, NULL},
+    {"every", "one query of so many tells what keys weigh; 1 = all", 64, 1, 1 << 16, true, NULL},
     {"beta", "what is left of a weight a token later", 0.9999, 0, 0.9999999, false, NULL},
     {"heads", "weight of a key for the query heads that share it", 0, 0, 2, true, reduce_names},
     {"positions", "of keys: within the cache, or on the timeline", 0, 0, 1, true, position_names},
