@@ -30,9 +30,10 @@ bool crit_subgen_span(const crit_policy_values *o, uint32_t n_tok, uint32_t *lo,
     *lo = (crit_subgen_opt(o, CRIT_SUBGEN_SINKS) + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_BLK_LEN;
     *hi = n_tok > window ? (n_tok - window) / CRIT_BLK_LEN * CRIT_BLK_LEN : 0;
     if (*hi <= *lo) return false;
-    if (crit_subgen_opt(o, CRIT_SUBGEN_MODE) == CRIT_SUBGEN_KCENTER)
-        return *hi - *lo > crit_subgen_opt(o, CRIT_SUBGEN_K);
-    return *hi - *lo > crit_subgen_stream_rows(o);
+    /* Measured break-even: a centre costs 1.25 times what a key of full attention does, a row that counts more than
+     * once 2.5 times (doc/POLICIES.md). */
+    if (crit_subgen_opt(o, CRIT_SUBGEN_MODE) == CRIT_SUBGEN_STREAM) return *hi - *lo > 2.5 * crit_subgen_stream_rows(o);
+    return *hi - *lo > (crit_subgen_opt(o, CRIT_SUBGEN_CORRECT) ? 2.5 : 1.25) * o->v[CRIT_SUBGEN_K];
 }
 
 static crit_sketch_shape shape_of(const crit_decode_env *e, const crit_policy_values *o) {

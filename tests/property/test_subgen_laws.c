@@ -256,7 +256,7 @@ static void bytes_grow_with_what_is_kept(void **state) {
     uint32_t n;
     a = bytes_of("subgen:mode=stream,m=64,t=2,s=300,window=64,sinks=32", 2048, &want, &n);
     assert_true(n > 20 && a == row * (128 + 300) + n * 2 * 2.0 * 64);
-    a = bytes_of("subgen:mode=stream,m=400,t=2,s=300,window=64,sinks=32,delta=9", 2048, &want, &n);
+    a = bytes_of("subgen:mode=stream,m=200,t=2,s=300,window=64,sinks=32,delta=10", 2048, &want, &n);
     assert_true(n > 4 && a == row * (128 + 300) + n * 2 * 2.0 * 64 && a <= want + 32 * row);
 }
 
