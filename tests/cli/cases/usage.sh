@@ -33,6 +33,7 @@ r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"
 r --truncate end; want_usage "--truncate: 'end' is not one of"
 r --decode nope; want_usage "--decode: 'nope' is none of"
 r --decode recycled:K=1; want_usage 'K'
+r --decode subgen:k=0; want_usage 'k=0'
 r --json=1; want_usage '--json takes no value'
 r --system x; want_usage '--system needs --chat'
 r -f - -f -; want_usage 'stdin can be read only once'
