@@ -2,6 +2,7 @@
 /* See scoring.h. */
 #include "scoring.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,12 @@ size_t score_common(const char *text, const char *ref) {
         }
     free(run);
     return best;
+}
+
+double score_piece(const char *text, const refs *r) {
+    size_t n = score_common(text, r->s), all = strlen(r->s);
+    if (n == SIZE_MAX) return (double)NAN;
+    return all ? (double)n / (double)all : 0;
 }
 
 static bool alnum(unsigned char c) {

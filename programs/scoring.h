@@ -23,6 +23,8 @@ double score_part(const char *text, const refs *r);
 double score_exact(const char *text, const refs *r);
 /* Length in bytes of the longest piece of the text that is in ref too; SIZE_MAX: out of memory. */
 size_t score_common(const char *text, const char *ref);
+/* The same of the first reference, as a share of its length; NaN: out of memory. */
+double score_piece(const char *text, const refs *r);
 /* Largest F1 of words shared with a reference: words without case, punctuation and articles; characters of scripts
  * without blanks count as words. */
 double score_f1(const char *text, const refs *r);
