@@ -160,14 +160,19 @@ static int one_length(queue *q, size_t i_task, size_t i_ctx) {
     return rc;
 }
 
-static int one_task(queue *q, size_t i_task) {
-    suite_task *t = &q->s->task[i_task];
+static int set_task(queue *q, size_t i_task) {
+    const suite_task *t = &q->s->task[i_task];
     q->env.question = t->question;
     q->env.n_digit = t->n_digit;
     q->env.bench = t->bench;
     q->bench.ask.common = t->t && t->t->kind & CMD_PASSKEY;
     q->text.n = 0;
-    int rc = t->t ? EXIT_OK : prompt_tokenize(&q->text, q->bench.model, t->text.s, t->text.n, 0);
+    return t->t ? EXIT_OK : prompt_tokenize(&q->text, q->bench.model, t->text.s, t->text.n, 0);
+}
+
+static int one_task(queue *q, size_t i_task) {
+    const suite_task *t = &q->s->task[i_task];
+    int rc = set_task(q, i_task);
     for (size_t c = 0; c < t->ctx.n && !rc; c++) rc = one_length(q, i_task, c);
     /* also of what was stopped: folders hold what there is */
     for (size_t p = 0; p < q->s->n_policy && (!rc || rc == EXIT_INTERRUPTED); p++) {
@@ -180,13 +185,21 @@ static int one_task(queue *q, size_t i_task) {
 
 /* ---- all ---- */
 
-static int check_lengths(const queue *q) {
-    for (size_t t = 0; t < q->s->n_task; t++)
-        for (size_t c = 0; c < q->s->task[t].ctx.n; c++) {
-            int rc = eval_check_length(&q->o, &q->bench.info, q->s->task[t].ctx.v[c]);
-            if (rc) return rc;
+/* What a task far down the queue would fail of is told before the first one is measured. */
+static int check_lengths(queue *q) {
+    int rc = EXIT_OK;
+    for (size_t t = 0; t < q->s->n_task && !rc; t++) {
+        const suite_task *x = &q->s->task[t];
+        rc = set_task(q, t);
+        for (size_t c = 0; c < x->ctx.n && !rc; c++) {
+            uint32_t size;
+            q->env.ctx = x->ctx.v[c];
+            q->env.depth = x->depth.n ? (double)x->depth.v[0] : -1;
+            rc = eval_check_length(&q->o, &q->bench.info, x->ctx.v[c]);
+            if (!rc) rc = x->t ? task_fit(x->t, &q->env, &size) : make_window(q, x, x->ctx.v[c], 0);
         }
-    return EXIT_OK;
+    }
+    return rc;
 }
 
 /* Where things go, by the configuration's name. */
@@ -214,6 +227,7 @@ static int open_queue(queue *q) {
     double ms, work = 0;
     suite_bench *b = &q->bench;
     int rc = model_open(&q->o, &b->model, &b->info, &ms);
+    q->env = (task_env){.seed = q->s->seed, .count = count_tokens, .user = q};
     if (!rc) rc = check_lengths(q);
     if (!rc && crit_sampler_open(&b->ask.sampler, b->model, NULL, &err)) rc = fail_with(&err);
     if (rc) return rc;
@@ -232,7 +246,6 @@ static int open_queue(queue *q) {
     b->o = &q->o;
     b->s = q->s;
     b->ask = (asker){&q->o, b->model, b->info.n_vocab, b->ask.sampler, b->out, false};
-    q->env = (task_env){.seed = q->s->seed, .count = count_tokens, .user = q};
     return EXIT_OK;
 }
 

@@ -17,6 +17,8 @@ bool score_contains(const char *text, const char *ref);
 /* RULER's string_match_all: share of the references the text contains.  found [refs->n + 1], may be NULL: '0' or '1'
  * for each. */
 double score_all(const char *text, const refs *r, char *found);
+/* Share of the references, up to the first that the text does not have behind the one before; found likewise. */
+double score_order(const char *text, const refs *r, char *found);
 /* RULER's string_match_part: 1 when the text contains one of them. */
 double score_part(const char *text, const refs *r);
 /* 1 when the text, without blanks around it, is one of them. */

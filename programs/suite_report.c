@@ -180,14 +180,11 @@ static int put_task(const suite *s, evalout *e, size_t i_task) {
 
 static const char legend[] =
     "\nScores of 100; of perplexity tasks the perplexity. Difference: mean over the same samples of a score less that "
-    "of "
-    "full attention, which is the first row; of perplexities their change. Kept: what was found of what full attention "
-    "found. Piece: of a passkey, the longest piece of it in the answer. Asked x: the ratio a policy was written for. "
-    "Measured: moved x, bytes of keys and values that full "
-    "attention "
-    "reads a step over those that were read and copied; kept x, its bytes of storage over those in use at the end of "
-    "the "
-    "answer, what the policy keeps beside them included. Density: of the prompt's attention.\n";
+    "of full attention, which is the first row; of perplexities their change. Kept: what was found of what full "
+    "attention found. Piece: of a passkey, the longest piece of it in the answer. Asked x: the ratio a policy was "
+    "written for. Measured: moved x, bytes of keys and values that full attention reads a step over those that were "
+    "read and copied; kept x, its bytes of storage over those in use at the end of the answer, what the policy keeps "
+    "beside them included. Density: of the prompt's attention.\n";
 
 int suite_report(const suite *s, evalout *e, const char *subject) {
     buf out = {0};

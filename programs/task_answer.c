@@ -106,8 +106,9 @@ static int generate(const asker *a, crit_session *session, uint32_t n, buf *text
 
 static void put_score(const sample *s, const char *text, json_t *j) {
     refs r = sample_refs(s);
-    char *found = s->how == SCORE_ALL ? malloc(r.n + 1) : NULL;
+    char *found = s->how == SCORE_ALL || s->how == SCORE_ORDER ? malloc(r.n + 1) : NULL;
     double x = s->how == SCORE_ALL     ? score_all(text, &r, found)
+               : s->how == SCORE_ORDER ? score_order(text, &r, found)
                : s->how == SCORE_PART  ? score_part(text, &r)
                : s->how == SCORE_PIECE ? score_piece(text, &r)
                                        : score_f1(text, &r);

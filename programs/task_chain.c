@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A chain of keys: lines in prose, in any order, each of which names the key behind a key.  The question gives the
- * first key of a chain and asks for all that follow, so each answer says where the next one is to be looked up, and
- * what is looked up next is not known when the prompt has been read.  Other chains stand beside it; no key is in two
- * places of them. */
+ * first key of a chain and asks for all that follow, in such sentences: each says what is to be looked up next, which
+ * is not known when the prompt has been read.  Other chains stand beside it; no key is in two places of them. */
 #include "tasks.h"
 
 #include <stdlib.h>
@@ -10,7 +9,7 @@
 #include "prose.h"
 #include "words.h"
 
-enum { N_CHAIN = 4, N_LINK = 8, N_LINE = N_CHAIN * N_LINK, N_KEY = N_CHAIN * (N_LINK + 1), KEY_TOK = 9 };
+enum { N_CHAIN = 4, N_LINK = 8, N_LINE = N_CHAIN * N_LINK, N_KEY = N_CHAIN * (N_LINK + 1), ANSWER_TOK = N_LINK * 18 };
 
 static void put_key(buf *out, uint32_t pick) {
     buf_fmt(out, "%s-%s", words_adjective.w[pick / words_noun.n], words_noun.w[pick % words_noun.n]);
@@ -57,14 +56,14 @@ static void build_chain(const task_env *env, const task *t, uint32_t size, rng *
     put_context(r, key, size, &context);
     buf_str(&question, "Question: Which keys come after ");
     put_key(&question, key[0]);
-    buf_fmt(&question, "? Name the next %d keys, one after the other.", N_LINK);
+    buf_fmt(&question, "? Name the next %d, each in a sentence as in the text.", N_LINK);
     sample_compose(s,
                    "Lines that name the key after a key stand in the following text. You will be asked to follow them "
                    "from key to key.\n\n",
                    &context, "\n\n", &question, env->question);
-    buf_str(&s->prefix, " Answer: The keys after ");
+    buf_str(&s->prefix, " Answer: The key after ");
     put_key(&s->prefix, key[0]);
-    buf_str(&s->prefix, " are");
+    buf_str(&s->prefix, " is");
     for (uint32_t i = 1; i <= N_LINK; i++) {
         name.n = 0;
         put_key(&name, key[i]);
@@ -77,5 +76,5 @@ static void build_chain(const task_env *env, const task *t, uint32_t size, rng *
     buf_free(&name);
 }
 
-const task tasks_chain[] = {
-    {"chain", CMD_CHAIN, SCORE_ALL, N_LINK *KEY_TOK, 0, 1, NULL, false, NULL, build_chain, NULL}, {.name = NULL}};
+const task tasks_chain[] = {{"chain", CMD_CHAIN, SCORE_ORDER, ANSWER_TOK, 0, 1, NULL, false, NULL, build_chain, NULL},
+                            {.name = NULL}};

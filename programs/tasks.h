@@ -17,6 +17,7 @@
 
 typedef enum score_kind {
     SCORE_ALL,    /* share of the references that the answer contains */
+    SCORE_ORDER,  /* share of the references that it names in order, up to the first one missing */
     SCORE_PART,   /* 1 when it contains one of them */
     SCORE_F1,     /* words shared with the best of them */
     SCORE_PIECE,  /* length of its longest piece of the first reference, as a share of that */
