@@ -3,6 +3,7 @@
 #include "suite_plot.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "plot.h"
 
@@ -92,7 +93,32 @@ static void put_line(buf *out, const frame *f, const suite_point *p, size_t n, s
     buf_free(&d);
 }
 
-static void put_point(buf *out, const frame *f, const suite_point *p, const char *fill) {
+/* Names of one panel: each stands beside its point, or as far above as the ones before leave room. */
+enum { MAX_LABEL = 64, LABEL_HIGH = 11, LETTER_WIDE = 6 };
+typedef struct labels {
+    double left[MAX_LABEL], right[MAX_LABEL], y[MAX_LABEL];
+    size_t n;
+} labels;
+
+static void put_label(buf *out, const frame *f, labels *l, const suite_point *p, const char *fill) {
+    const double x = at_x(f, p->cost[f->cost]), wide = LETTER_WIDE * (double)strlen(p->name);
+    const double left = x + 7 + wide > f->x0 + PANEL ? x - 7 - wide : x + 7; /* within the panel */
+    double y = at_y(f, p->y) - 7;
+    if (l->n == MAX_LABEL) return;
+    for (size_t i = 0; i < l->n; i++) {
+        if (fabs(l->y[i] - y) >= LABEL_HIGH || l->left[i] > left + wide || l->right[i] < left) continue;
+        y = l->y[i] - LABEL_HIGH;
+        i = (size_t)-1; /* and once more against all: y only falls, so this ends */
+    }
+    l->left[l->n] = left;
+    l->right[l->n] = left + wide;
+    l->y[l->n++] = y;
+    buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"10\" fill=\"%s\">", left, y, fill);
+    plot_escaped(out, p->name);
+    buf_str(out, "</text>\n");
+}
+
+static void put_point(buf *out, const frame *f, labels *l, const suite_point *p, const char *fill) {
     const double x = at_x(f, p->cost[f->cost]), y = at_y(f, p->y);
     if (p->full) buf_fmt(out, "<path class=\"axis\" stroke-dasharray=\"2 4\" d=\"M%.1f %.1fh%d\"/>\n", f->x0, y, PANEL);
     buf_fmt(out, "<g class=\"point\" fill=\"%s\"><title>", fill);
@@ -103,11 +129,7 @@ static void put_point(buf *out, const frame *f, const suite_point *p, const char
         buf_fmt(out, "<path d=\"M%.1f %.1fh9v9h-9z\"/></g>\n", x - 4.5, y - 4.5);
     else
         buf_fmt(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/></g>\n", x, y);
-    const bool right = x > f->x0 + PANEL * .6; /* the name stays inside its panel */
-    buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"10\" fill=\"%s\"%s>", right ? x - 7 : x + 7, y - 7, fill,
-            right ? " text-anchor=\"end\"" : "");
-    plot_escaped(out, p->name);
-    buf_str(out, "</text>\n");
+    put_label(out, f, l, p, fill);
 }
 
 static bool is_first(const suite_point *p, size_t i) {
@@ -120,6 +142,7 @@ void suite_svg(buf *out, const char *title, bool ppl, const suite_point *p, size
     plot_open(out, WIDTH, HEIGHT, LEFT, title);
     for (int c = 0; c < SUITE_N_COST; c++) {
         const frame f = frame_of(p, n, ppl, c);
+        labels l = {.n = 0};
         size_t k = 0;
         put_axes(out, &f, ppl);
         for (size_t i = 0; i < n; i++) {
@@ -127,7 +150,7 @@ void suite_svg(buf *out, const char *title, bool ppl, const suite_point *p, size
             const char *fill = p[i].full ? "#333" : colour[k++ % N_COLOUR];
             put_line(out, &f, p, n, p[i].family, fill);
             for (size_t j = i; j < n; j++)
-                if (p[j].family == p[i].family && usable(&p[j], c)) put_point(out, &f, &p[j], fill);
+                if (p[j].family == p[i].family && usable(&p[j], c)) put_point(out, &f, &l, &p[j], fill);
         }
     }
     buf_str(out, "</svg>\n");

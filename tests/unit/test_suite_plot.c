@@ -50,6 +50,26 @@ static void points_and_lines(void **state) {
     buf_free(&svg);
 }
 
+/* Names of points in one place stand above each other. */
+static void names_do_not_meet(void **state) {
+    (void)state;
+    suite_point p[12];
+    double y[12];
+    buf svg = {0};
+    for (size_t i = 0; i < 12; i++) p[i] = (suite_point){"name", i, i == 0, 50, {.5, 5, 1}};
+    suite_svg(&svg, "T", false, p, 12);
+    assert_int_equal(count(svg.s, ">name</text>"), 36);
+    const char *s = svg.s;
+    for (size_t i = 0; i < 12; i++) { /* of the first panel */
+        s = strstr(s + 1, "font-size=\"10\"");
+        const char *at = s;
+        while (strncmp(at, "y=\"", 3)) at--;
+        y[i] = strtod(at + 3, NULL);
+        for (size_t k = 0; k < i; k++) assert_true(fabs(y[i] - y[k]) > 10);
+    }
+    buf_free(&svg);
+}
+
 /* A perplexity axis spans what there is; nothing to draw is an empty chart. */
 static void perplexities(void **state) {
     (void)state;
@@ -69,6 +89,7 @@ static void perplexities(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(points_and_lines), cmocka_unit_test(perplexities)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(points_and_lines), cmocka_unit_test(names_do_not_meet),
+                                       cmocka_unit_test(perplexities)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
