@@ -71,6 +71,10 @@ static const command eval_kinds[] = {
      "  critiprefill eval kv -m model.gguf -c 8192 --samples 20\n"},
     {"lines", CMD_LINES, eval_tasks_main, "the number on one of many lines", "-m MODEL.gguf [options]", TASK_TEXT,
      "  critiprefill eval lines -m model.gguf -c 8192\n"},
+    {"chain", CMD_CHAIN, eval_tasks_main, "a key that names the next key, and so on", "-m MODEL.gguf [options]",
+     TASK_TEXT, "  critiprefill eval chain -m model.gguf -c 8192\n"},
+    {"copy", CMD_COPY, eval_tasks_main, "a random string, to be gone on with", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval copy -m model.gguf -c 8192\n"},
     {"lookup", CMD_LOOKUP, eval_tasks_main, "many keys and many questions in one prompt", "-m MODEL.gguf [options]",
      TASK_TEXT, "  critiprefill eval lookup -m model.gguf -c 8192 --question middle\n"},
     {"ruler", CMD_RULER, eval_tasks_main, "the tasks of RULER", "-m MODEL.gguf [options]", TASK_TEXT,
@@ -89,6 +93,12 @@ static const command eval_kinds[] = {
      "-m MODEL.gguf [-f FILE]... [options]",
      "Measures every combination of settings against dense attention on the same text.",
      "  critiprefill eval frontier -m model.gguf -f book.txt -c 8192 --sweep \"theta=.1,.2,.4\" --plot frontier.svg\n"},
+    {"suite", CMD_SUITE, eval_suite_main, "every policy with every task, at measured compression",
+     "CONFIG.json [-m MODEL.gguf] [options]",
+     "Runs every policy of a configuration on every task of it, and reports scores against full attention\n"
+     "with bytes moved, memory, time to the first token and time a token.  A suite that was stopped goes on\n"
+     "where it was.  The configuration's form: doc/QUALITY.md, and examples/suite-*.json.",
+     "  critiprefill eval suite examples/suite-small.json -m model.gguf\n"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands, N_EVAL = sizeof eval_kinds / sizeof *eval_kinds };
 

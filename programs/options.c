@@ -58,7 +58,10 @@ enum {
     {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
 #define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
-    TEXT(R | T | I | E | X, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(CMD_SUITE, N(""), "CONFIG.json", OPT_STR, config, "policies and tasks, every one with every one (required)"),
+    TEXT(R | T | I | (E & ~CMD_SUITE) | X, N("-m", "--model"), "FILE", OPT_STR, model,
+         "the model, a GGUF file (required)"),
+    TEXT(CMD_SUITE, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file, instead of the configuration's"),
     TEXT(B, N("-m", "--model"), "FILE", OPT_STR, model,
          "the model, a GGUF file (required, but for --peak, --kernels and --shape)"),
     TEXT(R | T | X, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
@@ -148,8 +151,11 @@ const opt option_table[] = {
     TEXT(B, N("--vs"), "DIR", OPT_STR, vs, "instead: in turn with llama-bench of DIR or DIR/bin, and the ratios"),
     FLAG(B, N("--tune"), tune, "instead: the best chunk length, and constants of the cost model (-m or --shape)"),
     FLAG(B, N("--quick"), quick, "--peak, --kernels, --shape, --tune: single short readings, for a try"),
-    TEXT(E, N("--out"), "DIR", OPT_STR, out_dir, "keep records there, and go on from those that are"),
-    TEXT(E, N("--html"), "FILE.html", OPT_STR, html, "write tables and pictures into one file"),
+    TEXT(E & ~CMD_SUITE, N("--out"), "DIR", OPT_STR, out_dir, "keep records there, and go on from those that are"),
+    TEXT(E & ~CMD_SUITE, N("--html"), "FILE.html", OPT_STR, html, "write tables and pictures into one file"),
+    TEXT(CMD_SUITE, N("--out"), "DIR", OPT_STR, out_dir,
+         "keep everything there, and go on from what is there\n(default: the configuration's name without .json)"),
+    TEXT(CMD_SUITE, N("--html"), "FILE.html", OPT_STR, html, "the report (default DIR/report.html)"),
     NUM(CMD_KL | CMD_FRONTIER, N("--last"), "N", OPT_U32, n_last, 1, 1 << 20,
         "positions at the end that are told apart (default 256)"),
     TEXT(CMD_KL, N("--save-all-logits"), "FILE", OPT_STR, save_logits,
@@ -161,8 +167,8 @@ const opt option_table[] = {
     NUM(CMD_KL | CMD_PPL, N("--chunks"), "N", OPT_U32, n_chunk, 0, 1 << 30,
         "windows at most (kl: with a file of logits); 0 = all (default)"),
     NUM(TASKS, N("--samples"), "N", OPT_U32, n_sample, 1, 100000, "samples a task and length (default 5)"),
-    NUM(CMD_NEEDLE | CMD_PASSKEY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
-        "where the needle lies (default 0,10,20,...,100; passkey: anywhere)"),
+    NUM(CMD_NEEDLE | CMD_PASSKEY | CMD_COPY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
+        "where the needle lies (default 0,10,20,...,100; passkey, copy: anywhere)"),
     NUM(CMD_PASSKEY, N("--digits"), "N", OPT_U32, n_digit, 1, 256, "of the passkey (default 7)"),
     PICK(TASKS, N("--question"), "WHERE", OPT_CHOICE, question, question_names,
          "last (default), first: before the text, both;\nmiddle: only lookup, further text behind the questions"),
@@ -273,7 +279,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (n_mode > 1)
         return usage(cmd_name, "--peak, --kernels, --shape, --vs, --decode, --batch and --tune exclude each other");
     if (o->batch.n && o->model && o->shapes) return usage(cmd_name, "--batch takes a model or a shape, not both");
-    if (!o->model && !o->peak && !o->kernels && !o->shapes)
+    if (cmd == CMD_SUITE && !o->config) return usage(cmd_name, "no configuration given (CONFIG.json)");
+    if (!o->model && !o->peak && !o->kernels && !o->shapes && cmd != CMD_SUITE)
         return usage(cmd_name,
                      o->tune ? "no model and no shape given (-m FILE or --shape NAME)" : "no model given (-m FILE)");
     if (o->tune && o->model && o->shapes) return usage(cmd_name, "--tune takes a model or a shape, not both");

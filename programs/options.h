@@ -26,8 +26,12 @@ enum {
     CMD_FRONTIER = 1 << 15,
 
     CMD_POLICIES = 1 << 16,
-    CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
-    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
+    CMD_CHAIN = 1 << 20, /* kinds of eval again */
+    CMD_COPY = 1 << 21,
+    CMD_SUITE = 1 << 22,
+    CMD_TASKS =
+        CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH | CMD_CHAIN | CMD_COPY,
+    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER | CMD_SUITE
 };
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
@@ -82,6 +86,7 @@ typedef struct options {
     const char *dump; /* folder for .npy files */
     const char *sweep;
     const char *output; /* inspect */
+    const char *config; /* suite */
 } options;
 
 enum { QUESTION_LAST, QUESTION_FIRST, QUESTION_BOTH, QUESTION_MIDDLE };
