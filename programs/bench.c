@@ -17,8 +17,6 @@
 #include "plot.h"
 #include "term.h"
 
-enum { MAX_MODE = 3 };
-
 /* What one run gives; the columns of the CSV, in its order. */
 enum {
     PREFILL_S,
@@ -38,7 +36,7 @@ static const char *const figure_names[N_FIGURE] = {"prefill_s",        "tok_per_
 
 typedef struct result {
     uint32_t n_tok;
-    crit_attn mode;
+    const char *attn;
     double figure[N_FIGURE];                 /* medians; NaN where nothing was measured */
     double speed_up;                         /* against dense; NaN without */
     double top1, kl_mean, kl_max, last_top1; /* likewise, and NaN for dense itself */
@@ -133,7 +131,7 @@ static void figures_of(const answer *a, uint32_t n_tok, double f[N_FIGURE]) {
     f[PEAK_RSS_BYTES] = (double)a->peak_rss_bytes;
 }
 
-int bench_once(const options *o, const crit_model *model, const prompt *text, crit_attn mode, uint32_t n_tok,
+int bench_once(const options *o, const crit_model *model, const prompt *text, uint32_t mode, uint32_t n_tok,
                uint32_t n_predict, agree *g, answer *a) {
     prompt p = {text->ids, n_tok};
     crit_session_params sp = session_params(o, mode, n_tok + n_predict);
@@ -149,7 +147,7 @@ int bench_once(const options *o, const crit_model *model, const prompt *text, cr
 }
 
 /* One run of one mode on the first n_tok tokens; agree may be NULL. */
-static int measure(const bench *b, crit_attn mode, uint32_t n_tok, uint32_t n_predict, agree *g, double f[N_FIGURE]) {
+static int measure(const bench *b, uint32_t mode, uint32_t n_tok, uint32_t n_predict, agree *g, double f[N_FIGURE]) {
     answer a;
     int rc = bench_once(b->o, b->model, &b->text, mode, n_tok, n_predict, g, &a);
     if (!rc) figures_of(&a, n_tok, f);
@@ -172,12 +170,12 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
                 g.stored = false;
             else
                 agree_next(&g);
-            rc = measure(b, (crit_attn)b->modes.v[m], n_tok, b->n_predict, quality ? &g : NULL, f);
+            rc = measure(b, b->modes.v[m], n_tok, b->n_predict, quality ? &g : NULL, f);
             if (rc) break;
             for (size_t i = 0; i < N_FIGURE; i++) runs[(m * N_FIGURE + i) * n_rep + r] = f[i];
             bool compared = quality && m > 0;
             res[m] = (result){.n_tok = n_tok,
-                              .mode = (crit_attn)b->modes.v[m],
+                              .attn = mode_name(b->o, b->modes.v[m]),
                               .top1 = compared ? agree_top1(&g) : (double)NAN,
                               .kl_mean = compared ? agree_kl_mean(&g) : (double)NAN,
                               .kl_max = compared ? agree_kl_max(&g) : (double)NAN,
@@ -198,7 +196,7 @@ static void put_md(buf *out, const result *r) {
     size_t at = 0;
     const double *f = r->figure;
     md_cell(out, md_cols, N_COL, &at, "%u", r->n_tok);
-    md_cell(out, md_cols, N_COL, &at, "%s", attn_names[r->mode]);
+    md_cell(out, md_cols, N_COL, &at, "%s", r->attn);
     md_num(out, md_cols, N_COL, &at, f[PREFILL_S], 2, "");
     md_num(out, md_cols, N_COL, &at, f[TOK_PER_S], 0, "");
     md_num(out, md_cols, N_COL, &at, r->speed_up, 2, "x");
@@ -219,7 +217,7 @@ static bool is_bytes(size_t i) {
 }
 
 static void put_csv(buf *out, const result *r) {
-    buf_fmt(out, "%u,%s", r->n_tok, attn_names[r->mode]);
+    buf_fmt(out, "%u,%s", r->n_tok, r->attn);
     for (size_t i = 0; i < N_FIGURE; i++) {
         buf_str(out, ",");
         if (is_bytes(i))
@@ -233,7 +231,7 @@ static void put_csv(buf *out, const result *r) {
 static json_t *result_json(const result *r) {
     json_t *j = json_object();
     json_put(j, "ctx_tok", json_integer(r->n_tok));
-    json_put(j, "attn", json_cstr(attn_names[r->mode]));
+    json_put(j, "attn", json_cstr(r->attn));
     for (size_t i = 0; i < N_FIGURE; i++)
         json_put(j, figure_names[i], is_bytes(i) ? json_size((size_t)r->figure[i]) : json_num(r->figure[i]));
     json_put(j, "speed_up", json_num(r->speed_up));
@@ -278,7 +276,7 @@ static uint32_t chunk_tokens(const bench *b) {
     uint32_t longest = 0;
     for (size_t i = 0; i < b->ctx.n; i++)
         if (b->ctx.v[i] > longest) longest = b->ctx.v[i];
-    crit_session_params p = session_params(b->o, (crit_attn)b->modes.v[0], longest + (uint32_t)b->o->n_predict);
+    crit_session_params p = session_params(b->o, b->modes.v[0], longest + (uint32_t)b->o->n_predict);
     return crit_memory_estimate(b->model, &p, &m, NULL) ? b->o->n_batch : m.n_batch;
 }
 
@@ -323,7 +321,7 @@ static int measure_all(bench *b) {
     double *runs = calloc(MAX_MODE * N_FIGURE * (size_t)b->o->n_rep, sizeof *runs);
     if (!runs) return fail_memory();
     /* Brings the weights into memory, so that the first run does not pay for it alone. */
-    int rc = measure(b, (crit_attn)b->modes.v[0], b->text.n < 16 ? (uint32_t)b->text.n : 16, 1, NULL, warm);
+    int rc = measure(b, b->modes.v[0], b->text.n < 16 ? (uint32_t)b->text.n : 16, 1, NULL, warm);
     if (!rc) rc = print_head(b);
     for (size_t i = 0; i < b->ctx.n && !rc; i++) {
         result res[MAX_MODE];
@@ -344,7 +342,7 @@ static int prompts_main(const options *o) {
             memmove(b.modes.v + 1, b.modes.v, m * sizeof *b.modes.v);
             b.modes.v[0] = CRIT_ATTN_DENSE;
         }
-    for (size_t m = 0; m < b.modes.n; m++) b.line[m].name = attn_names[b.modes.v[m]];
+    for (size_t m = 0; m < b.modes.n; m++) b.line[m].name = mode_name(o, b.modes.v[m]);
     double ms;
     int rc = o->plot ? bench_check_plot(o->plot) : EXIT_OK;
     if (!rc) rc = model_open(o, &b.model, &b.info, &ms);

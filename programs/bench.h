@@ -17,7 +17,7 @@ int bench_batch_main(const options *o);   /* --batch */
 /* Text for prompts of up to longest tokens, repeated when it is too short. */
 int bench_text(const options *o, const crit_model *model, uint32_t longest, prompt *out);
 /* Reads the first n_tok tokens of text and decodes n_predict; g may be NULL; a is to be freed either way. */
-int bench_once(const options *o, const crit_model *model, const prompt *text, crit_attn mode, uint32_t n_tok,
+int bench_once(const options *o, const crit_model *model, const prompt *text, uint32_t mode, uint32_t n_tok,
                uint32_t n_predict, agree *g, answer *a);
 double bench_median(double *x, size_t n); /* sorts x */
 int bench_check_plot(const char *path);   /* can it be written?  Better known before the measurement. */

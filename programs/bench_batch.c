@@ -236,7 +236,7 @@ static int model_rows(const options *o, json_t *rows) {
     if (!rc) rc = bench_text(o, g.model, longest, &g.text);
     for (size_t i = 0; i < ctx.n && !rc; i++) {
         crit_session *s = NULL;
-        crit_session_params sp = session_params(o, (crit_attn)o->modes.v[o->modes.n - 1], ctx.v[i] + g.n_step);
+        crit_session_params sp = session_params(o, o->modes.v[o->modes.n - 1], ctx.v[i] + g.n_step);
         if (crit_session_open(&s, g.model, &sp, &err) || crit_prefill(s, g.text.ids, ctx.v[i], NULL, &err))
             rc = fail_with(&err);
         for (size_t n = 0; n < o->batch.n && !rc; n++) rc = one_size(&g, s, ctx.v[i], o->batch.v[n], rows);

@@ -51,14 +51,7 @@ static int cut_list(decoding *d) {
     memcpy(d->names, d->o->decode, n + 1);
     d->policy[d->n_policy++] = "full";
     for (char *s = d->names; s;) {
-        char *end = s;
-        for (;;) {
-            end += strcspn(end, ",");
-            if (!*end) break;
-            const char *next = end + 1;
-            if (next[strcspn(next, "=:,")] != '=') break;
-            end++;
-        }
+        char *end = s + policy_item(s);
         bool last = !*end;
         *end = 0;
         crit_error err = {0};
@@ -172,7 +165,7 @@ static int put_length(decoding *d, uint32_t n_tok, const figures *f) {
 static int one_length(decoding *d, uint32_t n_tok) {
     crit_error err = {0};
     crit_session *s = NULL;
-    crit_session_params sp = session_params(d->o, (crit_attn)d->o->modes.v[d->o->modes.n - 1], n_tok + d->n_decode);
+    crit_session_params sp = session_params(d->o, d->o->modes.v[d->o->modes.n - 1], n_tok + d->n_decode);
     size_t n_rep = d->o->n_rep;
     double *time = calloc(2 * d->n_policy * n_rep, sizeof *time);
     figures f[MAX_POLICY] = {{0}}, g;

@@ -234,7 +234,8 @@ int bench_shape_main(const options *o) {
     if (!strcmp(o->shapes, "list")) return list_shapes();
     int rc = EXIT_OK;
     for (size_t m = 0; m < o->modes.n; m++)
-        if (o->modes.v[m] == CRIT_ATTN_PAPER) return usage("bench", "--shape: --attn takes dense and criti");
+        if (o->modes.v[m] != CRIT_ATTN_DENSE && o->modes.v[m] != CRIT_ATTN_CRITI)
+            return usage("bench", "--shape: --attn takes dense and criti");
     for (const char *at = o->shapes; bench_next_shape(&at, &rc);) {
     } /* all names before the first measurement */
     if (rc) return rc;

@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-enum { MAX_MODE = 3, WARM_UP_TO = 1024 };
+enum { WARM_UP_TO = 1024 };
 
 static const md_col cols[] = {{"tokens", 6, false},         {"what", 8, true},      {"attention", 9, true},
                               {"llama.cpp", 9, false},      {"ours", 8, false},     {"ratio", 7, false},
@@ -153,7 +153,7 @@ static json_t *samples_json(const double *x, size_t n) {
     return a;
 }
 
-static int print_pair(const vs *v, uint32_t n_tok, const char *what, crit_attn mode, const double *theirs,
+static int print_pair(const vs *v, uint32_t n_tok, const char *what, uint32_t mode, const double *theirs,
                       const double *ours) {
     size_t n = v->o->n_rep, at = 0;
     buf out = {0}, a = {0}, b = {0};
@@ -173,19 +173,19 @@ static int print_pair(const vs *v, uint32_t n_tok, const char *what, crit_attn m
     if (v->o->format == FORMAT_MD) {
         md_cell(&out, cols, N_COL, &at, "%u", n_tok);
         md_cell(&out, cols, N_COL, &at, "%s", what);
-        md_cell(&out, cols, N_COL, &at, "%s", attn_names[mode]);
+        md_cell(&out, cols, N_COL, &at, "%s", mode_name(v->o, mode));
         md_num(&out, cols, N_COL, &at, x, 1, "");
         md_num(&out, cols, N_COL, &at, y, 1, "");
         md_num(&out, cols, N_COL, &at, y / x, 2, "x");
         md_cell(&out, cols, N_COL, &at, "%s", a.s);
         md_cell(&out, cols, N_COL, &at, "%s", b.s);
     } else if (v->o->format == FORMAT_CSV)
-        buf_fmt(&out, "%u,%s,%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, attn_names[mode], x, y, y / x, a.s, b.s);
+        buf_fmt(&out, "%u,%s,%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, mode_name(v->o, mode), x, y, y / x, a.s, b.s);
     else {
         json_t *j = json_object();
         json_put(j, "ctx_tok", json_integer(n_tok));
         json_put(j, "what", json_cstr(what));
-        json_put(j, "attn", json_cstr(attn_names[mode]));
+        json_put(j, "attn", json_cstr(mode_name(v->o, mode)));
         json_put(j, "peer_tok_per_s", json_num(x));
         json_put(j, "tok_per_s", json_num(y));
         json_put(j, "ratio", json_num(y / x));
@@ -209,7 +209,7 @@ static int one_length(const vs *v, uint32_t n_tok, double *samples) {
         if (!rc && v->n_predict) rc = peer_sample(v, n_tok, v->n_predict, &samples[row * n + r]);
         for (size_t m = 0; m < n_mode && !rc; m++) {
             answer a;
-            rc = bench_once(v->o, v->model, &v->text, (crit_attn)v->o->modes.v[m], n_tok, v->n_predict, NULL, &a);
+            rc = bench_once(v->o, v->model, &v->text, v->o->modes.v[m], n_tok, v->n_predict, NULL, &a);
             if (!rc) {
                 samples[(1 + m) * n + r] = per_second(n_tok, a.prompt_ms);
                 samples[(row + 1 + m) * n + r] = per_second((double)a.n_decode, a.answer_ms);
@@ -218,10 +218,9 @@ static int one_length(const vs *v, uint32_t n_tok, double *samples) {
         }
     }
     for (size_t m = 0; m < n_mode && !rc; m++)
-        rc = print_pair(v, n_tok, "prefill", (crit_attn)v->o->modes.v[m], samples, samples + (1 + m) * n);
+        rc = print_pair(v, n_tok, "prefill", v->o->modes.v[m], samples, samples + (1 + m) * n);
     for (size_t m = 0; m < n_mode && !rc && v->n_predict; m++)
-        rc =
-            print_pair(v, n_tok, "decode", (crit_attn)v->o->modes.v[m], samples + row * n, samples + (row + 1 + m) * n);
+        rc = print_pair(v, n_tok, "decode", v->o->modes.v[m], samples + row * n, samples + (row + 1 + m) * n);
     return rc;
 }
 
@@ -240,8 +239,8 @@ static int measure_all(vs *v, const u32_list *ctx) {
     if (!samples) return fail_memory();
     /* Weights into memory first, as the peer's warm-up does. */
     answer a;
-    int rc = bench_once(v->o, v->model, &v->text, (crit_attn)v->o->modes.v[0],
-                        v->text.n < 16 ? (uint32_t)v->text.n : 16, 1, NULL, &a);
+    int rc =
+        bench_once(v->o, v->model, &v->text, v->o->modes.v[0], v->text.n < 16 ? (uint32_t)v->text.n : 16, 1, NULL, &a);
     answer_free(&a);
     if (!rc) rc = head(v);
     for (size_t i = 0; i < ctx->n && !rc; i++) rc = one_length(v, ctx->v[i], samples);

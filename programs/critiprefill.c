@@ -165,7 +165,7 @@ static int run_command(const command *c, int argc, char **argv) {
     }
     if (!rc && help)
         rc = print_help(c);
-    else if (!rc && !(rc = options_check(&o, c->id, c->name)))
+    else if (!rc && !(rc = options_settle(&o, c->id, c->name)) && !(rc = options_check(&o, c->id, c->name)))
         rc = c->main(&o);
     options_free(&o);
     return rc;

@@ -87,10 +87,11 @@ const opt option_table[] = {
     NUM(R | B | I | E | X, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
         "tokens read at a time; 0 = by CPU and threads (default)"),
     FLAG(R | B | E | X, N("--pin"), pin, "keep each thread on one core"),
-    PICK(R, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names,
-         "attention of the prompt: criti (default), dense, or paper"),
+    TEXT(R, N("--attn"), "MODE", OPT_STR, attn_list,
+         "attention of the prompt: criti (default), dense, paper,\nor NAME[:K=V,...] of 'critiprefill policies'"),
     PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
-    PICK(B, N("--attn"), "MODE,...", OPT_CHOICES, modes, attn_names, "of dense, criti, paper (default dense,criti)"),
+    TEXT(B, N("--attn"), "MODE,...", OPT_STR, attn_list,
+         "of dense, criti, paper, policies of the prompt (default dense,criti)"),
     TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
          "attentions held against dense: criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default criti,paper)"),
     TEXT(TASKS, N("--attn"), "NAME,...", OPT_STR, variants,
@@ -222,6 +223,49 @@ void options_free(options *o) {
     o->files = (str_list){0};
 }
 
+size_t policy_item(const char *list) {
+    size_t n = strcspn(list, ",");
+    while (list[n] && list[n + 1 + strcspn(list + n + 1, "=:,")] == '=') n += 1 + strcspn(list + n + 1, ",");
+    return n;
+}
+
+static int add_mode(options *o, const char *cmd_name, const char *s, size_t n) {
+    u32_list *l = &o->modes;
+    uint32_t mode = 0;
+    while (attn_names[mode] && (strlen(attn_names[mode]) != n || memcmp(attn_names[mode], s, n))) mode++;
+    if (!attn_names[mode]) {
+        crit_error err = {0};
+        size_t i = 0;
+        while (i < MAX_MODE && o->prefill[i][0]) i++;
+        if (i == MAX_MODE || n >= sizeof o->prefill[i]) return usage(cmd_name, "--attn: a text is too long");
+        memcpy(o->prefill[i], s, n);
+        o->prefill[i][n] = 0;
+        if (n == 0 || crit_policy_check(CRIT_POLICY_PREFILL, o->prefill[i], &err))
+            return usage(cmd_name, "%s%s", n ? err.message : "--attn: an empty name",
+                         n && !strchr(o->prefill[i], ':') ? ", criti, dense, paper" : "");
+        mode = MODE_POLICY + (uint32_t)i;
+    }
+    for (size_t i = 0; i < l->n; i++)
+        if (l->v[i] == mode) return usage(cmd_name, "--attn: '%.*s' is named twice", (int)n, s);
+    if (l->n == MAX_MODE) return usage(cmd_name, "--attn: more than %d values", MAX_MODE);
+    l->v[l->n++] = mode;
+    return EXIT_OK;
+}
+
+int options_settle(options *o, unsigned cmd, const char *cmd_name) {
+    if (!o->attn_list) return EXIT_OK;
+    int rc = EXIT_OK;
+    o->modes.n = 0;
+    for (const char *s = o->attn_list; !rc; s++) {
+        size_t n = policy_item(s);
+        rc = add_mode(o, cmd_name, s, n);
+        s += n;
+        if (!*s) break;
+    }
+    if (!rc && cmd != CMD_BENCH && o->modes.n > 1) return usage(cmd_name, "--attn takes one mode here");
+    return rc;
+}
+
 int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (cmd == CMD_POLICIES) return EXIT_OK;
     int n_mode = o->peak + o->kernels + o->tune + (o->shapes && !o->tune && !o->batch.n) + !!o->vs + !!o->batch.n +
@@ -297,7 +341,11 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode) {
     }
 }
 
-crit_session_params session_params(const options *o, crit_attn mode, uint32_t n_ctx) {
+const char *mode_name(const options *o, uint32_t mode) {
+    return mode >= MODE_POLICY ? o->prefill[mode - MODE_POLICY] : attn_names[mode];
+}
+
+crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx) {
     crit_session_params s;
     crit_session_params_init(&s);
     s.n_ctx = n_ctx;
@@ -306,7 +354,10 @@ crit_session_params session_params(const options *o, crit_attn mode, uint32_t n_
     s.n_threads = o->n_threads;
     s.force = o->force;
     s.attn = o->attn;
-    s.attn.mode = mode;
+    if (mode >= MODE_POLICY)
+        s.prefill = o->prefill[mode - MODE_POLICY];
+    else
+        s.attn.mode = (crit_attn)mode;
     if (o->kind == CMD_RUN) s.decode = o->decode;
     return s;
 }

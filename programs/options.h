@@ -31,6 +31,7 @@ enum {
 };
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
+enum { MODE_POLICY = 16, MAX_MODE = 8 }; /* modes from MODE_POLICY on are policies; most modes of a list */
 enum { TRUNCATE_NO, TRUNCATE_MIDDLE };
 
 typedef struct options {
@@ -40,7 +41,9 @@ typedef struct options {
     int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
     u32_list ctx;     /* bench: prompt lengths */
-    u32_list modes;   /* crit_attn values; one for run and info */
+    const char *attn_list; /* run, bench: as it was written */
+    u32_list modes;        /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
+    char prefill[MAX_MODE][96];   /* policies of the prompt that modes name */
     uint32_t quality; /* crit_quality */
     float min_recall; /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
@@ -91,6 +94,8 @@ extern const char *const quality_names[]; /* by crit_quality, NULL-terminated */
 
 void options_init(options *o, unsigned cmd);
 void options_free(options *o);
+/* Behind args_parse: the list of attentions becomes modes. */
+int options_settle(options *o, unsigned cmd, const char *cmd_name);
 /* What no single row can see: what is missing, what excludes what.  EXIT_OK or EXIT_USAGE with a line on stderr. */
 int options_check(const options *o, unsigned cmd, const char *cmd_name);
 /* The keys of --attn-opt with the library's defaults. */
@@ -98,7 +103,11 @@ void options_help_attn(buf *out);
 /* "theta=0.41 min_tok=0 ..." : the fields of one mode. */
 void options_attn(buf *out, const crit_attn_params *p, crit_attn mode);
 
-crit_session_params session_params(const options *o, crit_attn mode, uint32_t n_ctx);
+/* Length of the first item of a list of policies "a,b:K=1,S=2,c": a comma before KEY=VALUE ends nothing. */
+size_t policy_item(const char *list);
+
+const char *mode_name(const options *o, uint32_t mode);
+crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx);
 uint32_t options_threads(const options *o); /* -t, or the cores of this process */
 
 #endif

@@ -35,9 +35,9 @@ static void put_timings(json_t *j, const run *r, const answer *a) {
     json_put(j, "kv_bytes", json_size(a->stats.kv_bytes));
 }
 
-static json_t *attn_json(const answer *a, crit_attn mode) {
+static json_t *attn_json(const answer *a, const char *mode) {
     json_t *j = json_object();
-    json_put(j, "mode", json_cstr(attn_names[mode]));
+    json_put(j, "mode", json_cstr(mode));
     json_put(j, "density", json_num(a->stats.density));
     json_put(j, "estimate_ms", json_num(a->stats.estimate_ms));
     json_put(j, "attend_ms", json_num(a->stats.attend_ms));
@@ -52,13 +52,13 @@ static json_t *attn_json(const answer *a, crit_attn mode) {
     return j;
 }
 
-static json_t *answer_json(const run *r, const answer *a, crit_attn mode) {
+static json_t *answer_json(const run *r, const answer *a, uint32_t mode) {
     json_t *j = json_object(), *ids = json_array();
     json_put(j, "text", json_text(a->text.n ? a->text.s : "", a->text.n));
     for (size_t i = 0; i < a->n; i++) json_array_append_new(ids, json_integer(a->ids[i]));
     json_put(j, "tokens", ids);
     put_timings(j, r, a);
-    json_put(j, "attn", attn_json(a, mode));
+    json_put(j, "attn", attn_json(a, mode_name(r->o, mode)));
     return j;
 }
 
@@ -97,7 +97,7 @@ static bool same_text(const run *r) {
 }
 
 static int print_json(const run *r) {
-    json_t *j = answer_json(r, &r->main, (crit_attn)r->o->modes.v[0]);
+    json_t *j = answer_json(r, &r->main, r->o->modes.v[0]);
     json_put(j, "model", json_cstr(r->o->model));
     json_put(j, "cpu", json_cstr(r->info.cpu));
     json_put(j, "threads", json_integer(options_threads(r->o)));
@@ -115,10 +115,10 @@ static int print_json(const run *r) {
     return json_print(j);
 }
 
-static void compare_row(const run *r, buf *out, const md_col *cols, size_t n, const answer *a, crit_attn mode) {
+static void compare_row(const run *r, buf *out, const md_col *cols, size_t n, const answer *a, uint32_t mode) {
     size_t at = 0;
     const crit_stats *s = &a->stats;
-    md_cell(out, cols, n, &at, "%s", attn_names[mode]);
+    md_cell(out, cols, n, &at, "%s", mode_name(r->o, mode));
     md_num(out, cols, n, &at, a->prompt_ms / 1e3, 2, "");
     md_num(out, cols, n, &at, per_second((double)r->text.n, a->prompt_ms), 0, "");
     md_num(out, cols, n, &at, 100 * (s->estimate_ms + s->attend_ms) / s->prefill_ms, 0, " %");
@@ -136,7 +136,7 @@ static int print_compare(const run *r) {
     buf_str(&out, "\n");
     md_head(&out, cols, N_COL);
     compare_row(r, &out, cols, N_COL, &r->dense, CRIT_ATTN_DENSE);
-    compare_row(r, &out, cols, N_COL, &r->main, (crit_attn)r->o->modes.v[0]);
+    compare_row(r, &out, cols, N_COL, &r->main, r->o->modes.v[0]);
     size_t n = 0;
     while (n < r->main.n && n < r->dense.n && r->main.ids[n] == r->dense.ids[n]) n++;
     buf_str(&out, "\n");
@@ -151,11 +151,12 @@ static int print_compare(const run *r) {
     return rc;
 }
 
-static void summary(const run *r, const answer *a, crit_attn mode) {
+static void summary(const run *r, const answer *a, uint32_t mode) {
     char speed[48] = "";
     if (a->n_decode) snprintf(speed, sizeof speed, " at %.1f tokens/s", per_second((double)a->n_decode, a->answer_ms));
-    note("%s: %zu prompt tokens in %.2f s (%.0f tokens/s, attention density %.2f), %zu generated%s", attn_names[mode],
-         r->text.n, a->prompt_ms / 1e3, per_second((double)r->text.n, a->prompt_ms), a->stats.density, a->n, speed);
+    note("%s: %zu prompt tokens in %.2f s (%.0f tokens/s, attention density %.2f), %zu generated%s",
+         mode_name(r->o, mode), r->text.n, a->prompt_ms / 1e3, per_second((double)r->text.n, a->prompt_ms),
+         a->stats.density, a->n, speed);
 }
 
 /* Touches every weight, so that the first of two readings compared does not pay alone for reading the file. */
@@ -188,7 +189,7 @@ static int read_prompt(run *r, const buf *text) {
 
 static int answer_all(run *r) {
     const options *o = r->o;
-    crit_attn mode = (crit_attn)o->modes.v[0];
+    uint32_t mode = o->modes.v[0];
     question q = {.model = r->model, .text = &r->text, .sampler = &o->sampler};
     int rc = prompt_fit(&r->text, o, &r->info, &q.fit);
     if (rc) return rc;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "critiprefill/policy.h"
 #include "term.h"
 
 static int find_name(const char *const *list, const char *s, size_t n) {
@@ -30,11 +31,18 @@ static int one_variant(variants *out, const options *o, const char *cmd_name, co
         v->attn.mode = (crit_attn)mode;
     } else if (quality >= 0) {
         crit_attn_params_preset(&v->attn, (crit_quality)quality);
-    } else {
-        return bad(cmd_name, s, word);
     }
     memcpy(v->name, s, n);
     v->name[n] = 0;
+    if (mode < 0 && quality < 0) {
+        crit_error err = {0};
+        v->policy = true;
+        v->attn.mode = CRIT_ATTN_DENSE;
+        if (crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err))
+            return word < n ? usage(cmd_name, "--attn: %s", err.message) : bad(cmd_name, s, word);
+        out->n++;
+        return EXIT_OK;
+    }
     for (size_t at = word; at < n;) {
         size_t len = 0;
         at++; /* the colon */
@@ -90,5 +98,6 @@ int variants_sweep(variants *out, const options *o, const char *cmd_name, const 
 crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx) {
     crit_session_params s = session_params(o, v->attn.mode, n_ctx);
     s.attn = v->attn;
+    if (v->policy) s.prefill = v->name;
     return s;
 }

@@ -14,6 +14,7 @@ enum { VARIANT_MAX = 64 };
 typedef struct variant {
     char name[96]; /* as it was written */
     crit_attn_params attn;
+    bool policy; /* the name is that of a policy of the prompt */
 } variant;
 
 typedef struct variants {

@@ -150,6 +150,7 @@ typedef struct crit_session_params {
     crit_attn_params attn;
     const char *decode; /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
                            attention.  Read while opening only */
+    const char *prefill; /* how the prompt attends, instead of attn: a policy with options; NULL = attn.  Likewise */
 } crit_session_params;
 CRIT_API void crit_session_params_init(crit_session_params *p);
 

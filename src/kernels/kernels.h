@@ -128,6 +128,14 @@ typedef void (*crit_key_scores_fn)(const float *q, size_t q_stride, uint32_t n_r
 typedef void (*crit_mix_values_fn)(const float *p, size_t p_stride, uint32_t n_row, const uint16_t *v, size_t n_key,
                                    uint32_t d, float *o, size_t o_stride);
 
+/* Soft-max weights before the division by their sum.
+ *
+ *   *top = max_j x[j];  x[j] = e^(x[j] - *top);  returns sum_j x[j]          x [n] f32 in/out: finite or -inf
+ *
+ * Each weight is off by a factor of 1 +- (4e-7 + 2^-24 |x[j] - *top|) at most, 0 below e^-87; the sum by 1e-5.
+ * Without a finite x: *top is -inf, the weights and the sum 0. */
+typedef double (*crit_soft_max_fn)(float *x, size_t n, float *top);
+
 /* ================================================================ KV store                                     */
 
 /* Packs keys and values [at, at + n) of one KV block into the layout this level's attend, block_lse and block_stats
@@ -248,6 +256,7 @@ typedef struct crit_kernels {
     crit_block_lse_fn block_lse;
     crit_key_scores_fn key_scores;
     crit_mix_values_fn mix_values;
+    crit_soft_max_fn soft_max;
 
     unsigned char kv_layout; /* CRIT_KV_F16 or CRIT_KV_BF16T: what kv_put writes */
     crit_kv_put_fn kv_put;

@@ -80,7 +80,16 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
         crit_cost cost = crit_cost_of(m->kernels.cpu);
         p->n_batch = crit_cost_chunk(&cost, p->n_threads ? p->n_threads : crit_cpu_count(), c->n_head);
     }
-    uint32_t align = crit_attn_align(&p->attn), whole = (p->n_ctx + align - 1) / align * align;
+    uint32_t align = crit_attn_align(&p->attn);
+    if (p->prefill) {
+        const crit_policy *policy;
+        crit_policy_values values;
+        st = crit_policy_parse(CRIT_POLICY_PREFILL, p->prefill, &policy, &values, err);
+        if (st) return st;
+        p->attn.mode = CRIT_ATTN_DENSE; /* no plan, no calibration */
+        align = policy->chunk_tok(&values);
+    }
+    uint32_t whole = (p->n_ctx + align - 1) / align * align;
     p->n_batch = (p->n_batch + align - 1) / align * align;
     if (p->n_batch > whole) p->n_batch = whole;
     return CRIT_OK;
@@ -112,6 +121,11 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
         (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
     out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
+    if (p->prefill) {
+        st = crit_policy_parse(CRIT_POLICY_PREFILL, p->prefill, &decode, &values, err);
+        if (st) return st;
+        out->policy_bytes += crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
+    }
     size_t total;
     if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||
         !crit_add_size(total, out->activation_bytes, &total) || !crit_add_size(total, out->scratch_bytes, &total) ||
@@ -137,10 +151,11 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     *out = NULL;
     crit_session_params p;
     crit_memory mem;
-    const crit_policy *decode;
-    crit_policy_values decode_values;
+    const crit_policy *decode, *prefill = NULL;
+    crit_policy_values decode_values, prefill_values;
     crit_status st = settle(model, params, &p, err);
     if (!st) st = crit_policy_parse(CRIT_POLICY_DECODE, p.decode, &decode, &decode_values, err);
+    if (!st && p.prefill) st = crit_policy_parse(CRIT_POLICY_PREFILL, p.prefill, &prefill, &prefill_values, err);
     if (!st) st = estimate(model, &p, &mem, err);
     if (st) return st;
     /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
@@ -154,7 +169,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     if (!s) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     s->model = model;
     s->params = p;
-    s->params.decode = NULL; /* the caller's text */
+    s->params.decode = s->params.prefill = NULL; /* the caller's texts */
     s->kv = crit_calloc(c->n_layer, sizeof *s->kv);
     s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
     if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
@@ -166,6 +181,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
         s->fwd_open = !st;
     }
     if (!st) st = crit_forward_policy(&s->fwd, decode, &decode_values, err);
+    if (!st && prefill) st = crit_forward_prefill(&s->fwd, prefill, &prefill_values, err);
     if (st) crit_session_close(&s);
     *out = s;
     return st;
@@ -247,7 +263,7 @@ static int on_view(void *user, const crit_layer_view *view) {
 /* Reads the pending tokens up to position `stop`. */
 static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p,
                               crit_error *err) {
-    uint32_t end = s->n_done + (uint32_t)s->n_pending, align = crit_attn_align(&s->params.attn), first = s->n_done;
+    uint32_t end = s->n_done + (uint32_t)s->n_pending, align = s->fwd.align, first = s->n_done;
     ticker t = {.p = p, .n_layer = s->model->config.n_layer, .total = stop - s->n_done};
     while (s->n_done < stop) {
         uint32_t pos = s->n_done, to = (pos + s->fwd.n_batch) / align * align;
@@ -300,6 +316,9 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i],
                              s->model->config.n_vocab);
     if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_prefill: a batch of the session is open");
+    if (p.on_layer && s->fwd.prefill)
+        return crit_fail(err, CRIT_E_STATE, "crit_prefill: %s makes no plan that on_layer could show",
+                         s->fwd.prefill->name);
     crit_status st = queue(s, tokens, n_tok, err);
     if (st) return st;
     if (!s->in_turn) {
@@ -312,7 +331,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->fwd.plan.check = (crit_check){0};
         s->count0 = crit_pool_counts(s->pool);
     }
-    uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = crit_attn_align(&s->params.attn);
+    uint32_t end = s->n_done + (uint32_t)s->n_pending, stop = end, align = s->fwd.align;
     if (p.more) {
         /* What the end of the prompt decides stays unread until the end is known. */
         uint32_t tail = crit_attn_tail(&s->params.attn);

@@ -120,6 +120,34 @@ static crit_status show_layer(crit_forward *f, const crit_chunk *chunk, uint32_t
     return stop ? crit_fail(err, CRIT_E_CANCELLED, "cancelled") : CRIT_OK;
 }
 
+/* Attention of rows from q_from on by the policy, part by part. */
+static crit_status attend_parts(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                                crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    uint64_t t = crit_now_ns();
+    crit_status st = CRIT_OK;
+    for (uint32_t r = q_from, next; r < chunk->n_tok && !st; r = next) {
+        uint32_t pos = chunk->pos0 + r;
+        next = pos / f->align * f->align + f->align - chunk->pos0;
+        if (next > chunk->n_tok) next = chunk->n_tok;
+        crit_prefill_job job = {.env = &f->env,
+                                .layer = layer,
+                                .kv = &f->kv[layer],
+                                .pos0 = pos,
+                                .n_tok = next - r,
+                                .q = f->q + r * n_q,
+                                .q_stride = n_q,
+                                .out = f->att + r * n_q,
+                                .out_stride = n_q};
+        st = f->prefill->chunk(f->prefill_state, &job, err);
+        f->stats.pairs += job.pairs;
+        f->stats.pairs_causal += (pos + (job.n_tok + 1) / 2.0) * job.n_tok * c->n_head;
+    }
+    f->stats.attend_ns += crit_now_ns() - t;
+    return st;
+}
+
 /* Rows behind row `from` matter after attention, queries from q_from on (a tile boundary at or before it). */
 static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_t i, uint32_t q_from, uint32_t from,
                                crit_error *err) {
@@ -127,7 +155,8 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_layer *l = &f->model->weights.layers[i];
     const crit_attn_params *o = &f->attn;
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
-    bool paper = o->mode == CRIT_ATTN_PAPER, dense = o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip);
+    bool paper = o->mode == CRIT_ATTN_PAPER,
+         dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip));
     crit_steps s;
     crit_steps_begin(&s, f);
 
@@ -155,17 +184,22 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         /* The published rule fuses from layer 2 on, with the state the layer before left in this plan. */
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
-    crit_status st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
-    if (st) return st;
-    f->stats.pairs += f->plan.pairs;
-    f->stats.pairs_causal += f->plan.pairs_causal;
     crit_attend_job attend = {&f->plan, &job, f->att + q_from * n_q, n_q};
-    crit_steps_add(&s, crit_plan_attend_stage(&attend), &f->stats.attend_ns);
-    if (chunk->on_layer) {
-        crit_steps_run(&s);
-        st = show_layer(f, chunk, i, &job, err);
+    crit_status st;
+    if (f->prefill) {
+        st = attend_parts(f, chunk, i, q_from, err);
+    } else {
+        st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
         if (st) return st;
+        f->stats.pairs += f->plan.pairs;
+        f->stats.pairs_causal += f->plan.pairs_causal;
+        crit_steps_add(&s, crit_plan_attend_stage(&attend), &f->stats.attend_ns);
+        if (chunk->on_layer) {
+            crit_steps_run(&s);
+            st = show_layer(f, chunk, i, &job, err);
+        }
     }
+    if (st) return st;
 
     crit_steps_rest(&s, l, from, n_row);
     crit_steps_run(&s);
@@ -236,7 +270,7 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
 
     uint32_t end = chunk->pos0 + chunk->n_tok, need = chunk->keep_last ? end - 1 : end;
     if ((chunk->on_logits || chunk->on_layer) && chunk->need_from < need) need = chunk->need_from;
-    uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = crit_attn_align(&f->attn);
+    uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = f->align;
     if (chunk->keep_last && end - need < f->policy->n_query)
         need = end - chunk->pos0 < f->policy->n_query ? chunk->pos0 : end - f->policy->n_query;
     /* Queries start at the tile (paper: the segment) of the first row that matters. */

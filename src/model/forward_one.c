@@ -7,7 +7,7 @@
 static void watch(crit_forward *f, const crit_decode_job *job) {
     crit_decode_env *e = &f->env;
     double moved = e->moved_bytes;
-    crit_key_weights(e, job->kv, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
+    crit_key_weights(e, job->kv, 0, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
     e->moved_bytes = moved;
     for (uint32_t h = 0; h < e->n_kv_head; h++) {
         uint32_t n = f->policy->kept(f->policy_state, job->layer, h, job->n_tok, f->watch_pos);
@@ -72,7 +72,7 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
     if (st) return st;
     f->step.n++;
     f->step.ns += crit_now_ns() - t;
-    f->step.model += f->policy->traffic ? f->policy->traffic(&f->env, &f->policy_values, pos + 1) : 1;
+    f->step.model += f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
     f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
     return CRIT_OK;
 }

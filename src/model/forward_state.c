@@ -121,6 +121,7 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
     f->env.scratch = f->scratch;
     f->env.scratch_slice = f->scratch_slice;
     f->policy = crit_policy_at(0);
+    f->align = crit_attn_align(attn);
     return CRIT_OK;
 }
 
@@ -135,6 +136,18 @@ crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, cons
     f->policy_state = state;
     f->step = (crit_step_stats){0};
     f->env.moved_bytes = 0;
+    return CRIT_OK;
+}
+
+crit_status crit_forward_prefill(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                                 crit_error *err) {
+    void *state = NULL;
+    crit_status st = policy ? policy->open(&state, &f->env, values, err) : CRIT_OK;
+    if (st) return st;
+    if (f->prefill) f->prefill->close(f->prefill_state);
+    f->prefill = policy;
+    f->prefill_state = state;
+    f->align = policy ? policy->chunk_tok(values) : crit_attn_align(&f->attn);
     return CRIT_OK;
 }
 
@@ -153,6 +166,7 @@ crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err) {
 
 void crit_forward_clear(crit_forward *f) {
     if (f->policy && f->policy->close) f->policy->close(f->policy_state);
+    if (f->prefill) f->prefill->close(f->prefill_state);
     crit_decode_env_clear(&f->env);
     crit_plan_clear(&f->plan);
     crit_unmap(f->map, f->map_bytes);

@@ -133,6 +133,9 @@ typedef struct crit_forward {
     crit_policy_values policy_values;
     void *policy_state;
     crit_piece *piece; /* full attention of one token */
+    const crit_policy *prefill; /* of the prompt, instead of a plan; or NULL */
+    void *prefill_state;
+    uint32_t align; /* where parts of the prompt are cut */
     crit_step_stats step;
     float *watch_weight; /* [n_head][n_ctx rounded up], only while steps are watched */
     uint32_t *watch_pos; /* [n_ctx] */
@@ -163,6 +166,9 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
 /* Decodes with a policy from now on. */
 crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
                                 crit_error *err);
+/* Reads prompts with a policy, NULL: with a plan, from now on. */
+crit_status crit_forward_prefill(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                                 crit_error *err);
 /* Steps also compute what the keys they read weigh. */
 crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err);
 void crit_forward_clear(crit_forward *f);

@@ -4,6 +4,7 @@
  *   pieces.c      attention of a few query rows over pieces of packed keys, merged exactly by log-sum-exp
  *   full.c        every key: what each policy falls back to, and is held against
  *   recycled.c    a copy of the keys that mattered
+ *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
  *   bifurcated.c  sequences that share segments of a tree
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
@@ -94,6 +95,19 @@ typedef struct crit_decode_job {
     float *out;        /* [n_head][d] */
 } crit_decode_job;
 
+/* Attention of a part of the prompt in one layer. */
+typedef struct crit_prefill_job {
+    crit_decode_env *env;
+    uint32_t layer;
+    const crit_kv *kv; /* holds the part's own keys and values, at positions pos0 ... */
+    uint32_t pos0, n_tok;
+    const float *q; /* [n_tok][q_stride], head h at + h * d */
+    size_t q_stride;
+    float *out; /* likewise */
+    size_t out_stride;
+    double pairs; /* filled in: (query, key) pairs attended to, over all heads */
+} crit_prefill_job;
+
 typedef struct crit_policy {
     const char *name, *summary, *source, *combines;
     crit_policy_place place;
@@ -107,6 +121,11 @@ typedef struct crit_policy {
     size_t (*bytes)(const crit_decode_env *env, const crit_policy_values *o);
     crit_status (*open)(void **state, const crit_decode_env *env, const crit_policy_values *o, crit_error *err);
     void (*close)(void *state); /* accepts NULL */
+    /* Of the prompt, instead of a plan: parts of up to chunk_tok(o) queries, a multiple of CRIT_ATTEND_ROWS, that end
+     * at multiples of it and at the prompt's end. */
+    uint32_t (*chunk_tok)(const crit_policy_values *o);
+    crit_status (*chunk)(void *state, crit_prefill_job *job, crit_error *err);
+
     /* How many of the prompt's last queries `prompt` wants to see; 0 = it is not called. */
     uint32_t n_query;
     /* The prompt has been read up to n_tok = kv->n_tok: q [n_q][q_stride], the queries of the last n_q <= n_query
@@ -124,11 +143,12 @@ typedef struct crit_policy {
      * pos [n_tok]; returns how many. */
     uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
     /* KV bytes a decode step is expected to move, of those of full attention over n_tok keys, averaged over steps; NULL
-     * = all. */
-    double (*traffic)(const crit_decode_env *env, const crit_policy_values *o, uint32_t n_tok);
+     * = all.  Called behind a step, so that the state may tell how often the step's way is taken. */
+    double (*traffic)(const void *state, const crit_decode_env *env, const crit_policy_values *o, uint32_t n_tok);
 } crit_policy;
 
-extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_bifurcated;
+extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
+    crit_policy_tokenselect_prefill, crit_policy_bifurcated;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */

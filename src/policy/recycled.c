@@ -8,7 +8,6 @@
  * DEVIATION: the copy attended to has the step's own token beside its K, not K - 1 of them.  One set serves the query
  * heads of a KV head (their maximum, as v2), and the query check compares all heads of a layer as one vector, which the
  * papers leave open. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,23 +99,6 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
 
 /* ---- the copy chosen anew ---- */
 
-typedef struct refill {
-    const recycled *r;
-    layer *l;
-    const crit_kv *kv;
-} refill;
-
-enum { COPY_KEYS = 256 };
-
-static void copy_item(void *arg, size_t item, unsigned worker) {
-    (void)worker;
-    const refill *a = arg;
-    size_t n_part = (a->l->n + COPY_KEYS - 1) / COPY_KEYS, head = item / n_part, from = item % n_part * COPY_KEYS;
-    const uint32_t *src = a->l->src + head * a->r->cap;
-    for (size_t i = from; i < a->l->n && i < from + COPY_KEYS; i++)
-        crit_slab_copy(&a->l->slab, (uint32_t)head, (uint32_t)i, a->kv, src[i]);
-}
-
 /* From the weights of q over the n_tok keys of kv. */
 static void choose(recycled *r, crit_decode_env *e, layer *l, const crit_kv *kv, uint32_t n_tok, const float *q,
                    size_t n_value) {
@@ -131,9 +113,7 @@ static void choose(recycled *r, crit_decode_env *e, layer *l, const crit_kv *kv,
                             .stride = r->cap};
     crit_key_picker_run(&r->picker, &pick);
     l->n = r->n_keep;
-    refill a = {r, l, kv};
-    e->moved_bytes += 4.0 * sizeof(uint16_t) * l->n * e->d * e->n_kv_head; /* read and written */
-    crit_pool_run(e->pool, (size_t)e->n_kv_head * ((l->n + COPY_KEYS - 1) / COPY_KEYS), copy_item, &a);
+    crit_slab_fill(&l->slab, e, kv, l->src, r->cap, l->n, 0);
     memcpy(l->q_full, q, n_value * sizeof *q);
     l->n_seen = n_tok;
     l->since = 0;
@@ -152,22 +132,12 @@ static crit_status prompt(void *state, crit_decode_env *e, uint32_t layer_id, co
 
 /* ---- steps ---- */
 
-static double cosine(const float *a, const float *b, size_t n) {
-    double ab = 0, aa = 0, bb = 0;
-    for (size_t i = 0; i < n; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
-}
-
 static bool full_step_due(const recycled *r, const layer *l, const crit_decode_job *job) {
     /* A token that did not pass through here has no place in the copy. */
     if (l->n == 0 || l->n_seen + 1 != job->n_tok) return true;
     if (r->check_every)
         return (l->since + 1) % r->check_every == 0 &&
-               cosine(job->q, l->q_full, (size_t)job->env->n_head * job->env->d) < r->least_cos;
+               crit_cosine(job->q, l->q_full, (size_t)job->env->n_head * job->env->d) < r->least_cos;
     return l->since + 1 >= r->every;
 }
 
@@ -236,8 +206,8 @@ static uint32_t kept(const void *state, uint32_t layer_id, uint32_t kv_head, uin
     return l->n;
 }
 
-static double traffic(const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
-    (void)e;
+static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
+    (void)state, (void)e;
     if (o->v[OPT_K] >= n_tok) return 1;
     double full = o->v[OPT_QC] > 0 ? 0 : 1 / o->v[OPT_S]; /* with a check: at best */
     return full + (1 - full) * o->v[OPT_K] / n_tok;

@@ -40,7 +40,7 @@ crit_status crit_key_picker_init(crit_key_picker *p, const crit_decode_env *e, c
 typedef struct weights_arg {
     const crit_decode_env *e;
     const crit_kv *kv;
-    uint32_t n_tok;
+    uint32_t from, to;
     const float *q;
     float scale;
     float *weight;
@@ -51,34 +51,33 @@ static void score_item(void *arg, size_t item, unsigned worker) {
     (void)worker;
     const weights_arg *a = arg;
     const crit_decode_env *e = a->e;
-    uint32_t head = (uint32_t)(item % e->n_kv_head), from = (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
-    uint32_t n = a->n_tok - from < SCORE_KEYS ? a->n_tok - from : SCORE_KEYS;
+    uint32_t head = (uint32_t)(item % e->n_kv_head), from = a->from + (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
+    uint32_t n = a->to - from < SCORE_KEYS ? a->to - from : SCORE_KEYS;
     for (uint32_t g = 0; g < e->n_group; g += CRIT_REP_MAX) {
         size_t row = (size_t)head * e->n_group + g;
         e->kernels->key_scores(a->q + row * e->d, e->d, e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX,
                                crit_kv_k(a->kv, head) + (size_t)from * e->d, n, e->d, a->scale,
-                               a->weight + row * a->stride + from, a->stride);
+                               a->weight + row * a->stride + (from - a->from), a->stride);
     }
 }
 
-static void softmax_item(void *arg, size_t head, unsigned worker) {
+static void soft_max_item(void *arg, size_t head, unsigned worker) {
     (void)worker;
     const weights_arg *a = arg;
-    float *w = a->weight + head * a->stride, top = -INFINITY;
-    double sum = 0;
-    for (uint32_t j = 0; j < a->n_tok; j++) top = w[j] > top ? w[j] : top;
-    for (uint32_t j = 0; j < a->n_tok; j++) sum += (double)(w[j] = expf(w[j] - top));
-    float inv = (float)(1 / sum);
-    for (uint32_t j = 0; j < a->n_tok; j++) w[j] *= inv;
+    float *w = a->weight + head * a->stride, top;
+    size_t n = a->to - a->from;
+    float inv = (float)(1 / a->e->kernels->soft_max(w, n, &top));
+    for (size_t j = 0; j < n; j++) w[j] *= inv;
 }
 
-void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
-                      size_t stride) {
-    weights_arg a = {e, kv, n_tok, q, scale, weight, stride};
-    e->moved_bytes += (double)sizeof(uint16_t) * n_tok * e->d * e->n_kv_head;
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,
+                      float *weight, size_t stride) {
+    weights_arg a = {e, kv, from, to, q, scale, weight, stride};
+    uint32_t n = to - from;
+    e->moved_bytes += (double)sizeof(uint16_t) * n * e->d * e->n_kv_head;
     crit_stage stage[] = {
-        {.n_item = (size_t)((n_tok + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
-        {.n_item = e->n_head, .task = softmax_item, .arg = &a}};
+        {.n_item = (size_t)((n + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
+        {.n_item = e->n_head, .task = soft_max_item, .arg = &a}};
     crit_pool_run_stages(e->pool, stage, 2);
 }
 
@@ -87,8 +86,8 @@ typedef struct pick_arg {
     const crit_pick *k;
 } pick_arg;
 
-/* out[j] = max of x over the `pool` positions around j; pool is small, and most maxima are one comparison away. */
-static void max_pool(const float *x, uint32_t n, uint32_t pool, float *out) {
+/* pool is small, and most maxima are one comparison away. */
+void crit_max_pool(const float *x, uint32_t n, uint32_t pool, float *out) {
     uint32_t before = pool / 2, after = pool - 1 - before, at = 0;
     for (uint32_t j = 0; j < n; j++) {
         uint32_t lo = j < before ? 0 : j - before, hi = n - 1 - j < after ? n - 1 : j + after;
@@ -115,7 +114,7 @@ static void pick_item(void *arg, size_t head, unsigned worker) {
     }
     const float *by = best;
     if (k->pool > 1) {
-        max_pool(best, k->n_tok, k->pool, smooth);
+        crit_max_pool(best, k->n_tok, k->pool, smooth);
         by = smooth;
     }
     uint32_t *pos = k->pos + head * k->stride;
@@ -124,7 +123,43 @@ static void pick_item(void *arg, size_t head, unsigned worker) {
 }
 
 void crit_key_picker_run(crit_key_picker *p, const crit_pick *k) {
-    crit_key_weights(k->env, k->kv, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
+    crit_key_weights(k->env, k->kv, 0, k->n_tok, k->q, k->env->scale, p->weight, p->stride);
     pick_arg a = {p, k};
     crit_pool_run(k->env->pool, k->env->n_kv_head, pick_item, &a);
+}
+
+double crit_cosine(const float *a, const float *b, size_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (size_t i = 0; i < n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+}
+
+enum { FILL_KEYS = 256 }; /* of a work item */
+
+typedef struct fill_arg {
+    crit_slab *s;
+    const crit_kv *kv;
+    const uint32_t *pos;
+    size_t stride;
+    uint32_t n, slot;
+} fill_arg;
+
+static void fill_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const fill_arg *a = arg;
+    size_t n_part = (a->n + FILL_KEYS - 1) / FILL_KEYS, head = item / n_part, from = item % n_part * FILL_KEYS;
+    const uint32_t *pos = a->pos + head * a->stride;
+    for (size_t i = from; i < a->n && i < from + FILL_KEYS; i++)
+        crit_slab_copy(a->s, (uint32_t)head, a->slot + (uint32_t)i, a->kv, pos[i]);
+}
+
+void crit_slab_fill(crit_slab *s, crit_decode_env *e, const crit_kv *kv, const uint32_t *pos, size_t stride, uint32_t n,
+                    uint32_t slot) {
+    fill_arg a = {s, kv, pos, stride, n, slot};
+    e->moved_bytes += 4.0 * sizeof(uint16_t) * n * e->d * e->n_kv_head; /* read and written */
+    crit_pool_run(e->pool, (size_t)e->n_kv_head * ((n + FILL_KEYS - 1) / FILL_KEYS), fill_item, &a);
 }

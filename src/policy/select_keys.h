@@ -3,6 +3,7 @@
 #ifndef CRIT_SELECT_KEYS_H
 #define CRIT_SELECT_KEYS_H
 
+#include "kv/slab.h"
 #include "policy/decode_policy.h"
 
 /* Memory for contexts up to env->n_ctx, shared by the layers of a session. */
@@ -32,8 +33,20 @@ typedef struct crit_pick {
 } crit_pick;
 void crit_key_picker_run(crit_key_picker *p, const crit_pick *pick);
 
-/* The soft-max weights of n_row heads over n_tok keys, in parallel: weight [n_head][stride]. */
-void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t n_tok, const float *q, float scale, float *weight,
-                      size_t stride);
+/* The soft-max weights of all heads over keys [from, to), from < to, in parallel: weight [n_head][stride], key `from`
+ * first. */
+void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,
+                      float *weight, size_t stride);
+
+/* out[j] = the maximum of x over the `pool` positions around j (the same number before and after; at the ends, fewer).
+ */
+void crit_max_pool(const float *x, uint32_t n, uint32_t pool, float *out);
+/* Of two vectors; 0 when one is 0. */
+double crit_cosine(const float *a, const float *b, size_t n);
+
+/* Keys and values of kv at pos + head * stride [n] (stride 0: one set for all heads) into slots [slot, slot + n) of
+ * every head, in parallel. */
+void crit_slab_fill(crit_slab *s, crit_decode_env *e, const crit_kv *kv, const uint32_t *pos, size_t stride, uint32_t n,
+                    uint32_t slot);
 
 #endif

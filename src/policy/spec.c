@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* "name[:key=value,...]" -> a policy and the values of its options. */
+/* "name[:key=value,...]" -> a policy and the values of its options.  A colon may stand for the comma, for lists that are
+ * cut at commas. */
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 
 #include "policy/decode_policy.h"
 
-static const char *const place_flags[] = {"--decode", "a batch"};
+static const char *const place_flags[] = {"--decode", "a batch", "--attn"};
 
 static bool is(const char *name, const char *s, size_t n) {
     return strlen(name) == n && !memcmp(name, s, n);
@@ -80,7 +81,7 @@ crit_status crit_policy_parse(crit_policy_place place, const char *text, const c
     bool given[CRIT_OPTIONS_MAX] = {false};
     for (const char *s = text + n; *s;) {
         s++; /* the colon or comma */
-        size_t len = strcspn(s, ","), key = strcspn(s, "=,"), i = 0;
+        size_t len = strcspn(s, ",:"), key = strcspn(s, "=,:"), i = 0;
         while (i < p->n_option && !is(p->options[i].name, s, key)) i++;
         if (i == p->n_option || s[key] != '=')
             return crit_fail(err, CRIT_E_ARG, "%s has no option '%.*s'", p->name, (int)(len < 40 ? len : 40), s);

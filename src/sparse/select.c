@@ -41,28 +41,27 @@ static void partition_top(uint64_t *a, size_t n, size_t n_best) {
     }
 }
 
-static void sort_ids(uint32_t *ids, size_t n) {
-    /* heap sort: no recursion, no worst case */
-    for (size_t start = n / 2; start-- > 0;)
-        for (size_t i = start, c; (c = 2 * i + 1) < n; i = c) {
-            if (c + 1 < n && ids[c + 1] > ids[c]) c++;
-            if (ids[i] >= ids[c]) break;
-            uint32_t t = ids[i];
-            ids[i] = ids[c];
-            ids[c] = t;
-        }
-    for (size_t end = n; end-- > 1;) {
-        uint32_t t = ids[0];
-        ids[0] = ids[end];
-        ids[end] = t;
-        for (size_t i = 0, c; (c = 2 * i + 1) < end; i = c) {
-            if (c + 1 < end && ids[c + 1] > ids[c]) c++;
-            if (ids[i] >= ids[c]) break;
-            t = ids[i];
-            ids[i] = ids[c];
-            ids[c] = t;
-        }
+enum { BIN_BITS = 11, N_BIN = 1 << BIN_BITS };
+
+static unsigned bin_of(uint64_t key) {
+    return (unsigned)(key >> (64 - BIN_BITS));
+}
+
+/* The n_best-th largest key, 0 < n_best <= n: a histogram finds its bin, which alone is partitioned. */
+static uint64_t nth_key(const float *share, size_t n, size_t n_best, uint64_t *keys) {
+    uint32_t count[N_BIN] = {0};
+    for (size_t b = 0; b < n; b++) count[bin_of(key_of(share[b], (uint32_t)b))]++;
+    unsigned bin = N_BIN - 1;
+    size_t left = n_best, in_bin = 0;
+    while (count[bin] < left) left -= count[bin--];
+    for (size_t b = 0; b < n; b++) {
+        const uint64_t key = key_of(share[b], (uint32_t)b);
+        if (bin_of(key) == bin) keys[in_bin++] = key;
     }
+    partition_top(keys, in_bin, left);
+    uint64_t least = keys[0];
+    for (size_t i = 1; i < left; i++) least = keys[i] < least ? keys[i] : least;
+    return least;
 }
 
 size_t crit_select_top(const float *share, size_t n, size_t n_best, uint32_t b0, uint64_t *keys, uint32_t *ids) {
@@ -71,9 +70,11 @@ size_t crit_select_top(const float *share, size_t n, size_t n_best, uint32_t b0,
         return n;
     }
     if (n_best == 0) return 0;
-    for (size_t b = 0; b < n; b++) keys[b] = key_of(share[b], (uint32_t)b);
-    partition_top(keys, n, n_best);
-    for (size_t i = 0; i < n_best; i++) ids[i] = b0 + (uint32_t) ~(uint32_t)keys[i];
-    sort_ids(ids, n_best);
-    return n_best;
+    const uint64_t least = nth_key(share, n, n_best, keys);
+    size_t at = 0;
+    for (size_t b = 0; b < n && at < n_best; b++) {
+        ids[at] = b0 + (uint32_t)b;
+        at += key_of(share[b], (uint32_t)b) >= least;
+    }
+    return at;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The rest of a layer: rmsnorm, rope, silu_mul, add, and arrays of f16. */
+/* The rest of a layer: rmsnorm, rope, silu_mul, soft_max, add, and arrays of f16. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +128,35 @@ void ck_test_silu_mul(ck *s, const ck_row *row) {
     }
 }
 
+/* Rows of scores, some of them far apart or -inf, some rows of nothing else. */
+void ck_test_soft_max(ck *s, const ck_row *row) {
+    static const size_t lens[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 33, 513, 896, 5000};
+    for (unsigned c = 0; c < 8 * sizeof lens / sizeof *lens; c++) {
+        const size_t n = lens[c / 8];
+        const float spread = c % 4 == 3 ? 60 : 4;
+        float in[5000], top = 0, most = -INFINITY;
+        double sum = 0;
+        float *x = ck_alloc(s, n * 4, (ck_place)(c % CK_PLACES));
+        s->note = describe(n, (int)(c % 8), (int)(c % CK_PLACES));
+        ck_fill_normal(s, in, n, spread);
+        for (size_t i = 0; i < n; i++) {
+            if (c % 8 == 5 && ck_u32(s) % 3 == 0) in[i] = -INFINITY;
+            if (c % 8 == 7) in[i] = -INFINITY;
+            most = in[i] > most ? in[i] : most;
+        }
+        put(x, in, n);
+        const double got = ((crit_soft_max_fn)row->fn)(x, n, &top);
+        ck_near(s, "top", 0, 0, (double)top, (double)most, 0);
+        for (size_t i = 0; i < n; i++) {
+            const double z = isinf(in[i]) ? -1000 : (double)in[i] - (double)most, want = exp(z);
+            ck_near(s, "x", i, 0, (double)get(x, i), want, (4e-7 - 0x1p-24 * z) * want + 2e-38);
+            sum += (double)get(x, i);
+        }
+        ck_near(s, "sum", 0, 0, got, sum, 1e-5 * sum);
+        ck_release(s);
+    }
+}
+
 void ck_test_add(ck *s, const ck_row *row) {
     EACH_CASE {
         size_t n = sizes[z];
@@ -205,6 +234,12 @@ static void run_silu(void *p) {
     vec_arg *v = p;
     ((crit_silu_mul_fn)v->fn)(v->a, v->b, v->c, 4096);
 }
+static void run_soft_max(void *p) {
+    vec_arg *v = p;
+    float top;
+    memcpy(v->c, v->a, sizeof v->c);
+    ((crit_soft_max_fn)v->fn)(v->c, 4096, &top);
+}
 static void run_add(void *p) {
     vec_arg *v = p;
     ((crit_add_fn)v->fn)(v->a, v->b, 4096);
@@ -236,6 +271,9 @@ void ck_bench_rope_neox(ck *s, const ck_row *row) {
 }
 void ck_bench_silu_mul(ck *s, const ck_row *row) {
     bench(s, row, run_silu, 12, false);
+}
+void ck_bench_soft_max(ck *s, const ck_row *row) {
+    bench(s, row, run_soft_max, 12, false);
 }
 void ck_bench_add(ck *s, const ck_row *row) {
     bench(s, row, run_add, 12, false);

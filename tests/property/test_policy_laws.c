@@ -63,6 +63,8 @@ static const spec specs[] = {
     {"recycled:K=128,S=6", "recycled:K=100000", .5},
     {"recycled:K=128,S=6", "recycled:S=1,K=32", .5},
     {"recycled:K=192,qc=3,s=0.3,pool=1", "recycled:K=64,qc=1,s=1.1", .5},
+    {"tokenselect:k=128,init=40,local=64,theta=0.5", "tokenselect:k=100000", .4},
+    {"tokenselect:k=200,init=0,local=33,theta=1.1,vote=scaled,pool=5", "tokenselect:k=64,local=400", .4},
 };
 
 static void keeps_what_it_says(void **state) {
@@ -246,6 +248,8 @@ static void texts_are_judged(void **state) {
     assert_int_equal(crit_policy_check(CRIT_POLICY_DECODE, NULL, NULL), CRIT_OK);
     assert_int_equal(crit_policy_check(CRIT_POLICY_DECODE, "recycled:S=8,K=64,s=-1e-1", NULL), CRIT_OK);
     refuses("recycle", "'recycle' is none of full, recycled");
+    assert_int_equal(crit_policy_check(CRIT_POLICY_DECODE, "tokenselect:k=64:vote=scaled", NULL), CRIT_OK);
+    refuses("tokenselect:vote=loud", "not one of its words");
     refuses("recycled:K=31", "K=31 is not in 32..");
     refuses("recycled:K=64.5", "not a whole number");
     refuses("recycled:K=", "not a whole number");

@@ -2,6 +2,7 @@
 /* The rest of a layer, NEON.  Ragged ends go through a vector on the stack, so that an element's bits do not depend on
  * its place. */
 #include <arm_neon.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/protos.h"
@@ -110,6 +111,41 @@ CRIT_INLINE float32x4_t silu(float32x4_t g) {
 void crit_silu_mul_neon(const float *g, const float *u, float *y, size_t n) {
     for (size_t i = 0; i < n; i += 4)
         store_n(y + i, n - i, vmulq_f32(silu(load_n(g + i, n - i)), load_n(u + i, n - i)));
+}
+
+/* Sums of so many values go to double, so that the error does not grow with n. */
+enum { SUM_RUN = 256 };
+
+double crit_soft_max_neon(float *x, size_t n, float *top) {
+    const float32x4_t least = vdupq_n_f32(-87.0f);
+    *top = -INFINITY;
+    size_t whole = n & ~(size_t)3;
+    float32x4_t most = vdupq_n_f32(-INFINITY);
+    for (size_t i = 0; i < whole; i += 4) most = vmaxq_f32(most, vld1q_f32(x + i));
+    *top = vmaxvq_f32(most);
+    for (size_t i = whole; i < n; i++) *top = x[i] > *top ? x[i] : *top;
+    const float32x4_t base = vdupq_n_f32(*top);
+    double sum = 0;
+    for (size_t i = 0; i < n;) {
+        const size_t end = n - i > SUM_RUN ? i + SUM_RUN : n;
+        float32x4_t part = vdupq_n_f32(0);
+        for (; i < end; i += 4) {
+            const float32x4_t v = vsubq_f32(load_n(x + i, n - i), base);
+            /* false for the NaN of -inf - -inf */
+            uint32x4_t some = vcgeq_f32(v, least);
+            if (n - i < 4) {
+                const uint32_t in[4] = {~0u, n - i > 1 ? ~0u : 0, n - i > 2 ? ~0u : 0, 0};
+                some = vandq_u32(some, vld1q_u32(in));
+            }
+            const float32x4_t w =
+                vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(exp_f32(vmaxnmq_f32(v, least))), some));
+            store_n(x + i, n - i, w);
+            part = vaddq_f32(part, w);
+        }
+        sum += (double)vgetq_lane_f32(part, 0) + (double)vgetq_lane_f32(part, 1) + (double)vgetq_lane_f32(part, 2) +
+               (double)vgetq_lane_f32(part, 3);
+    }
+    return sum;
 }
 
 void crit_add_neon(const float *x, float *y, size_t n) {

@@ -37,6 +37,18 @@ void crit_silu_mul_c(const float *g, const float *u, float *y, size_t n) {
     }
 }
 
+double crit_soft_max_c(float *x, size_t n, float *top) {
+    float most = -INFINITY;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = x[i] - most >= -87 ? (float)exp((double)x[i] - (double)most) : 0; /* -inf - -inf is NaN: 0 */
+        sum += (double)x[i];
+    }
+    *top = most;
+    return sum;
+}
+
 void crit_add_c(const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] += x[i];
 }

@@ -2,6 +2,7 @@
 /* The rest of a layer, AVX2.  Ragged ends go through masked loads and stores, so that an element's bits do not
  * depend on its place. */
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/exp_poly.h"
@@ -108,6 +109,38 @@ AI __m256 silu(__m256 g) {
 void crit_silu_mul_avx2(const float *g, const float *u, float *y, size_t n) {
     for (size_t i = 0; i < n; i += 8)
         store_n(y + i, n - i, _mm256_mul_ps(silu(load_n(g + i, n - i)), load_n(u + i, n - i)));
+}
+
+/* Sums of so many values go to double, so that the error does not grow with n. */
+enum { SUM_RUN = 512 };
+
+double crit_soft_max_avx2(float *x, size_t n, float *top) {
+    const __m256 least = _mm256_set1_ps(-87.0f), none = _mm256_set1_ps(-INFINITY);
+    __m256 most = none;
+    float lane[8];
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256 v = load_n(x + i, n - i);
+        most = _mm256_max_ps(n - i >= 8 ? v : _mm256_blendv_ps(none, v, _mm256_castsi256_ps(tail_mask(n - i))), most);
+    }
+    _mm256_storeu_ps(lane, most);
+    *top = -INFINITY;
+    for (int i = 0; i < 8; i++) *top = lane[i] > *top ? lane[i] : *top;
+    const __m256 base = _mm256_set1_ps(*top);
+    double sum = 0;
+    for (size_t i = 0; i < n;) {
+        const size_t end = n - i > SUM_RUN ? i + SUM_RUN : n;
+        __m256 part = _mm256_setzero_ps();
+        for (; i < end; i += 8) {
+            const __m256 v = _mm256_sub_ps(load_n(x + i, n - i), base);
+            __m256 w = _mm256_and_ps(exp_ps(_mm256_max_ps(v, least)), _mm256_cmp_ps(v, least, _CMP_GE_OQ));
+            if (n - i < 8) w = _mm256_and_ps(w, _mm256_castsi256_ps(tail_mask(n - i)));
+            store_n(x + i, n - i, w);
+            part = _mm256_add_ps(part, w);
+        }
+        _mm256_storeu_ps(lane, part);
+        for (int j = 0; j < 8; j++) sum += (double)lane[j];
+    }
+    return sum;
 }
 
 void crit_add_avx2(const float *x, float *y, size_t n) {

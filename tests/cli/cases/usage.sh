@@ -24,7 +24,10 @@ r -s -1; want_usage '-s: '
 r -s 18446744073709551616; want_usage '-s: '
 for v in x nan inf -1 0.5x '' 1e999; do r --temp "$v"; want_usage "--temp: '.*' is not a number"; done
 r --top-p 1.5; want_usage '--top-p: '
-r --attn sparse; want_usage "--attn: 'sparse' is not one of criti, dense or paper"
+r --attn sparse; want_usage "--attn: 'sparse' is none of .*criti, dense, paper"
+r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
+r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
+r --attn recycled; want_usage "--attn: 'recycled' is none of"
 r --attn dense,criti; want_usage '--attn takes one mode'
 r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"
 r --truncate end; want_usage "--truncate: 'end' is not one of"

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* TokenSelect (arXiv 2411.02886), prefill: the queries of a part of the prompt attend to the first tokens, to those
+ * that the part's mean query is given by vote, and, causally, to the tokens from the part's own on (or the n_local last
+ * ones, where that is more).
+ *
+ * First and chosen tokens lie in a copy; what is attended to there and in the store is merged by log-sum-exp. */
+#include <math.h>
+#include <string.h>
+
+#include "policy/tokenselect.h"
+
+enum { OPT_K, OPT_INIT, OPT_LOCAL, OPT_CHUNK, OPT_VOTE, OPT_POOL };
+static const char *const votes[] = {"plain", "scaled", NULL};
+static const crit_policy_option options[] = {
+    {"k", "tokens chosen for each part of the prompt, in each layer", 2048, 32, 1 << 24, true, NULL},
+    {"init", "first tokens, always read", 128, 0, 1 << 20, true, NULL},
+    {"local", "last tokens, always read; the part's own are, too", 512, 32, 1 << 20, true, NULL},
+    {"chunk", "queries of a part, a multiple of 128", 512, 128, 1 << 16, true, NULL},
+    {"vote", "soft-max of a vote over logits, plain or scaled by 1/sqrt(d)", 0, 0, 1, true, votes},
+    {"pool", "votes are smoothed by the maximum over so many neighbours; 1 = not", 1, 1, 129, true, NULL},
+};
+
+typedef struct reader {
+    crit_vote_rule rule;
+    uint32_t chunk;
+    bool needed;
+    crit_slab slab; /* first and chosen tokens */
+    uint32_t *pos;  /* [n_init + n_pick] */
+    float *mean;    /* [n_head][d] */
+    float *part;    /* [chunk][n_head][d] attention over the copy */
+    float *lse[2];  /* [n_head][chunk] of the copy, of the store */
+    crit_voters voters;
+} reader;
+
+static crit_vote_rule rule_of(const crit_policy_values *o) {
+    return (crit_vote_rule){.n_pick = (uint32_t)o->v[OPT_K],
+                            .n_init = (uint32_t)o->v[OPT_INIT],
+                            .n_local = (uint32_t)o->v[OPT_LOCAL],
+                            .pool = (uint32_t)o->v[OPT_POOL],
+                            .scaled = o->v[OPT_VOTE] > 0};
+}
+
+static uint32_t chunk_tok(const crit_policy_values *o) {
+    return (uint32_t)o->v[OPT_CHUNK];
+}
+
+static crit_status check(const crit_policy_values *o, crit_error *err) {
+    if (chunk_tok(o) % CRIT_ATTEND_ROWS == 0) return CRIT_OK;
+    return crit_fail(err, CRIT_E_ARG, "tokenselect: chunk=%u is not a multiple of %d", chunk_tok(o), CRIT_ATTEND_ROWS);
+}
+
+static uint32_t first_of(const reader *r, uint32_t pos0, uint32_t end) {
+    uint32_t first = end < r->rule.n_local ? 0 : end - r->rule.n_local;
+    return (first < pos0 ? first : pos0) / CRIT_BLK_LEN * CRIT_BLK_LEN;
+}
+
+/* Whether there is more than is attended to anyway. */
+static bool selects(const reader *r, uint32_t first) {
+    return first > (uint64_t)r->rule.n_init + r->rule.n_pick;
+}
+
+static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
+    const crit_vote_rule r = rule_of(o);
+    size_t slab, n = (size_t)r.n_init + r.n_pick, row = (size_t)e->n_head * e->d;
+    if (n >= e->n_ctx) return 0;
+    if (!crit_slab_map_bytes(e->n_kv_head, e->d, (uint32_t)n, &slab)) return SIZE_MAX / 2;
+    return slab + n * sizeof(uint32_t) + (row + chunk_tok(o) * (row + 2 * (size_t)e->n_head)) * sizeof(float) +
+           crit_voters_bytes(e);
+}
+
+static void state_close(void *state) {
+    reader *r = state;
+    if (!r) return;
+    crit_slab_clear(&r->slab);
+    crit_voters_clear(&r->voters);
+    crit_free(r->pos);
+    crit_free(r->mean);
+    crit_free(r->part);
+    crit_free(r->lse[0]);
+    crit_free(r->lse[1]);
+    crit_free(r);
+}
+
+static crit_status state_open(void **out, const crit_decode_env *e, const crit_policy_values *o, crit_error *err) {
+    reader *r = crit_calloc(1, sizeof *r);
+    if (!r) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
+    r->rule = rule_of(o);
+    r->chunk = chunk_tok(o);
+    size_t n = (size_t)r->rule.n_init + r->rule.n_pick, row = (size_t)e->n_head * e->d;
+    crit_status st = CRIT_OK;
+    if (n < e->n_ctx) {
+        st = crit_slab_init(&r->slab, e->kernels, e->n_kv_head, e->d, (uint32_t)n, err);
+        if (!st) st = crit_voters_init(&r->voters, e, err);
+        r->pos = crit_malloc(n, sizeof *r->pos);
+        r->mean = crit_malloc(row, sizeof *r->mean);
+        r->part = crit_malloc(row * r->chunk, sizeof *r->part);
+        for (int i = 0; i < 2; i++) r->lse[i] = crit_malloc((size_t)e->n_head * r->chunk, sizeof *r->lse[i]);
+        if (!st && (!r->pos || !r->mean || !r->part || !r->lse[0] || !r->lse[1]))
+            st = crit_fail(err, CRIT_E_NOMEM, "out of memory for attention to chosen tokens");
+    }
+    if (st) {
+        state_close(r);
+        return st;
+    }
+    *out = r;
+    return CRIT_OK;
+}
+
+typedef struct part_arg {
+    reader *r;
+    const crit_prefill_job *job;
+    uint32_t first; /* of the store's tokens that are attended to */
+    bool copy;      /* and the copy */
+} part_arg;
+
+/* out = both results as one soft-max. */
+static void merge(float *out, const float *part, uint32_t d, float lse_out, float lse_part) {
+    float top = lse_out > lse_part ? lse_out : lse_part, a = expf(lse_out - top), b = expf(lse_part - top);
+    float wa = a / (a + b), wb = b / (a + b);
+    for (uint32_t i = 0; i < d; i++) out[i] = wa * out[i] + wb * part[i];
+}
+
+/* One head's next CRIT_ATTEND_ROWS queries. */
+static void part_item(void *arg, size_t item, unsigned worker) {
+    const part_arg *a = arg;
+    const crit_prefill_job *job = a->job;
+    const crit_decode_env *e = job->env;
+    reader *r = a->r;
+    uint32_t head = (uint32_t)(item % e->n_head), r0 = (uint32_t)(item / e->n_head) * CRIT_ATTEND_ROWS;
+    uint32_t n = job->n_tok - r0 < CRIT_ATTEND_ROWS ? job->n_tok - r0 : CRIT_ATTEND_ROWS, kv_head = head / e->n_group,
+             end = job->pos0 + r0 + n;
+    size_t row = (size_t)e->n_head * e->d, at = (size_t)head * e->d;
+    float *lse[2] = {r->lse[0] + head * (size_t)r->chunk + r0, r->lse[1] + head * (size_t)r->chunk + r0};
+    void *scratch = e->scratch + worker * e->scratch_slice;
+    crit_attend_args k = {
+        .q = job->q + r0 * job->q_stride + at,
+        .q_stride = job->q_stride,
+        .k = crit_kv_k(job->kv, kv_head),
+        .v = crit_kv_v(job->kv, kv_head),
+        .blk = e->all_blk + a->first / CRIT_BLK_LEN,
+        .n_blk = (end - 1) / CRIT_BLK_LEN + 1 - a->first / CRIT_BLK_LEN,
+        .out = job->out + r0 * job->out_stride + at,
+        .out_stride = job->out_stride,
+        .lse = a->copy ? lse[1] : NULL,
+        .pos0 = (size_t)job->pos0 + r0,
+        .n_key = end,
+        .scale = e->scale,
+        .n_row = n,
+        .d = e->d,
+        .causal = 1,
+    };
+    e->kernels->attend(&k, scratch);
+    if (!a->copy) return;
+    float *part = r->part + r0 * row + at, *out = k.out;
+    k.k = r->slab.k + kv_head * crit_slab_head(&r->slab);
+    k.v = r->slab.v + kv_head * crit_slab_head(&r->slab);
+    k.blk = e->all_blk;
+    k.n_key = (size_t)r->rule.n_init + r->rule.n_pick;
+    k.n_blk = (k.n_key + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    k.out = part;
+    k.out_stride = row;
+    k.lse = lse[0];
+    k.causal = 0;
+    e->kernels->attend(&k, scratch);
+    for (uint32_t i = 0; i < n; i++) merge(out + i * job->out_stride, part + i * row, e->d, lse[1][i], lse[0][i]);
+}
+
+static void choose(reader *r, const crit_prefill_job *job, uint32_t first) {
+    crit_decode_env *e = job->env;
+    for (uint32_t h = 0; h < e->n_head; h++)
+        e->kernels->mean_rows(job->q + (size_t)h * e->d, job->q_stride, job->n_tok, e->d, r->mean + (size_t)h * e->d);
+    for (uint32_t i = 0; i < r->rule.n_init; i++) r->pos[i] = i;
+    crit_voters_run(&r->voters, e, &r->rule, job->kv, r->rule.n_init, first, r->mean, r->pos + r->rule.n_init);
+    crit_slab_fill(&r->slab, e, job->kv, r->pos, 0, r->rule.n_init + r->rule.n_pick, 0);
+}
+
+static crit_status chunk(void *state, crit_prefill_job *job, crit_error *err) {
+    (void)err;
+    reader *r = state;
+    crit_decode_env *e = job->env;
+    uint32_t first = first_of(r, job->pos0, job->pos0 + job->n_tok);
+    part_arg a = {r, job, 0, selects(r, first)};
+    double seen = 0; /* by each query, before its own causal keys */
+    if (a.copy) {
+        choose(r, job, first);
+        a.first = first;
+        seen = (double)r->rule.n_init + r->rule.n_pick;
+    }
+    seen += job->pos0 - a.first + (job->n_tok + 1) / 2.0;
+    job->pairs = seen * job->n_tok * e->n_head;
+    crit_pool_run(e->pool, (size_t)e->n_head * ((job->n_tok + CRIT_ATTEND_ROWS - 1) / CRIT_ATTEND_ROWS), part_item, &a);
+    return CRIT_OK;
+}
+
+const crit_policy crit_policy_tokenselect_prefill = {
+    .name = "tokenselect",
+    .summary = "each part of the prompt reads its own tokens, the first, and those all heads vote for",
+    .source = "TokenSelect, arXiv 2411.02886",
+    .combines = "any decode",
+    .place = CRIT_POLICY_PREFILL,
+    .options = options,
+    .n_option = sizeof options / sizeof *options,
+    .check = check,
+    .bytes = state_bytes,
+    .open = state_open,
+    .close = state_close,
+    .chunk_tok = chunk_tok,
+    .chunk = chunk,
+};
