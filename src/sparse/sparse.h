@@ -152,6 +152,11 @@ crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *ke
 void crit_plan_clear(crit_plan *p);
 /* Checks ranges; shared by sessions and tier 2. */
 crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err);
+/* Blocks before it are far from queries from position pos on. */
+static inline uint32_t crit_first_near(uint32_t pos) {
+    uint32_t own = pos / CRIT_BLK_LEN;
+    return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
+}
 /* Chunks of a prompt start and end at multiples of this (the end of the prompt excepted). */
 uint32_t crit_attn_align(const crit_attn_params *p);
 /* Positions at the end of a prompt that are treated differently, hence must not be read before the end is known. */
