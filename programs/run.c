@@ -33,7 +33,6 @@ static void put_timings(json_t *j, const run *r, const answer *a) {
     json_put(j, "ttft_ms", json_num(r->text_ms + a->first_ms));
     json_put(j, "peak_rss_bytes", json_size(a->peak_rss_bytes));
     json_put(j, "kv_bytes", json_size(a->stats.kv_bytes));
-    json_put(j, "key_channels", json_integer(a->stats.n_channel));
 }
 
 static json_t *attn_json(const answer *a, const char *mode) {
@@ -104,7 +103,10 @@ static int print_json(const run *r) {
     json_put(j, "threads", json_integer(options_threads(r->o)));
     if (r->main.n_answer) put_answers(j, &r->main);
     if (r->o->decode) json_put(j, "decode", json_cstr(r->o->decode));
-    if (r->o->kv) json_put(j, "kv", json_cstr(r->o->kv));
+    if (r->o->kv) {
+        json_put(j, "kv", json_cstr(r->o->kv));
+        json_put(j, "key_channels", json_integer(r->main.stats.n_channel));
+    }
     if (r->o->compare) {
         json_put(j, "dense", answer_json(r, &r->dense, CRIT_ATTN_DENSE));
         json_t *g = json_object();
