@@ -4,8 +4,8 @@
  * A length is read once.  Then each policy in turn reads the prompt's end again, so that it sees its queries, and is
  * given the text's next tokens, whatever it would have said itself: so every policy decodes the same tokens, and its
  * logits can be held against full attention's.  With --kv all of them do so in a second session, which keeps the
- * prompt by that policy; full attention over full keys stays the yardstick.  What the keys it read weigh is taken in a further pass, which is not
- * timed. */
+ * prompt by that policy; full attention over full keys stays the yardstick.  What the keys it read weigh is taken in a
+ * further pass, which is not timed. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +17,8 @@
 #include "mdtable.h"
 #include "term.h"
 
-enum { MAX_POLICY = 16, AGAIN_TOK = 128, AGAIN_KV = 32 }; /* the prompt's end, read again by each policy: with --kv
-                                                             * what is kept whole anyway */
+/* The prompt's end, read again by each policy: with --kv what is kept whole anyway. */
+enum { MAX_POLICY = 16, AGAIN_TOK = 128, AGAIN_KV = 32 };
 
 static const md_col cols[] = {{"tokens", 6, false},        {"decode", 24, true},    {"ms a token", 10, false},
                               {"attention ms", 12, false}, {"of full's", 9, false}, {"MB moved", 8, false},

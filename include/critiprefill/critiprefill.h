@@ -148,8 +148,8 @@ typedef struct crit_session_params {
     bool pin;           /* the session's own threads stay on one core each, the first one left to the caller */
     bool force;         /* skip the check of the memory estimate against the memory available */
     crit_attn_params attn;
-    const char *decode; /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
-                           attention.  Read while opening only */
+    const char *decode;  /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
+                            attention.  Read while opening only */
     const char *prefill; /* how the prompt attends, instead of attn: a policy with options; NULL = attn.  Likewise */
     const char *kv;      /* how the prompt's keys and values are kept: likewise; NULL = as they were computed */
 } crit_session_params;
@@ -236,7 +236,7 @@ typedef struct crit_stats {
                                     kept */
     uint64_t n_peak_measured;    /* how many those were */
     size_t kv_bytes;             /* KV store in use */
-    uint32_t n_channel;          /* of a key of the prompt that are kept: d_head, or what a policy of the store leaves */
+    uint32_t n_channel; /* of a key of the prompt that are kept: d_head, or what a policy of the store leaves */
     /* the account of parallelism */
     double serial_ms;        /* time outside parallel runs, callbacks included */
     uint64_t n_run, n_stage; /* wake-ups of the pool; points where all threads wait for each other */

@@ -54,8 +54,8 @@
  * every row sees a key of the first near entry that its tile wants.  So tiles whose lists have most entries in common
  * share the work of reading K and V.
  *
- * Narrow keys: with dk != 0, a multiple of 8 below d, rows of q and of K have dk values, K is [.][CRIT_BLK_LEN][dk], and
- * all else stays: V and out have d, scale is the caller's.  The 64 bytes behind each listed block of K can be read
+ * Narrow keys: with dk != 0, a multiple of 8 below d, rows of q and of K have dk values, K is [.][CRIT_BLK_LEN][dk],
+ * and all else stays: V and out have d, scale is the caller's.  The 64 bytes behind each listed block of K can be read
  * then, and like all of its keys, n_key or not, hold finite values.
  *
  * Skip [alg:skip]: with skip < INFINITY, a row gives weight 0 to every far block none of whose scores comes within skip

@@ -81,8 +81,7 @@ void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, flo
         size_t in_blk = (pos + t) % CRIT_BLK_LEN;
         for (size_t i = 0; i < d; i++) {
             if (k) k[t * d + i] = value_of(bf16, key[i]);
-            if (v)
-                v[t * d + i] = value_of(bf16, kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)]);
+            if (v) v[t * d + i] = value_of(bf16, kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)]);
         }
     }
 }

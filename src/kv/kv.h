@@ -37,8 +37,8 @@ void crit_kv_clear(crit_kv *kv); /* frees; a zeroed struct is fine */
  * or different blocks.  k, v: row t of the head at k + t * stride. */
 void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const float *k, size_t k_stride, const float *v,
                  size_t v_stride);
-/* Keys and values of one head at positions [pos, pos + n) as f32, exactly what attention reads (dropped channels: 0); k, v [n][d], either may
- * be NULL.  Slow: for instruments. */
+/* Keys and values of one head at positions [pos, pos + n) as f32, exactly what attention reads (dropped channels: 0);
+ * k, v [n][d], either may be NULL.  Slow: for instruments. */
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v);
 void crit_kv_advance(crit_kv *kv, uint32_t n);
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok); /* n_tok <= kv->n_tok */

@@ -99,7 +99,8 @@ static crit_status show_policy(crit_forward *f, const crit_chunk *chunk, uint32_
         st = f->kv_policy->store(f->kv_state, &f->env, &f->kv[layer], f->turn_pos0, end - n_kv * n_q, n_q, n_kv, err);
     crit_narrow_shut(&f->kv[layer]);
     if (!st && n_decode)
-        st = f->policy->prompt(f->policy_state, &f->env, layer, &f->kv[layer], end - n_decode * n_q, n_q, n_decode, err);
+        st =
+            f->policy->prompt(f->policy_state, &f->env, layer, &f->kv[layer], end - n_decode * n_q, n_q, n_decode, err);
     return st;
 }
 

@@ -132,10 +132,10 @@ typedef struct crit_forward {
     const crit_policy *policy; /* of decoding */
     crit_policy_values policy_values;
     void *policy_state;
-    crit_piece *piece; /* full attention of one token */
+    crit_piece *piece;          /* full attention of one token */
     const crit_policy *prefill; /* of the prompt, instead of a plan; or NULL */
     void *prefill_state;
-    uint32_t align; /* where parts of the prompt are cut */
+    uint32_t align;               /* where parts of the prompt are cut */
     const crit_policy *kv_policy; /* of what has been read */
     crit_policy_values kv_values;
     void *kv_state;

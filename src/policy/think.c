@@ -42,7 +42,8 @@ static uint32_t width(double lambda, uint32_t d) {
 static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
     uint32_t dk = width(o->v[OPT_LAMBDA], e->d);
     if (dk == e->d) return sizeof(think);
-    size_t rows = crit_narrow_map_bytes(e->n_kv_head, dk, e->n_ctx), chan = (size_t)e->n_kv_head * dk * sizeof(uint16_t);
+    size_t rows = crit_narrow_map_bytes(e->n_kv_head, dk, e->n_ctx),
+           chan = (size_t)e->n_kv_head * dk * sizeof(uint16_t);
     return sizeof(think) + e->n_layer * (sizeof(crit_narrow) + chan) + (o->v[OPT_WHEN] > 0 ? e->n_layer : 1) * rows;
 }
 

@@ -465,7 +465,8 @@ void ck_test_attend(ck *s, const ck_row *row) {
     wanting(s, fn, 8, 20, 5, 0, 1);
     wanting(s, fn, 64, 7, 0, 0, 0);
     wanting(s, fn, 64, 70, 4, 0, 0);
-    static const uint32_t dks[][2] = {{64, 40}, {64, 32}, {64, 56}, {128, 80}, {128, 24}, {80, 48}, {40, 8}, {256, 160}};
+    static const uint32_t dks[][2] = {{64, 40},  {64, 32}, {64, 56}, {128, 80},
+                                      {128, 24}, {80, 48}, {40, 8},  {256, 160}};
     for (size_t i = 0; i < sizeof dks / sizeof *dks; i++) {
         const uint32_t d = dks[i][0], dk = dks[i][1];
         const shape few = {d, (uint32_t)(i % 8) + 1, 0, 128 + 61 * i, d, d + 3, 0, 0.7};

@@ -68,8 +68,8 @@ static void show_queries(bed *b) {
     crit_error err = {0};
     uint32_t n_q = b->policy->n_query < b->n_tok ? b->policy->n_query : b->n_tok;
     for (uint32_t l = 0; l < b->s.n_layer && n_q; l++)
-        if (b->policy->prompt(b->state, &b->env, l, &b->kv[l], bed_q(b, l, b->n_tok - n_q), b->s.n_layer * q_row(b), n_q,
-                              &err))
+        if (b->policy->prompt(b->state, &b->env, l, &b->kv[l], bed_q(b, l, b->n_tok - n_q), b->s.n_layer * q_row(b),
+                              n_q, &err))
             fail_msg("%s", err.message);
 }
 

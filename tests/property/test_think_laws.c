@@ -126,7 +126,8 @@ static void brute_scores(const bed *b, uint32_t layer, uint32_t head, const floa
         for (uint32_t t = b->n_tok - 32; t < b->n_tok; t++)
             for (uint32_t g = 0; g < b->env.n_group; g++) {
                 double q = (double)bed_q(b, layer, t)[(size_t)(head * b->env.n_group + g) * d + j];
-                for (uint32_t i = 0; i < n; i++) sum += q * (double)k[(size_t)i * d + j] * q * (double)k[(size_t)i * d + j];
+                for (uint32_t i = 0; i < n; i++)
+                    sum += q * (double)k[(size_t)i * d + j] * q * (double)k[(size_t)i * d + j];
             }
         s[j] = sqrt(sum);
     }

@@ -405,8 +405,8 @@ static float lse_of(float m, float l) {
 void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
     const size_t dk = crit_attend_dk(a), wk = (dk + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
-    const int pad = w != d && !a->dk; /* keys are copied */
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
+    const int pad = w != d && !a->dk;                    /* keys are copied */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
     float *ot = scratch, *s = ot + CRIT_ATTEND_ROWS * w, *m = s + KEYS * STRIP;
     float *l = m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
