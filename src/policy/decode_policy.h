@@ -6,6 +6,7 @@
  *   recycled.c    a copy of the keys that mattered
  *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
  *   bifurcated.c  sequences that share segments of a tree
+ *   subgen.c      clusters of keys: centres, or a streaming sketch
  *   think.c       keys without their least important channels, under any of them
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
@@ -163,7 +164,7 @@ typedef struct crit_policy {
 } crit_policy;
 
 extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
-    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_full_kv, crit_policy_think;
+    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */

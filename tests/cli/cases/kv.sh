@@ -26,3 +26,5 @@ b --decode full --kv think:from=0 -o csv; want_rc 0; want_out '^300,"full, think
 # The list.
 run policies; want_rc 0; want_out '^--kv think: keys of the prompt'; want_out 'lambda=0.4 '
 run policies --json; want_rc 0; want_rows '[r["name"] for r in rows if r["place"] == "kv"] == ["full", "think"]'
+# Ways of decoding that read full keys do not go with narrow ones.
+r -n 4 --decode subgen --kv think; want_fail '--decode subgen reads keys at full width: it does not go with --kv think'

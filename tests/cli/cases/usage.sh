@@ -40,6 +40,7 @@ r --kv think:lambda=x; want_usage 'think: lambda=x is not a number'
 r --kv think:channels=8; want_usage "think has no option 'channels=8'"
 r --kv think:when=later; want_usage 'when=later: not one of its words'
 run bench -m "$M" --kv think; want_usage '--kv needs --decode here'
+r --decode subgen:k=0; want_usage 'k=0'
 r --json=1; want_usage '--json takes no value'
 r --system x; want_usage '--system needs --chat'
 r -f - -f -; want_usage 'stdin can be read only once'
