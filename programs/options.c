@@ -111,6 +111,10 @@ const opt option_table[] = {
          "how the answer's tokens attend: NAME[:K=V,...] of 'critiprefill policies'\n(default full)"),
     TEXT(B, N("--decode"), "POLICY,...", OPT_STR, decode,
          "instead: decoding behind each prompt with these policies in turn,\nagainst full attention"),
+    TEXT(R, N("--kv"), "POLICY", OPT_STR, kv,
+         "how the prompt's keys and values are kept behind it: likewise (default full)"),
+    TEXT(B, N("--kv"), "POLICY", OPT_STR, kv,
+         "--decode: likewise how they are kept, held against full attention over full keys"),
     NUM(R, N("--n-samples"), "N", OPT_U32, n_answer, 1, 1024,
         "answers to the prompt, sampled side by side with seeds -s, -s + 1, ...\n(needs --temp); the prompt is kept and read once for all of them"),
     NUM(B, N("--batch"), "N,...", OPT_U32S, batch, 1, 1024,
@@ -300,6 +304,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     crit_error err = {0};
     if (cmd == CMD_RUN && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
+    if (o->kv && crit_policy_check(CRIT_POLICY_KV, o->kv, &err)) return usage(cmd_name, "%s", err.message);
+    if (o->kv && cmd == CMD_BENCH && !o->decode) return usage(cmd_name, "--kv needs --decode here");
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
@@ -365,7 +371,7 @@ crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_c
         s.prefill = o->prefill[mode - MODE_POLICY];
     else
         s.attn.mode = (crit_attn)mode;
-    if (o->kind == CMD_RUN) s.decode = o->decode;
+    if (o->kind == CMD_RUN) s.decode = o->decode, s.kv = o->kv;
     return s;
 }
 

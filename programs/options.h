@@ -60,6 +60,7 @@ typedef struct options {
     const char *shapes; /* names, comma separated */
     const char *vs;     /* folder of llama-bench */
     const char *decode; /* policy of decoding; bench: several */
+    const char *kv;     /* policy of the store */
     u32_list batch;     /* bench: sequences at a time */
     uint32_t n_answer;  /* run: answers to the prompt */
     const char *type;   /* of the shapes' weights */

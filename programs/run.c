@@ -103,6 +103,10 @@ static int print_json(const run *r) {
     json_put(j, "threads", json_integer(options_threads(r->o)));
     if (r->main.n_answer) put_answers(j, &r->main);
     if (r->o->decode) json_put(j, "decode", json_cstr(r->o->decode));
+    if (r->o->kv) {
+        json_put(j, "kv", json_cstr(r->o->kv));
+        json_put(j, "key_channels", json_integer(r->main.stats.n_channel));
+    }
     if (r->o->compare) {
         json_put(j, "dense", answer_json(r, &r->dense, CRIT_ATTN_DENSE));
         json_t *g = json_object();

@@ -16,9 +16,10 @@ extern "C" {
 
 /* Where a policy works: the field of crit_session_params that may name it. */
 typedef enum crit_policy_place {
-    CRIT_POLICY_DECODE = 0, /* decode: attention of a token behind the prompt */
-    CRIT_POLICY_BATCH = 1,  /* none: crit_batch is the way to it */
-    CRIT_POLICY_PREFILL = 2 /* prefill: attention of the prompt, instead of attn */
+    CRIT_POLICY_DECODE = 0,  /* decode: attention of a token behind the prompt */
+    CRIT_POLICY_BATCH = 1,   /* none: crit_batch is the way to it */
+    CRIT_POLICY_PREFILL = 2, /* prefill: attention of the prompt, instead of attn */
+    CRIT_POLICY_KV = 3       /* kv: how keys and values of the prompt are kept behind it */
 } crit_policy_place;
 
 typedef struct crit_policy_option {

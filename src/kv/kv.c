@@ -4,6 +4,7 @@
 #include "kv/kv.h"
 
 #include "kernels/f16.h"
+#include "kv/narrow.h"
 
 #include <string.h>
 
@@ -41,6 +42,7 @@ crit_status crit_kv_init(crit_kv *kv, const crit_kernels *kernels, uint32_t n_kv
 }
 
 void crit_kv_clear(crit_kv *kv) {
+    crit_narrow_free(kv);
     crit_unmap(kv->map, kv->map_bytes);
     memset(kv, 0, sizeof *kv);
 }
@@ -62,24 +64,24 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
     }
 }
 
-static float bf16_value(uint16_t h) {
+static float value_of(bool bf16, uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;
     memcpy(&f, &bits, sizeof f);
-    return f;
+    return bf16 ? f : crit_f16_value(h);
 }
 
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
     bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     size_t d = kv->d;
     for (uint32_t t = 0; t < n; t++) {
+        uint16_t narrow[CRIT_D_HEAD_MAX];
+        const uint16_t *key = crit_kv_key(kv, head, pos + t, narrow);
         size_t blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
         size_t in_blk = (pos + t) % CRIT_BLK_LEN;
         for (size_t i = 0; i < d; i++) {
-            uint16_t kx = kv->k[blk + in_blk * d + i],
-                     vx = kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)];
-            if (k) k[t * d + i] = bf16 ? bf16_value(kx) : crit_f16_value(kx);
-            if (v) v[t * d + i] = bf16 ? bf16_value(vx) : crit_f16_value(vx);
+            if (k) k[t * d + i] = value_of(bf16, key[i]);
+            if (v) v[t * d + i] = value_of(bf16, kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)]);
         }
     }
 }
@@ -89,6 +91,7 @@ void crit_kv_advance(crit_kv *kv, uint32_t n) {
 }
 
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
+    if (n_tok < kv->n_narrow) crit_narrow_cut(kv, n_tok);
     kv->n_tok = n_tok;
     uint32_t in_blk = n_tok % CRIT_BLK_LEN;
     if (!in_blk) return;
@@ -97,4 +100,10 @@ void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
         kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, in_blk, 0, kv->d, kv->kmax + blk * d,
                                  kv->kmin + blk * d, kv->ksum + blk * d);
     }
+}
+
+size_t crit_kv_used_bytes(const crit_kv *kv) {
+    size_t n_blk = ((size_t)kv->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    size_t all = kv->n_blk_cap ? (size_t)((double)kv->map_bytes * (double)n_blk / kv->n_blk_cap) : 0;
+    return all + crit_narrow_bytes(kv) - crit_narrow_freed_bytes(kv);
 }

@@ -2,6 +2,8 @@
 /* See slab.h. */
 #include "kv/slab.h"
 
+#include "kv/narrow.h"
+
 #include <string.h>
 
 static size_t blocks_of(uint32_t n_key_cap) {
@@ -41,8 +43,9 @@ void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *k
     size_t d = s->d, from_blk = (size_t)(pos / CRIT_BLK_LEN) * CRIT_BLK_LEN * d, from = pos % CRIT_BLK_LEN;
     size_t to_blk = head * crit_slab_head(s) + (size_t)(slot / CRIT_BLK_LEN) * CRIT_BLK_LEN * d,
            to = slot % CRIT_BLK_LEN;
-    const uint16_t *k = crit_kv_k(kv, head) + from_blk, *v = crit_kv_v(kv, head) + from_blk;
-    memcpy(s->k + to_blk + to * d, k + from * d, d * sizeof *k);
+    const uint16_t *v = crit_kv_v(kv, head) + from_blk;
+    uint16_t narrow[CRIT_D_HEAD_MAX];
+    memcpy(s->k + to_blk + to * d, crit_kv_key(kv, head, pos, narrow), d * sizeof *s->k);
     if (s->kernels->kv_layout == CRIT_KV_BF16T) {
         for (size_t i = 0; i < d; i++) s->v[to_blk + i * CRIT_BLK_LEN + to] = v[i * CRIT_BLK_LEN + from];
     } else {

@@ -66,10 +66,11 @@ CRIT_INLINE __m512 exp2_lag(const int degree, __m512 x, __m512 *t) {
 
 /* ------------------------------------------------------------------------------------------------------- products */
 
-/* S of one block, s [columns][KEYS][16]: 32 keys of k (rows d apart) against the strip's Q, d a multiple of 32. */
-static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t d, float *s) {
-    const uint16_t *k1 = k + 16 * d, *q1 = q + COL * d;
-    const long row = (long)(d * sizeof *k);
+/* S of one block, s [columns][KEYS][16]: 32 keys of k, rows `apart` apart, against the strip's Q, d a multiple of 32.
+ * A narrow row is read on into the next one: Q is 0 there. */
+static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, size_t d, float *s) {
+    const uint16_t *k1 = k + 16 * apart, *q1 = q + COL * d;
+    const long row = (long)(apart * sizeof *k);
     AMX_FENCE();
     _tile_zero(0);
     _tile_zero(2);
@@ -116,6 +117,7 @@ typedef struct work {
     uint16_t *p; /* [PEND][STRIP_COLS][16 pairs of keys][16][2] */
     const uint16_t *v[PEND];
     size_t n_pend, d;
+    size_t dk, k_apart; /* width of Q in whole tiles, and from key to key */
 } work;
 
 /* O += V^T P^T over the waiting blocks, in their order. */
@@ -320,7 +322,7 @@ static void strip_group(const crit_attend_args *a, strip *t, const group *g, con
         if (g->want && !(g->want[b] >> t->row0 / CRIT_TILE_LEN & 1)) continue;
         const size_t n = see_now.n_blk;
         float *s = w->s + b * BLK * COL;
-        qk(t->n_col, t->qt, g->k[b], w->d, s);
+        qk(t->n_col, t->qt, g->k[b], w->k_apart, w->dk, s);
         for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[n][c]);
         see_now.s[n] = s, see_now.v[n] = g->v[b];
         see_now.n_blk++;
@@ -402,7 +404,9 @@ static float lse_of(float m, float l) {
 
 void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
+    const size_t dk = crit_attend_dk(a), wk = (dk + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
+    const int pad = w != d && !a->dk;                    /* keys are copied */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
     float *ot = scratch, *s = ot + CRIT_ATTEND_ROWS * w, *m = s + KEYS * STRIP;
     float *l = m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
@@ -422,8 +426,8 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
                                     .n_row = n,
                                     .n_col = (int)n_col};
         for (size_t c = 0; c < n_col; c++)
-            pack_q(a->q + (r + c * COL) * a->q_stride, a->q_stride, n - c * COL, d, w, a->scale * LOG2E,
-                   qt + (r + c * COL) * w);
+            pack_q(a->q + (r + c * COL) * a->q_stride, a->q_stride, n - c * COL, dk, wk, a->scale * LOG2E,
+                   qt + r * w + c * COL * wk);
         memset(ot + r * w, 0, n_col * COL * w * sizeof *ot);
         memset(m + r, 0, n_col * COL * sizeof *m);
         memset(l + r, 0, n_col * COL * sizeof *l);
@@ -445,9 +449,9 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             for (size_t i = 0; i < x->n_in; i++) {
                 x->base[i] = (size_t)a->blk[at + i] * BLK;
                 x->n_key[i] = x->base[i] >= end ? 0 : size_min(end - x->base[i], BLK);
-                x->k[i] = a->k + x->base[i] * d, x->v[i] = a->v + x->base[i] * d;
+                x->k[i] = a->k + x->base[i] * dk, x->v[i] = a->v + x->base[i] * d;
                 if (x->n_key[i] == 0) continue;
-                if (w != d) {
+                if (pad) {
                     pad_k(x->k[i], d, w, k_copy + n_copy * BLK * w);
                     x->k[i] = k_copy + n_copy * BLK * w;
                 }
@@ -462,7 +466,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             n_group++;
         }
         for (size_t i = 0; i < n_strip; i++) {
-            work now = {.s = s, .p = p, .d = w};
+            work now = {.s = s, .p = p, .d = w, .dk = wk, .k_apart = pad ? w : dk};
             for (size_t j = 0; j < n_group; j++) strip_group(a, &strips[i], &g[j], skip, &now);
             flush(&strips[i], &now);
         }
