@@ -252,6 +252,10 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
     while (s->n_done < stop) {
         uint32_t pos = s->n_done, to = (pos + s->fwd.n_batch) / align * align;
         if (to <= pos || to > stop) to = stop < pos + s->fwd.n_batch ? stop : pos + s->fwd.n_batch;
+        /* The policy looks at the queries of the last chunk only: that one is not to be too short for it. */
+        uint32_t seen = s->fwd.policy->n_query;
+        if (final && to < stop && stop - to < seen && stop >= seen && (stop - seen) / align * align > pos)
+            to = (stop - seen) / align * align;
         t.chunk = to - pos;
         crit_chunk chunk = {
             .tokens = s->pending + (pos - first),

@@ -120,6 +120,29 @@ static crit_status show_layer(crit_forward *f, const crit_chunk *chunk, uint32_t
     return stop ? crit_fail(err, CRIT_E_CANCELLED, "cancelled") : CRIT_OK;
 }
 
+/* A chunk that the policy reads in its own way. */
+static crit_status chunk_by_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                                   crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    uint32_t pos0 = chunk->pos0 + q_from, n = chunk->n_tok - q_from;
+    crit_prompt_job job = {.env = &f->env,
+                           .layer = layer,
+                           .kv = &f->kv[layer],
+                           .pos0 = pos0,
+                           .n_tok = n,
+                           .q = f->q + q_from * n_q,
+                           .q_stride = n_q,
+                           .out = f->att + q_from * n_q,
+                           .out_stride = n_q};
+    uint64_t t = crit_now_ns();
+    crit_status st = f->policy->chunk(f->policy_state, &job, err);
+    f->stats.attend_ns += crit_now_ns() - t;
+    f->stats.pairs += job.pairs;
+    f->stats.pairs_causal += c->n_head * (pos0 * (double)n + n * (n + 1.0) / 2);
+    return st;
+}
+
 /* Rows behind row `from` matter after attention, queries from q_from on (a tile boundary at or before it). */
 static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_t i, uint32_t q_from, uint32_t from,
                                crit_error *err) {
@@ -128,6 +151,8 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_attn_params *o = &f->attn;
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
     bool paper = o->mode == CRIT_ATTN_PAPER, dense = o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip);
+    bool by_policy = f->policy->takes && !chunk->on_layer && f->policy->takes(f->policy_state, chunk->pos0);
+    crit_status st = CRIT_OK;
     crit_steps s;
     crit_steps_begin(&s, f);
 
@@ -136,10 +161,17 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n || chunk->on_layer) {
+    if (!dense || q_from >= n || chunk->on_layer || by_policy) {
         crit_steps_run(&s);
         crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
+    }
+    if (by_policy) {
+        st = chunk_by_policy(f, chunk, i, q_from, err);
+        if (st) return st;
+        crit_steps_rest(&s, l, from, n_row);
+        crit_steps_run(&s);
+        return chunk->keep_last && f->policy->n_query ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
     }
 
     crit_plan_job job = {
@@ -155,7 +187,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         /* The published rule fuses from layer 2 on, with the state the layer before left in this plan. */
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
-    crit_status st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
+    st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
     if (st) return st;
     f->stats.pairs += f->plan.pairs;
     f->stats.pairs_causal += f->plan.pairs_causal;

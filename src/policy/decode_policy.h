@@ -5,6 +5,7 @@
  *   full.c        every key: what each policy falls back to, and is held against
  *   recycled.c    a copy of the keys that mattered
  *   bifurcated.c  sequences that share segments of a tree
+ *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_step.c)
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *
@@ -15,6 +16,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "core/blob.h"
 #include "core/core.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
@@ -94,6 +96,19 @@ typedef struct crit_decode_job {
     float *out;        /* [n_head][d] */
 } crit_decode_job;
 
+/* A chunk of a prompt that follows others, in one layer. */
+typedef struct crit_prompt_job {
+    crit_decode_env *env;
+    uint32_t layer;
+    const crit_kv *kv;    /* holds the chunk's keys and values */
+    uint32_t pos0, n_tok; /* queries at positions [pos0, pos0 + n_tok) */
+    const float *q;       /* [n_tok][q_stride], head h at + h * d */
+    size_t q_stride;
+    float *out; /* [n_tok][out_stride] likewise */
+    size_t out_stride;
+    double pairs; /* out: (query, key) pairs computed, over the query heads */
+} crit_prompt_job;
+
 typedef struct crit_policy {
     const char *name, *summary, *source, *combines;
     crit_policy_place place;
@@ -113,6 +128,9 @@ typedef struct crit_policy {
      * positions.  Called for every layer. */
     crit_status (*prompt)(void *state, crit_decode_env *env, uint32_t layer, const crit_kv *kv, const float *q,
                           size_t q_stride, uint32_t n_q, crit_error *err);
+    /* Attention of a chunk that begins at pos0, instead of the session's: where `takes` says so; NULL = nowhere. */
+    bool (*takes)(const void *state, uint32_t pos0);
+    crit_status (*chunk)(void *state, crit_prompt_job *job, crit_error *err);
     crit_status (*decode)(void *state, const crit_decode_job *job, crit_error *err);
     /* Instead of decode, where nothing is decided by the query: two stages, so that a layer stays one run.
      * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
@@ -120,6 +138,11 @@ typedef struct crit_policy {
                           crit_error *err);
     /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
     void (*cut)(void *state, uint32_t n_tok);
+    /* What a snapshot keeps of a state beside keys and values; NULL = nothing.  load: into a state of the same policy,
+     * whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes are none. */
+    crit_status (*save)(const void *state, crit_blob *out, crit_error *err);
+    crit_status (*load)(void *state, crit_decode_env *env, const crit_kv *kv, uint32_t n_tok, crit_blob_view *in,
+                        crit_error *err);
     /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
      * pos [n_tok]; returns how many. */
     uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
@@ -128,7 +151,7 @@ typedef struct crit_policy {
     double (*traffic)(const crit_decode_env *env, const crit_policy_values *o, uint32_t n_tok);
 } crit_policy;
 
-extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_bifurcated;
+extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_squeezed, crit_policy_bifurcated;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */

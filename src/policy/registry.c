@@ -2,7 +2,8 @@
 /* The list of policies, in the order in which they are shown. */
 #include "policy/decode_policy.h"
 
-static const crit_policy *const policies[] = {&crit_policy_full, &crit_policy_recycled, &crit_policy_bifurcated};
+static const crit_policy *const policies[] = {&crit_policy_full, &crit_policy_recycled, &crit_policy_squeezed,
+                                              &crit_policy_bifurcated};
 enum { N_POLICY = sizeof policies / sizeof *policies };
 
 const crit_policy *crit_policy_at(size_t i) {

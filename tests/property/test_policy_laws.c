@@ -63,6 +63,8 @@ static const spec specs[] = {
     {"recycled:K=128,S=6", "recycled:K=100000", .5},
     {"recycled:K=128,S=6", "recycled:S=1,K=32", .5},
     {"recycled:K=192,qc=3,s=0.3,pool=1", "recycled:K=64,qc=1,s=1.1", .5},
+    {"squeezed:min=64,levels=1,q=0.7", "squeezed:min=100000", .5},
+    {"squeezed:min=64,q=0.6,c=0.2,c1=0.05,W=40", "squeezed:min=100000", .5},
 };
 
 static void keeps_what_it_says(void **state) {
