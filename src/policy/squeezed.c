@@ -236,9 +236,7 @@ static void cut(void *state, uint32_t n_tok) {
 
 static crit_status save(const void *state, crit_blob *out, crit_error *err) {
     const crit_squeezed *s = state;
-    if (!s->n_fix)
-        return crit_fail(err, CRIT_E_STATE, "squeezed: the prompt is too short for clusters (more than %u tokens)",
-                         s->least);
+    if (!s->n_fix) return CRIT_OK;
     crit_blob_u32(out, s->n_fix);
     for (uint32_t i = 0; i < s->n_layer * s->n_kv_head; i++) crit_clusters_save(&s->clusters[i], out);
     return out->failed ? crit_fail(err, CRIT_E_NOMEM, "out of memory for clusters") : CRIT_OK;
