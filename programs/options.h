@@ -26,6 +26,7 @@ enum {
     CMD_FRONTIER = 1 << 15,
 
     CMD_POLICIES = 1 << 16,
+    CMD_CLUSTER = 1 << 17,
     CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
     CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
 };
@@ -55,6 +56,8 @@ typedef struct options {
     const char *decode; /* policy of decoding; bench: several */
     u32_list batch;     /* bench: sequences at a time */
     uint32_t n_answer;  /* run: answers to the prompt */
+    const char *prefix; /* run: a snapshot that the prompt goes on from */
+    uint32_t zstd;      /* cluster: compression level; 0 = none */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;
@@ -78,7 +81,7 @@ typedef struct options {
     uint32_t n_probe; /* exact queries a tile */
     const char *dump; /* folder for .npy files */
     const char *sweep;
-    const char *output; /* inspect */
+    const char *output; /* inspect, cluster */
 } options;
 
 enum { QUESTION_LAST, QUESTION_FIRST, QUESTION_BOTH, QUESTION_MIDDLE };
