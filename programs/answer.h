@@ -14,11 +14,11 @@ typedef struct question {
     fit fit;
     const crit_session_params *session;
     const crit_sampler_params *sampler;
-    bool stream;       /* the answer to stdout as it comes */
-    bool to_the_end;   /* decode every token of n_predict, also the last one and behind an end token (bench) */
-    bool bar;          /* progress bar allowed */
-    agree *agree;      /* logits of the prompt's end go there; NULL = none */
-    double min_recall; /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
+    bool stream;        /* the answer to stdout as it comes */
+    bool to_the_end;    /* decode every token of n_predict, also the last one and behind an end token (bench) */
+    bool bar;           /* progress bar allowed */
+    agree *agree;       /* logits of the prompt's end go there; NULL = none */
+    double min_recall;  /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
     const char *prefix; /* snapshot of the text's first n_prefix tokens; NULL = none */
     size_t n_prefix;
     uint32_t n_answer; /* 0, 1 = one; more are decoded side by side and not streamed */
@@ -47,7 +47,7 @@ typedef struct answer {
     one_answer *all;  /* [n_answer] when there are several: the first one's are in ids and text too */
     size_t n_answer;
     size_t batch_kv_bytes; /* of the prompt and all answers */
-    crit_stats stats; /* without a prefill (nothing behind a prefix): zeros and NaN */
+    crit_stats stats;      /* without a prefill (nothing behind a prefix): zeros and NaN */
     crit_decode_stats decode;
     size_t peak_rss_bytes; /* of the process so far */
 } answer;

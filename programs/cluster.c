@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* critiprefill cluster: read a fixed text, prepare what a policy of decoding wants from it, keep all of it in a file. */
+/* critiprefill cluster: read a fixed text, prepare what a policy of decoding wants from it, keep all of it in a file.
+ */
 #include "answer.h"
 #include "commands.h"
 #include "files.h"

@@ -73,6 +73,8 @@ const opt option_table[] = {
         "tokens to decode behind each prompt; 0 = none (default 32; with --vs: 0)"),
     NUM(R, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context in tokens; 0 = what prompt and -n need (default)"),
+    NUM(C, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
+        "tokens the text may have; 0 = the model's context (default)"),
     NUM(I, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context the memory is told for; 0 = the model's (default)"),
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,

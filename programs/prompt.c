@@ -141,8 +141,9 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     else
         snprintf(larger, sizeof larger, "give a larger one with -c %zu%s", need,
                  info->n_ctx_train && need > info->n_ctx_train ? " (more than it was trained for)" : "");
-    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s, or shorten it with --truncate middle",
-                strcmp(name, "-") ? name : "stdin", p->n, o->n_ctx ? "" : "model's ", limit, larger);
+    bool fixed = o->kind == CMD_CLUSTER || o->prefix;
+    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s", strcmp(name, "-") ? name : "stdin", p->n,
+                o->n_ctx ? "" : "model's ", limit, larger, fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {

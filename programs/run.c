@@ -239,7 +239,7 @@ static int read_prompt(run *r, const buf *text) {
     double t = now_ms();
     int rc = r->o->prefix ? read_behind_prefix(r, text)
              : r->o->chat ? prompt_chat(&r->text, r->model, r->o->system, text->s, text->n)
-                        : prompt_tokenize(&r->text, r->model, text->s, text->n, CRIT_TOK_BOS_EOS);
+                          : prompt_tokenize(&r->text, r->model, text->s, text->n, CRIT_TOK_BOS_EOS);
     r->text_ms = now_ms() - t;
     if (!rc && !r->text.n) rc = fail("the prompt is empty: the text has no tokens");
     return rc;

@@ -92,9 +92,9 @@ typedef struct crit_snapshot_info {
 /* What is in a file, before a session is opened for it; tokens [cap] out, as many as fit (NULL with 0). */
 CRIT_API crit_status crit_snapshot_read_info(const crit_model *model, const char *path, crit_snapshot_info *info,
                                              int32_t *tokens, size_t cap, crit_error *err);
-/* Into a session without a past: afterwards its n_past is n_tok, and crit_logits the last position's.  What the file has
- * for the session's policy of decoding is used, with the session's options where they can still matter.  On failure the
- * session is as before.  Further errors: CRIT_E_STATE, CRIT_E_CONTEXT. */
+/* Into a session without a past: afterwards its n_past is n_tok, and crit_logits the last position's.  What the file
+ * has for the session's policy of decoding is used, with the session's options where they can still matter.  On failure
+ * the session is as before.  Further errors: CRIT_E_STATE, CRIT_E_CONTEXT. */
 CRIT_API crit_status crit_session_load(crit_session *session, const char *path, crit_error *err);
 
 /* ------------------------------------------------------------------------------------------------ batches */

@@ -120,10 +120,8 @@ crit_status crit_snapshot_read_info(const crit_model *m, const char *path, crit_
     crit_status st = open_for(&f, m, path, err);
     if (st) return st;
     const crit_snapshot_head *h = crit_snapshot_get_head(f);
-    *info = (crit_snapshot_info){.struct_size = sizeof *info,
-                                 .n_tok = h->n_tok,
-                                 .mark = h->mark,
-                                 .file_bytes = crit_snapshot_file_bytes(f)};
+    *info = (crit_snapshot_info){
+        .struct_size = sizeof *info, .n_tok = h->n_tok, .mark = h->mark, .file_bytes = crit_snapshot_file_bytes(f)};
     size_t bytes = 0;
     unsigned char *policy = NULL;
     int32_t *all = NULL;
@@ -135,8 +133,9 @@ crit_status crit_snapshot_read_info(const crit_model *m, const char *path, crit_
     }
     if (!st && cap) {
         all = crit_malloc(h->n_tok, sizeof *all);
-        st = all ? crit_snapshot_read(f, &(crit_snapshot_want){SEC_TOKENS, 0, all, h->n_tok * sizeof *all}, 1, NULL, err)
-                 : crit_fail(err, CRIT_E_NOMEM, "%s: out of memory", path);
+        st =
+            all ? crit_snapshot_read(f, &(crit_snapshot_want){SEC_TOKENS, 0, all, h->n_tok * sizeof *all}, 1, NULL, err)
+                : crit_fail(err, CRIT_E_NOMEM, "%s: out of memory", path);
         for (uint32_t i = 0; i < h->n_tok && !st; i++)
             if (all[i] < 0 || (uint32_t)all[i] >= m->config.n_vocab)
                 st = crit_fail(err, CRIT_E_FORMAT, "%s: the snapshot is damaged (tokens)", path);
@@ -185,7 +184,7 @@ static crit_status load_kv(crit_session *s, crit_snapshot *f, uint32_t n_tok, cr
         wants(w + 2 * i, s, (uint32_t)(i / c->n_kv_head), (uint32_t)(i % c->n_kv_head), n_tok, NULL, NULL);
     crit_status st = crit_snapshot_read(f, w, (uint32_t)(2 * n), s->pool, err);
     crit_free(w);
-    import a = {.s = s, .n_tok = n_tok, .layout = s->model->kernels.kv_layout};
+import a = {.s = s, .n_tok = n_tok, .layout = s->model->kernels.kv_layout };
     if (!st) crit_pool_run(s->pool, n, import_item, &a);
     return st;
 }
@@ -200,7 +199,7 @@ static crit_status convert_kv(crit_session *s, crit_snapshot *f, uint32_t n_tok,
     for (uint32_t l = 0; l < c->n_layer && !st; l++) {
         for (uint32_t h = 0; h < c->n_kv_head; h++) wants(w + 2 * h, s, l, h, n_tok, k, v);
         st = crit_snapshot_read(f, w, 2 * c->n_kv_head, s->pool, err);
-        import a = {s, n_tok, l, (int)crit_snapshot_get_head(f)->kv_layout, k, v};
+import a = {s, n_tok, l, (int) crit_snapshot_get_head(f)->kv_layout, k, v };
         if (!st) crit_pool_run(s->pool, c->n_kv_head, import_item, &a);
     }
     crit_free(w);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The first keys of one KV head in clusters by direction, at two levels, in an order that keeps what is alike together.
  *
- * A cluster is a run of that order; a coarse cluster is a run of fine ones.  Its centre is the true mean of its keys, so
- * that N exp(q.centre) never exceeds the sum of exp(q.k) over them (Jensen). */
+ * A cluster is a run of that order; a coarse cluster is a run of fine ones.  Its centre is the true mean of its keys,
+ * so that N exp(q.centre) never exceeds the sum of exp(q.k) over them (Jensen). */
 #ifndef CRIT_CLUSTERS_H
 #define CRIT_CLUSTERS_H
 

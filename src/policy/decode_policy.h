@@ -138,8 +138,9 @@ typedef struct crit_policy {
                           crit_error *err);
     /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
     void (*cut)(void *state, uint32_t n_tok);
-    /* What a snapshot keeps of a state beside keys and values; NULL, or nothing written = nothing.  load: into a state of the same policy,
-     * whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes are none. */
+    /* What a snapshot keeps of a state beside keys and values; NULL, or nothing written = nothing.  load: into a state
+     * of the same policy, whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes
+     * are none. */
     crit_status (*save)(const void *state, crit_blob *out, crit_error *err);
     crit_status (*load)(void *state, crit_decode_env *env, const crit_kv *kv, uint32_t n_tok, crit_blob_view *in,
                         crit_error *err);

@@ -171,8 +171,8 @@ static void pick_item(void *arg, size_t head, unsigned worker) {
     uint32_t layer = a->job->layer, h = (uint32_t)head;
     room r = worker_room(s, worker);
     rows q = {a->job->q + head * s->n_group * s->d, 0, 1, s->n_group, s->d, a->job->env->scale};
-    *count_of(s, layer, h) = pick(s, a->job->env->kernels, crit_squeezed_at(s, layer, h), &q, &r, list_of(s, layer, h),
-                                  &s->n_scored[head]);
+    *count_of(s, layer, h) =
+        pick(s, a->job->env->kernels, crit_squeezed_at(s, layer, h), &q, &r, list_of(s, layer, h), &s->n_scored[head]);
 }
 
 static float *part_of(const step *a, size_t head, size_t part) {
@@ -365,8 +365,7 @@ static void chunk_attend_item(void *arg, size_t item, unsigned worker) {
         float x = r.lse[i], y = r.lse[CRIT_ATTEND_ROWS + i], top = x > y ? x : y;
         float wx = expf(x - top), wy = expf(y - top), inv = 1 / (wx + wy);
         for (uint32_t k = 0; k < d; k++)
-            out[i * job->out_stride + k] =
-                (wx * out[i * job->out_stride + k] + wy * r.out[(size_t)i * d + k]) * inv;
+            out[i * job->out_stride + k] = (wx * out[i * job->out_stride + k] + wy * r.out[(size_t)i * d + k]) * inv;
     }
 }
 

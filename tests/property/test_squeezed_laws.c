@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Laws of squeezed attention and its clusters, beside those of every policy: labels and orders are complete, centres are
- * true means (so that no estimated sum exceeds the true one), what passes the threshold is read and nothing far from it,
- * a cluster a key gives the exact weights, planted clusters are found and hold the weight. */
+/* Laws of squeezed attention and its clusters, beside those of every policy: labels and orders are complete, centres
+ * are true means (so that no estimated sum exceeds the true one), what passes the threshold is read and nothing far
+ * from it, a cluster a key gives the exact weights, planted clusters are found and hold the weight. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -190,11 +190,10 @@ static void estimates_never_exceed_the_truth(void **state) {
             double z = 0, fine = 0, coarse = 0;
             for (uint32_t i = 0; i < s->n_fix; i++) z += exp(dot(q, k + (size_t)i * d, d) * (double)b.env.scale);
             for (uint32_t j = 0; j < c->fine.n; j++)
-                fine += (double)c->fine.size[j] *
-                        exp(dot(q, c->fine.centre + (size_t)j * d, d) * (double)b.env.scale);
+                fine += (double)c->fine.size[j] * exp(dot(q, c->fine.centre + (size_t)j * d, d) * (double)b.env.scale);
             for (uint32_t j = 0; j < c->coarse.n; j++)
-                coarse += (double)c->coarse.size[j] *
-                          exp(dot(q, c->coarse.centre + (size_t)j * d, d) * (double)b.env.scale);
+                coarse +=
+                    (double)c->coarse.size[j] * exp(dot(q, c->coarse.centre + (size_t)j * d, d) * (double)b.env.scale);
             assert_true(coarse <= fine * (1 + 1e-5) && fine <= z * (1 + 1e-5) && coarse > 0);
             free(k);
         }
@@ -422,8 +421,7 @@ static void chunks_read_the_same(void **state) {
         bed b;
         crit_error err = {0};
         enum { N = 700, MORE = 300 };
-        bed_open(&b, shape, N, N + MORE, 37, 2,
-                 all ? "squeezed:min=64,q=0,levels=1" : "squeezed:min=64,q=0.7,q1=0.2");
+        bed_open(&b, shape, N, N + MORE, 37, 2, all ? "squeezed:min=64,q=0,levels=1" : "squeezed:min=64,q=0.7,q1=0.2");
         assert_true(b.policy->takes(b.state, N));
         assert_false(b.policy->takes(b.state, 0));
         for (int i = 0; i < MORE; i++) bed_token(&b);
@@ -439,8 +437,9 @@ static void chunks_read_the_same(void **state) {
         /* Cut where tiles begin, as sessions do. */
         const uint32_t at[] = {0, 768 - N, 896 - N, MORE};
         for (int i = 0; i < 3; i++) {
-            job = (crit_prompt_job){&b.env, 1,      &b.kv[1],          N + at[i], at[i + 1] - at[i], bed_q(&b, 1, N + at[i]),
-                                    stride, cut + at[i] * row, row,       0};
+            job = (crit_prompt_job){
+                &b.env, 1, &b.kv[1], N + at[i], at[i + 1] - at[i], bed_q(&b, 1, N + at[i]), stride, cut + at[i] * row,
+                row,    0};
             assert_int_equal(b.policy->chunk(b.state, &job, &err), CRIT_OK);
         }
         assert_memory_equal(one, cut, MORE * row * sizeof *one);
