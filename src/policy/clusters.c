@@ -10,6 +10,7 @@
 static void level_clear(crit_cluster_level *l) {
     crit_free(l->from);
     crit_free(l->centre);
+    crit_free(l->key);
     crit_free(l->size);
     crit_free(l->ln_size);
     crit_free(l->score);
@@ -27,7 +28,7 @@ static bool level_init(crit_cluster_level *l, uint32_t n, uint32_t d) {
 }
 
 static size_t level_bytes(uint32_t n, uint32_t d) {
-    return (size_t)n * ((size_t)d + 4) * sizeof(float) + sizeof(uint32_t);
+    return (size_t)n * (d * (sizeof(float) + sizeof(uint16_t)) + 4 * sizeof(float)) + sizeof(uint32_t);
 }
 
 void crit_clusters_clear(crit_clusters *c) {
@@ -39,6 +40,25 @@ void crit_clusters_clear(crit_clusters *c) {
 
 size_t crit_clusters_bytes(uint32_t n_key, uint32_t d, uint32_t n_fine, uint32_t n_coarse) {
     return (size_t)n_key * sizeof(uint32_t) + level_bytes(n_fine, d) + level_bytes(n_coarse, d);
+}
+
+/* Values go where nobody looks. */
+static bool pack(crit_cluster_level *l, uint32_t d, const crit_kernels *kt) {
+    size_t n = ((size_t)l->n + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_BLK_LEN, blk = (size_t)CRIT_BLK_LEN * d;
+    uint16_t *value = crit_malloc(blk, sizeof *value);
+    crit_free(l->key);
+    l->key = crit_malloc(n * d, sizeof *l->key);
+    for (size_t j = 0; j < l->n && value && l->key; j += CRIT_BLK_LEN) {
+        const float *x = l->centre + j * d;
+        kt->kv_put(x, d, x, d, 0, l->n - j < CRIT_BLK_LEN ? l->n - j : CRIT_BLK_LEN, d, l->key + j * d, value);
+    }
+    bool ok = value && l->key;
+    crit_free(value);
+    return ok;
+}
+
+bool crit_clusters_pack(crit_clusters *c, const crit_kernels *kt) {
+    return pack(&c->fine, c->d, kt) && pack(&c->coarse, c->d, kt);
 }
 
 /* ---- building ---- */

@@ -13,6 +13,7 @@ typedef struct crit_cluster_level {
     uint32_t n;
     uint32_t *from; /* [n + 1] fine: first key of each in the order; coarse: first fine cluster */
     float *centre;  /* [n][d] mean of its keys */
+    uint16_t *key;  /* [n][d] the same as the CPU level packs keys, which is what queries meet */
     float *size;    /* [n] keys */
     float *ln_size; /* [n] */
     float *score;   /* [n] mean weight that the calibrating queries give one of its keys; 0 before */
@@ -30,8 +31,12 @@ bool crit_clusters_build(crit_clusters *c, const crit_kv *kv, uint32_t head, uin
 void crit_clusters_clear(crit_clusters *c);
 size_t crit_clusters_bytes(uint32_t n_key, uint32_t d, uint32_t n_fine, uint32_t n_coarse);
 
+/* Fills `key` of both levels from the centres. */
+bool crit_clusters_pack(crit_clusters *c, const crit_kernels *kernels);
+
 void crit_clusters_save(const crit_clusters *c, crit_blob *out);
-/* false when the bytes are none of n_key keys of d values, or out of memory (*nomem); c is empty then. */
+/* Without `key`.  false when the bytes are none of n_key keys of d values, or out of memory (*nomem); c is empty then.
+ */
 bool crit_clusters_load(crit_clusters *c, uint32_t n_key, uint32_t d, crit_blob_view *in, bool *nomem);
 
 #endif

@@ -171,11 +171,14 @@ static void make_item(void *arg, size_t item, unsigned worker) {
     const crit_kv *kv = m->kv ? &m->kv[layer] : s->kv[layer];
     if (m->cluster) {
         if (!crit_clusters_build(c, kv, head, s->n_fix, at_least_1(s->share * s->n_fix),
-                                 at_least_1(s->share1 * s->n_fix), item) ||
-            !calibrate(m, layer, head, c)) {
+                                 at_least_1(s->share1 * s->n_fix), item)) {
             m->failed = true;
             return;
         }
+    }
+    if (!crit_clusters_pack(c, m->e->kernels) || (m->cluster && !calibrate(m, layer, head, c))) {
+        m->failed = true;
+        return;
     }
     for (uint32_t i = 0; i < s->n_fix; i++) crit_slab_copy(&s->slab[layer], head, i, kv, c->pos[i]);
 }

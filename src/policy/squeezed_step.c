@@ -18,7 +18,8 @@ typedef struct run {
 /* A worker's scratch. */
 typedef struct room {
     float *rep;   /* [8][d] */
-    float *z;     /* [n][8] */
+    float *row;   /* [8][n] */
+    float *z;     /* [n][8] the same by cluster, as soft-max wants it */
     float *ln;    /* [n] */
     float *share; /* [n] */
     float *sum;   /* [n] weight of each cluster, added up over the rows */
@@ -37,6 +38,7 @@ static void *take(void *scratch, size_t *at, size_t bytes) {
 static size_t room_of(room *r, void *scratch, uint32_t n_fine, uint32_t n_coarse, uint32_t d) {
     size_t n = n_fine > n_coarse ? n_fine : n_coarse, at = 0;
     r->rep = take(scratch, &at, (size_t)CRIT_REP_MAX * d * sizeof(float));
+    r->row = take(scratch, &at, n * CRIT_REP_MAX * sizeof(float));
     r->z = take(scratch, &at, n * CRIT_REP_MAX * sizeof(float));
     r->ln = take(scratch, &at, n * sizeof(float));
     r->share = take(scratch, &at, n * sizeof(float));
@@ -74,10 +76,11 @@ static uint32_t add_weights(const crit_kernels *kt, const crit_cluster_level *l,
             memcpy(r->rep + (size_t)i * d,
                    q->q + (r0 + i) / q->n_group * q->stride + (size_t)((r0 + i) % q->n_group) * d, d * sizeof(float));
         for (uint32_t i = 0; i < n_run; at += list[i].to - list[i].from, i++)
-            kt->score(r->rep, n_rep, l->centre + (size_t)list[i].from * d, list[i].to - list[i].from, d, q->scale,
-                      r->z + (size_t)at * CRIT_REP_MAX);
+            kt->key_scores(r->rep, d, n_rep, l->key + (size_t)list[i].from * d, list[i].to - list[i].from, d, q->scale,
+                           r->row + at, n);
         for (uint32_t x = 0; x < n; x++)
-            for (uint32_t i = 0; i < CRIT_REP_MAX; i++) r->z[(size_t)x * CRIT_REP_MAX + i] += r->ln[x];
+            for (uint32_t i = 0; i < CRIT_REP_MAX; i++)
+                r->z[(size_t)x * CRIT_REP_MAX + i] = i < n_rep ? r->row[(size_t)i * n + x] + r->ln[x] : 0;
         kt->share(r->z, n, n_rep, r->share);
         for (uint32_t x = 0; x < n; x++) r->sum[x] += (float)n_rep * r->share[x];
     }
@@ -267,7 +270,7 @@ crit_status crit_squeezed_decode(void *state, const crit_decode_job *job, crit_e
     crit_pool_run_stages(e->pool, stage, 3);
     for (uint32_t h = 0; h < s->n_kv_head; h++) {
         double n_key = (double)CRIT_BLK_LEN * (n_late + *count_of(s, job->layer, h));
-        e->moved_bytes += s->d * (2 * sizeof(uint16_t) * n_key + sizeof(float) * (double)s->n_scored[h]);
+        e->moved_bytes += s->d * sizeof(uint16_t) * (2 * n_key + s->n_scored[h]);
     }
     return CRIT_OK;
 }

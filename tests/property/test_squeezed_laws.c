@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/f16.h"
 #include "policy/kmeans.h"
 #include "policy/squeezed.h"
 #include "policy_bed.h"
@@ -203,6 +204,20 @@ static void estimates_never_exceed_the_truth(void **state) {
 
 /* ---- the rule ---- */
 
+/* Centre j as the level packs it. */
+static const float *packed(const bed *b, const crit_cluster_level *l, uint32_t j) {
+    static float x[256];
+    for (uint32_t i = 0; i < b->s.d; i++) {
+        uint16_t h = l->key[(size_t)j * b->s.d + i];
+        uint32_t bits = (uint32_t)h << 16;
+        x[i] = crit_f16_value(h);
+        if (b->kernels.kv_layout == CRIT_KV_BF16T) memcpy(&x[i], &bits, sizeof bits);
+        double far = fabs((double)x[i] - (double)l->centre[(size_t)j * b->s.d + i]);
+        assert_true(far <= 0x1p-8 * fabs((double)x[i]) + 1e-6);
+    }
+    return x;
+}
+
 /* Mean score of each key of a head for the last token, by the formula; restricted to survivors with two levels. */
 static double *scores_of(const bed *b, const crit_squeezed *s, uint32_t layer, uint32_t h) {
     const crit_clusters *c = crit_squeezed_at(s, layer, h);
@@ -218,7 +233,7 @@ static double *scores_of(const bed *b, const crit_squeezed *s, uint32_t layer, u
             for (uint32_t j = 0, jc = 0; j < l->n; j++) {
                 while (!coarse && c->coarse.from[jc + 1] <= j) jc++;
                 bool in = coarse || s->levels == 1 || up[jc] > (double)s->t_coarse;
-                z[j] = in ? exp(dot(q, l->centre + (size_t)j * d, d) * (double)b->env.scale) : 0;
+                z[j] = in ? exp(dot(q, packed(b, l, j), d) * (double)b->env.scale) : 0;
                 sum += (double)l->size[j] * z[j];
             }
             for (uint32_t j = 0; j < l->n; j++) (coarse ? up : score)[j] += z[j] / sum / n_group;
