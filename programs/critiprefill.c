@@ -19,7 +19,8 @@ static const command commands[] = {
     {"run", CMD_RUN, run_main, "read a prompt and answer it", "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]",
      "Reads the files, then the text, as one prompt and streams the answer to stdout.",
      "  critiprefill run -m model.gguf --chat -f report.txt -p \"What does the report conclude?\"\n"
-     "  critiprefill run -m model.gguf -f main.c -n 64 --json > answer.json\n"},
+     "  critiprefill run -m model.gguf -f main.c -n 64 --json > answer.json\n"
+     "  critiprefill run -m model.gguf --prefix report.cpkv --chat -p \"Who wrote it?\" --decode squeezed\n"},
     {"bench", CMD_BENCH, bench_main, "measure prefill and decode on real text", "-m MODEL.gguf [-f FILE]... [options]",
      "Reads prompts of several lengths with each attention in turn and prints a table.\n"
      "Or measures the machine (--peak), the kernels (--kernels), a shape without its model (--shape),\n"
@@ -32,6 +33,12 @@ static const command commands[] = {
      "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"
      "  critiprefill bench --batch 4,16,32 --shape llama3-8b -c 8192\n"
      "  critiprefill bench --decode full,recycled:K=2048 -m model.gguf -c 16384\n"},
+    {"cluster", CMD_CLUSTER, cluster_main, "read a text once, for many questions about it",
+     "-m MODEL.gguf -f FILE... -o FILE.cpkv [options]",
+     "Reads the files, then the text, sorts their keys into clusters and writes all of it into a snapshot,\n"
+     "which run --prefix loads in a fraction of the time.",
+     "  critiprefill cluster -m model.gguf --chat -f report.txt -o report.cpkv\n"
+     "  critiprefill run -m model.gguf --prefix report.cpkv --chat -p \"Who wrote it?\" --decode squeezed\n"},
     {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"

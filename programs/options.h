@@ -26,6 +26,7 @@ enum {
     CMD_FRONTIER = 1 << 15,
 
     CMD_POLICIES = 1 << 16,
+    CMD_CLUSTER = 1 << 17,
     CMD_CHAIN = 1 << 20, /* kinds of eval again */
     CMD_COPY = 1 << 21,
     CMD_SUITE = 1 << 22,
@@ -44,12 +45,12 @@ typedef struct options {
     const char *prompt, *system;
     int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
-    u32_list ctx;     /* bench: prompt lengths */
-    const char *attn_list; /* run, bench: as it was written */
-    u32_list modes;        /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
-    char prefill[MAX_MODE][96];   /* policies of the prompt that modes name */
-    uint32_t quality; /* crit_quality */
-    float min_recall; /* run: refuse to answer below; 0 = off */
+    u32_list ctx;               /* bench: prompt lengths */
+    const char *attn_list;      /* run, bench: as it was written */
+    u32_list modes;             /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
+    char prefill[MAX_MODE][96]; /* policies of the prompt that modes name */
+    uint32_t quality;           /* crit_quality */
+    float min_recall;           /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
     crit_sampler_params sampler;
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
@@ -63,6 +64,8 @@ typedef struct options {
     const char *kv;     /* policy of the store */
     u32_list batch;     /* bench: sequences at a time */
     uint32_t n_answer;  /* run: answers to the prompt */
+    const char *prefix; /* run: a snapshot that the prompt goes on from */
+    uint32_t zstd;      /* cluster: compression level; 0 = none */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;
@@ -86,7 +89,7 @@ typedef struct options {
     uint32_t n_probe; /* exact queries a tile */
     const char *dump; /* folder for .npy files */
     const char *sweep;
-    const char *output; /* inspect */
+    const char *output; /* inspect, cluster */
     const char *config; /* suite */
 } options;
 

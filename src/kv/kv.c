@@ -71,18 +71,44 @@ static float value_of(bool bf16, uint16_t h) {
     return bf16 ? f : crit_f16_value(h);
 }
 
+/* Key and value t of packed blocks; either result may be NULL. */
+static void unpack(bool bf16, const uint16_t *kblk, const uint16_t *vblk, size_t t, size_t d, float *k, float *v) {
+    size_t blk = t / CRIT_BLK_LEN * CRIT_BLK_LEN * d, in_blk = t % CRIT_BLK_LEN;
+    for (size_t i = 0; i < d; i++) {
+        uint16_t kx = kblk[blk + in_blk * d + i], vx = vblk[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)];
+        if (k) k[i] = value_of(bf16, kx);
+        if (v) v[i] = value_of(bf16, vx);
+    }
+}
+
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
-    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     size_t d = kv->d;
+    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     for (uint32_t t = 0; t < n; t++) {
         uint16_t narrow[CRIT_D_HEAD_MAX];
         const uint16_t *key = crit_kv_key(kv, head, pos + t, narrow);
-        size_t blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
-        size_t in_blk = (pos + t) % CRIT_BLK_LEN;
-        for (size_t i = 0; i < d; i++) {
-            if (k) k[t * d + i] = value_of(bf16, key[i]);
-            if (v) v[t * d + i] = value_of(bf16, kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)]);
-        }
+        for (size_t i = 0; i < d && k; i++) k[t * d + i] = value_of(bf16, key[i]);
+        unpack(bf16, crit_kv_k(kv, head), crit_kv_v(kv, head), pos + t, d, NULL, v ? v + t * d : NULL);
+    }
+}
+
+void crit_kv_import(crit_kv *kv, uint32_t head, int layout, const uint16_t *k, const uint16_t *v, uint32_t n) {
+    size_t d = kv->d, blk0 = (size_t)head * kv->n_blk_cap;
+    bool own = layout == kv->kernels->kv_layout;
+    float row[2][CRIT_D_HEAD_MAX];
+    if (own && k != crit_kv_k(kv, head)) {
+        size_t values = ((size_t)n + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        memcpy(kv->k + blk0 * CRIT_BLK_LEN * d, k, values * sizeof *k);
+        memcpy(kv->v + blk0 * CRIT_BLK_LEN * d, v, values * sizeof *v);
+    }
+    for (uint32_t t = 0; t < n && !own; t++) {
+        unpack(layout == CRIT_KV_BF16T, k, v, t, d, row[0], row[1]);
+        crit_kv_put(kv, head, t, 1, row[0], d, row[1], d);
+    }
+    for (uint32_t t = 0; t < n && own; t += CRIT_BLK_LEN) {
+        size_t blk = blk0 + t / CRIT_BLK_LEN;
+        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, n - t < CRIT_BLK_LEN ? n - t : CRIT_BLK_LEN, 0, kv->d,
+                                 kv->kmax + blk * d, kv->kmin + blk * d, kv->ksum + blk * d);
     }
 }
 

@@ -158,6 +158,29 @@ static crit_status attend_parts(crit_forward *f, const crit_chunk *chunk, uint32
     return st;
 }
 
+/* A chunk that the policy reads in its own way. */
+static crit_status chunk_by_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                                   crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    uint32_t pos0 = chunk->pos0 + q_from, n = chunk->n_tok - q_from;
+    crit_prefill_job job = {.env = &f->env,
+                            .layer = layer,
+                            .kv = &f->kv[layer],
+                            .pos0 = pos0,
+                            .n_tok = n,
+                            .q = f->q + q_from * n_q,
+                            .q_stride = n_q,
+                            .out = f->att + q_from * n_q,
+                            .out_stride = n_q};
+    uint64_t t = crit_now_ns();
+    crit_status st = f->policy->chunk(f->policy_state, &job, err);
+    f->stats.attend_ns += crit_now_ns() - t;
+    f->stats.pairs += job.pairs;
+    f->stats.pairs_causal += c->n_head * (pos0 * (double)n + n * (n + 1.0) / 2);
+    return st;
+}
+
 /* Rows behind row `from` matter after attention, queries from q_from on (a tile boundary at or before it). */
 static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_t i, uint32_t q_from, uint32_t from,
                                crit_error *err) {
@@ -167,6 +190,9 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
     bool paper = o->mode == CRIT_ATTN_PAPER,
          dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip));
+    bool by_policy =
+        f->policy->takes && !f->prefill && !chunk->on_layer && f->policy->takes(f->policy_state, chunk->pos0);
+    crit_status st = CRIT_OK;
     crit_steps s;
     crit_steps_begin(&s, f);
 
@@ -175,12 +201,11 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n || chunk->on_layer) {
+    if (!dense || q_from >= n || chunk->on_layer || by_policy) {
         crit_steps_run(&s);
         crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
     }
-
     crit_plan_job job = {
         .kv = &f->kv[i],
         .q = f->q + q_from * n_q,
@@ -195,8 +220,9 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
     crit_attend_job attend = {&f->plan, &job, f->att + q_from * n_q, n_q};
-    crit_status st;
-    if (f->prefill) {
+    if (by_policy) {
+        st = chunk_by_policy(f, chunk, i, q_from, err);
+    } else if (f->prefill) {
         st = attend_parts(f, chunk, i, q_from, err);
     } else {
         st = crit_plan_make(&f->plan, &job, &f->calib[i], err);

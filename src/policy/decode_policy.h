@@ -8,6 +8,7 @@
  *   bifurcated.c  sequences that share segments of a tree
  *   subgen.c      clusters of keys: centres, or a streaming sketch
  *   think.c       keys without their least important channels, under any of them
+ *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_step.c)
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *
@@ -18,6 +19,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "core/blob.h"
 #include "core/core.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
@@ -78,9 +80,12 @@ uint32_t crit_pieces_cut(crit_piece *out, const uint16_t *k, const uint16_t *v, 
 /* Likewise a list of blocks of a KV store, whose first keys may be narrow ones. */
 uint32_t crit_pieces_cut_kv(crit_piece *out, const crit_kv *kv, const uint32_t *blk, uint32_t n_blk, uint32_t n_key,
                             uint32_t row0, uint32_t n_row);
+static inline uint32_t crit_ranges_of(uint32_t n_blk) {
+    return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK;
+}
 /* Enough for either: where narrow keys end a piece ends. */
 static inline uint32_t crit_pieces_of(uint32_t n_blk) {
-    return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK + 1;
+    return crit_ranges_of(n_blk) + 1;
 }
 /* Room for partial results; counts the bytes to be read. */
 crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err);
@@ -148,6 +153,8 @@ typedef struct crit_policy {
      * positions.  Called for every layer. */
     crit_status (*prompt)(void *state, crit_decode_env *env, uint32_t layer, const crit_kv *kv, const float *q,
                           size_t q_stride, uint32_t n_q, crit_error *err);
+    /* Of decoding: whether it reads a chunk that begins at pos0, too, by `chunk`; NULL = none. */
+    bool (*takes)(const void *state, uint32_t pos0);
     crit_status (*decode)(void *state, const crit_decode_job *job, crit_error *err);
     /* Instead of decode, where nothing is decided by the query: two stages, so that a layer stays one run.
      * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
@@ -155,6 +162,12 @@ typedef struct crit_policy {
                           crit_error *err);
     /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
     void (*cut)(void *state, uint32_t n_tok);
+    /* What a snapshot keeps of a state beside keys and values; NULL, or nothing written = nothing.  load: into a state
+     * of the same policy, whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes
+     * are none. */
+    crit_status (*save)(const void *state, crit_blob *out, crit_error *err);
+    crit_status (*load)(void *state, crit_decode_env *env, const crit_kv *kv, uint32_t n_tok, crit_blob_view *in,
+                        crit_error *err);
     /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
      * pos [n_tok]; returns how many. */
     uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
@@ -164,7 +177,8 @@ typedef struct crit_policy {
 } crit_policy;
 
 extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
-    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think;
+    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think,
+    crit_policy_squeezed;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */
