@@ -45,6 +45,7 @@ crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit
         if (in->failed || there > 1 || !isfinite(m.sigma) ||
             (there && m.peak >= CRIT_GAIN_BINS && m.peak != CRIT_NO_BIN))
             st = crit_fail(err, CRIT_E_FORMAT, "the calibration in it makes no sense");
+        if (st) break;
         c->marks[i] = m;
         crit_gain_add(&c->total[i % n_head], &m);
     }
