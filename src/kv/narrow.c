@@ -6,8 +6,26 @@
 
 enum { SLACK = 64 }; /* bytes that attend may read behind the last row */
 
-size_t crit_narrow_map_bytes(uint32_t n_kv_head, uint32_t dk, uint32_t n_tok) {
-    return (size_t)n_kv_head * n_tok * dk * sizeof(uint16_t) + SLACK;
+size_t crit_narrow_map_bytes(uint32_t n_layer, uint32_t n_kv_head, uint32_t dk, uint32_t n_tok) {
+    return (size_t)n_layer * n_kv_head * n_tok * dk * sizeof(uint16_t) + SLACK;
+}
+
+void crit_narrow_room_drop(crit_narrow_room *room) {
+    if (!room || --room->refs) return;
+    crit_unmap(room->k, room->map_bytes);
+    crit_free(room);
+}
+
+static crit_narrow_room *room_open(size_t bytes, uint32_t dk, uint32_t row_cap) {
+    crit_narrow_room *room = crit_calloc(1, sizeof *room);
+    uint16_t *k = crit_map(bytes);
+    if (room && k) {
+        *room = (crit_narrow_room){.refs = 1, .dk = dk, .row_cap = row_cap, .k = k, .map_bytes = bytes};
+        return room;
+    }
+    crit_free(room);
+    crit_unmap(k, bytes);
+    return NULL;
 }
 
 static uint16_t *channels(const crit_kv *kv, uint32_t head) {
@@ -17,35 +35,45 @@ static uint16_t *full_keys(crit_kv *kv, uint32_t head, uint32_t pos) {
     return kv->k + ((size_t)head * kv->n_blk_cap * CRIT_BLK_LEN + pos) * kv->d;
 }
 
-crit_status crit_narrow_reserve(crit_kv *kv, uint32_t dk, uint32_t n_row, bool whole, crit_error *err) {
-    crit_narrow *w = kv->narrow;
-    if (!w) {
-        w = crit_calloc(1, sizeof *w);
-        if (w) w->chan = crit_calloc((size_t)kv->n_kv_head * dk, sizeof *w->chan);
-        if (!w || !w->chan) {
-            crit_free(w);
-            return crit_fail(err, CRIT_E_NOMEM, "out of memory for keys without their dropped channels");
-        }
-        w->dk = dk;
-        w->whole = whole;
-        kv->narrow = w;
+static crit_status begin(crit_kv *kv, uint32_t dk, bool whole, crit_error *err) {
+    crit_narrow *w = crit_calloc(1, sizeof *w);
+    if (w) w->chan = crit_calloc((size_t)kv->n_kv_head * dk, sizeof *w->chan);
+    if (!w || !w->chan) {
+        crit_free(w);
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory for keys without their dropped channels");
     }
-    if (n_row <= w->row_cap) return CRIT_OK;
-    size_t bytes = crit_narrow_map_bytes(kv->n_kv_head, w->dk, n_row);
-    uint16_t *k = crit_map(bytes);
-    if (!k) return crit_fail(err, CRIT_E_NOMEM, "out of memory for keys without their dropped channels");
+    w->dk = dk;
+    w->whole = whole;
+    kv->narrow = w;
+    return CRIT_OK;
+}
+
+crit_status crit_narrow_reserve(crit_kv *kv, crit_narrow_room **room, uint32_t layer, uint32_t n_layer, uint32_t dk,
+                                uint32_t n_row, bool whole, crit_error *err) {
+    crit_status st = kv->narrow ? CRIT_OK : begin(kv, dk, whole, err);
+    crit_narrow *w = kv->narrow;
+    if (st || n_row <= w->row_cap) return st;
+    if (!*room || (*room)->row_cap < n_row) {
+        crit_narrow_room *next = room_open(crit_narrow_map_bytes(n_layer, kv->n_kv_head, dk, n_row), dk, n_row);
+        if (!next) return crit_fail(err, CRIT_E_NOMEM, "out of memory for keys without their dropped channels");
+        crit_narrow_room_drop(*room);
+        *room = next;
+    }
+    size_t cap = (*room)->row_cap;
+    uint16_t *k = (*room)->k + (size_t)layer * kv->n_kv_head * cap * dk;
     for (size_t h = 0; h < kv->n_kv_head && w->k; h++)
-        memcpy(k + h * n_row * w->dk, w->k + h * w->row_cap * w->dk, (size_t)w->n_row * w->dk * sizeof *k);
-    crit_unmap(w->k, w->map_bytes);
+        memcpy(k + h * cap * dk, w->k + h * w->row_cap * dk, (size_t)w->n_row * dk * sizeof *k);
+    crit_narrow_room_drop(w->room);
+    (*room)->refs++;
+    w->room = *room;
     w->k = k;
-    w->map_bytes = bytes;
-    w->row_cap = n_row;
+    w->row_cap = (uint32_t)cap;
     return CRIT_OK;
 }
 
 void crit_narrow_free(crit_kv *kv) {
     if (!kv->narrow) return;
-    crit_unmap(kv->narrow->k, kv->narrow->map_bytes);
+    crit_narrow_room_drop(kv->narrow->room);
     crit_free(kv->narrow->chan);
     crit_free(kv->narrow);
     kv->narrow = NULL;

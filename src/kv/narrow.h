@@ -10,21 +10,31 @@
 
 #include "kv/kv.h"
 
+/* The rows of all layers in one mapping, so that huge pages hold them; goes with its last reference. */
+typedef struct crit_narrow_room {
+    uint32_t refs, dk, row_cap; /* width of a row; rows that each head has room for */
+    uint16_t *k;                /* [n_layer][n_kv_head][row_cap][dk], 64 bytes behind them are 0 */
+    size_t map_bytes;
+} crit_narrow_room;
+void crit_narrow_room_drop(crit_narrow_room *room); /* accepts NULL */
+
 typedef struct crit_narrow {
     uint32_t dk, n_row, row_cap; /* width of a row; rows put and room for them, each head */
-    uint16_t *k;                 /* [n_kv_head][row_cap][dk], 64 bytes behind them are 0 */
-    uint16_t *chan;              /* [n_kv_head][dk] ascending */
-    bool whole;                  /* the full keys stay beside: nothing is given back */
-    uint32_t n_open;             /* while open: what n_narrow of the store was */
-    uint32_t n_kept;             /* crit_narrow_undo goes back to it */
-    size_t map_bytes;
+    crit_narrow_room *room;
+    uint16_t *k;     /* in it: [n_kv_head][row_cap][dk] */
+    uint16_t *chan;  /* [n_kv_head][dk] ascending */
+    bool whole;      /* the full keys stay beside: nothing is given back */
+    uint32_t n_open; /* while open: what n_narrow of the store was */
+    uint32_t n_kept; /* crit_narrow_undo goes back to it */
 } crit_narrow;
 
-/* Bytes of the rows of n_tok positions. */
-size_t crit_narrow_map_bytes(uint32_t n_kv_head, uint32_t dk, uint32_t n_tok);
+/* Bytes of the rows of n_tok positions of n_layer layers. */
+size_t crit_narrow_map_bytes(uint32_t n_layer, uint32_t n_kv_head, uint32_t dk, uint32_t n_tok);
 /* Room for n_row rows of dk channels, rows that are there being kept; the first call decides dk and whole.  chan is to
- * be filled by the caller before rows are put. */
-crit_status crit_narrow_reserve(crit_kv *kv, uint32_t dk, uint32_t n_row, bool whole, crit_error *err);
+ * be filled by the caller before rows are put.  *room: the newest one of the stores of n_layer layers, NULL at first;
+ * a reference to it is the caller's. */
+crit_status crit_narrow_reserve(crit_kv *kv, crit_narrow_room **room, uint32_t layer, uint32_t n_layer, uint32_t dk,
+                                uint32_t n_row, bool whole, crit_error *err);
 void crit_narrow_free(crit_kv *kv); /* full keys that were given back are lost */
 /* Rows of positions [pos, pos + n) of a head from its full keys.  In parallel for different positions or heads. */
 void crit_narrow_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n);

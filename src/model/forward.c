@@ -96,7 +96,8 @@ static crit_status show_policy(crit_forward *f, const crit_chunk *chunk, uint32_
     if (n_kv > n) n_kv = n;
     if (n_decode > n) n_decode = n;
     if (n_kv)
-        st = f->kv_policy->store(f->kv_state, &f->env, &f->kv[layer], f->turn_pos0, end - n_kv * n_q, n_q, n_kv, err);
+        st = f->kv_policy->store(f->kv_state, &f->env, layer, &f->kv[layer], f->turn_pos0, end - n_kv * n_q, n_q, n_kv,
+                                 err);
     crit_narrow_shut(&f->kv[layer]);
     if (!st && n_decode)
         st =

@@ -144,7 +144,7 @@ typedef struct crit_policy {
 
     /* Of the store: the prompt has been read, first is where its turn began; q as for `prompt`, which comes after.
      * May move keys (crit_narrow_move).  Called for every layer, opened. */
-    crit_status (*store)(void *state, crit_decode_env *env, crit_kv *kv, uint32_t first, const float *q,
+    crit_status (*store)(void *state, crit_decode_env *env, uint32_t layer, crit_kv *kv, uint32_t first, const float *q,
                          size_t q_stride, uint32_t n_q, crit_error *err);
 
     /* How many of the prompt's last queries `prompt` or `store` wants to see; 0 = it is not called. */

@@ -31,6 +31,7 @@ typedef struct think {
     double lambda;
     uint32_t recent, from;
     bool pairs, whole;
+    crit_narrow_room *room; /* of the rows of all layers */
 } think;
 
 static uint32_t width(double lambda, uint32_t d) {
@@ -42,9 +43,9 @@ static uint32_t width(double lambda, uint32_t d) {
 static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
     uint32_t dk = width(o->v[OPT_LAMBDA], e->d);
     if (dk == e->d) return sizeof(think);
-    size_t rows = crit_narrow_map_bytes(e->n_kv_head, dk, e->n_ctx),
+    size_t rows = crit_narrow_map_bytes(o->v[OPT_WHEN] > 0 ? e->n_layer : 1, e->n_kv_head, dk, e->n_ctx),
            chan = (size_t)e->n_kv_head * dk * sizeof(uint16_t);
-    return sizeof(think) + e->n_layer * (sizeof(crit_narrow) + chan) + (o->v[OPT_WHEN] > 0 ? e->n_layer : 1) * rows;
+    return sizeof(think) + e->n_layer * (sizeof(crit_narrow) + chan) + rows;
 }
 
 static crit_status state_open(void **out, const crit_decode_env *e, const crit_policy_values *o, crit_error *err) {
@@ -61,7 +62,9 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
 }
 
 static void state_close(void *state) {
-    crit_free(state);
+    think *t = state;
+    if (t) crit_narrow_room_drop(t->room);
+    crit_free(t);
 }
 
 /* ---- scores of channels ---- */
@@ -149,14 +152,14 @@ static void choose(const crit_decode_env *e, bool pairs, const double *score, ui
         if (!gone[i]) chan[at++] = (uint16_t)i;
 }
 
-static crit_status store(void *state, crit_decode_env *e, crit_kv *kv, uint32_t first, const float *q, size_t q_stride,
-                         uint32_t n_q, crit_error *err) {
-    const think *t = state;
+static crit_status store(void *state, crit_decode_env *e, uint32_t layer, crit_kv *kv, uint32_t first, const float *q,
+                         size_t q_stride, uint32_t n_q, crit_error *err) {
+    think *t = state;
     uint32_t dk = width(t->lambda, e->d), n_tok = kv->n_tok;
     uint32_t n = n_tok < t->recent ? 0 : (n_tok - t->recent) / CRIT_BLK_LEN * CRIT_BLK_LEN;
     bool begun = kv->narrow && kv->narrow->n_row;
     if (dk == e->d || !n_q || n == 0 || (begun ? n <= kv->narrow->n_row : n_tok < t->from)) return CRIT_OK;
-    crit_status st = crit_narrow_reserve(kv, dk, n, t->whole, err);
+    crit_status st = crit_narrow_reserve(kv, &t->room, layer, e->n_layer, dk, n, t->whole, err);
     if (!st && !begun) {
         double *score = crit_malloc((size_t)e->n_kv_head * e->d, sizeof *score);
         st = score ? channel_scores(e, kv, n, q, q_stride, n_q, score, err)

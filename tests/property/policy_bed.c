@@ -124,7 +124,7 @@ void bed_store(bed *b, const char *text, uint32_t first) {
     uint32_t n_q = b->kv_policy->n_query < b->n_tok ? b->kv_policy->n_query : b->n_tok;
     for (uint32_t l = 0; l < b->s.n_layer; l++) {
         crit_narrow_open(&b->kv[l], b->pool);
-        if (b->kv_policy->store(b->kv_state, &b->env, &b->kv[l], first, bed_q(b, l, b->n_tok - n_q),
+        if (b->kv_policy->store(b->kv_state, &b->env, l, &b->kv[l], first, bed_q(b, l, b->n_tok - n_q),
                                 b->s.n_layer * q_row(b), n_q, &err))
             fail_msg("%s", err.message);
         crit_narrow_shut(&b->kv[l]);

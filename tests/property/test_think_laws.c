@@ -285,7 +285,7 @@ static void memory_goes(void **state) {
         size_t rows = (size_t)2 * 8192 * 32 * 2, full = (size_t)2 * 8192 * 64 * 2;
         assert_int_equal(crit_narrow_bytes(&b.kv[0]), rows);
         assert_int_equal(crit_kv_used_bytes(&b.kv[0]), before + rows - (never ? 0 : full));
-        assert_true(b.kv[0].narrow->map_bytes <= rows + 4096);
+        assert_true(b.kv[0].narrow->room->map_bytes <= rows + 4096);
         size_t left = resident_key_bytes(&b.kv[0]);
         if (never) assert_int_equal(left, pages);
         /* of each head the part that shares pages with its neighbours stays */
