@@ -151,7 +151,7 @@ static int load_files(runner *r) {
 static int check_lengths(const runner *r) {
     uint32_t train = model_context(&r->info);
     for (size_t i = 0; i < r->grid.ctx.n; i++)
-        if (train && r->grid.ctx.v[i] > train && !r->o->force)
+        if (train && r->grid.ctx.v[i] > train && !r->o->force && !variants_stream(&r->grid.vs))
             return fail("%s: %u tokens are more than the %u the model was trained for (--force runs them)", r->o->model,
                         r->grid.ctx.v[i], train);
     return EXIT_OK;

@@ -95,7 +95,8 @@ const opt option_table[] = {
     FLAG(R | B | E | X | C, N("--pin"), pin, "keep each thread on one core"),
     TEXT(R | C, N("--attn"), "MODE", OPT_STR, attn_list,
          "attention of the prompt: criti (default), dense, paper,\nor NAME[:K=V,...] of 'critiprefill policies'"),
-    PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
+    TEXT(I, N("--attn"), "MODE", OPT_STR, attn_list,
+         "criti (default), dense, paper, or NAME[:K=V,...] of 'critiprefill policies'"),
     TEXT(B, N("--attn"), "MODE,...", OPT_STR, attn_list,
          "of dense, criti, paper, policies of the prompt (default dense,criti)"),
     TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
@@ -324,6 +325,10 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
         return usage(cmd_name, "--prefix goes with neither --compare nor --truncate");
     if (o->prefix && o->system) return usage(cmd_name, "--system belongs to the prefix (critiprefill cluster)");
     if (cmd == CMD_CLUSTER && !o->output) return usage(cmd_name, "no snapshot named (-o FILE.cpkv)");
+    if (cmd == CMD_RUN && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
+        return usage(cmd_name, "--decode: --attn %s decodes from its own cache", mode_name(o, o->modes.v[0]));
+    if (cmd == CMD_RUN && modes_stream(o) && o->n_answer > 1)
+        return usage(cmd_name, "--n-samples: the cache of --attn %s cannot be shared", mode_name(o, o->modes.v[0]));
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
@@ -374,6 +379,22 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode) {
 
 const char *mode_name(const options *o, uint32_t mode) {
     return mode >= MODE_POLICY ? o->prefill[mode - MODE_POLICY] : attn_names[mode];
+}
+
+bool policy_streams(const char *text) {
+    size_t n = strcspn(text, ":");
+    for (size_t i = 0; i < crit_policy_count(); i++) {
+        crit_policy_info p = {.struct_size = sizeof p};
+        if (crit_policy_get(i, &p) || p.place != CRIT_POLICY_PREFILL) continue;
+        if (strlen(p.name) == n && !memcmp(p.name, text, n)) return p.streams;
+    }
+    return false;
+}
+
+bool modes_stream(const options *o) {
+    for (size_t i = 0; i < o->modes.n; i++)
+        if (o->modes.v[i] < MODE_POLICY || !policy_streams(mode_name(o, o->modes.v[i]))) return false;
+    return o->modes.n > 0;
 }
 
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx) {

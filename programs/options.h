@@ -116,6 +116,10 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode);
 size_t policy_item(const char *list);
 
 const char *mode_name(const options *o, uint32_t mode);
+/* Does the policy of the prompt (with options, as written) keep a cache of a fixed size, so that no prompt is too long?
+ */
+bool policy_streams(const char *text);
+bool modes_stream(const options *o); /* do all of o->modes? */
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx);
 uint32_t options_threads(const options *o); /* -t, or the cores of this process */
 

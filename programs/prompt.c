@@ -148,9 +148,10 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
-    size_t limit = o->n_ctx ? o->n_ctx : model_context(info);
+    bool streams = modes_stream(o) && !o->compare;
+    size_t limit = o->n_ctx ? o->n_ctx : streams ? 0 : model_context(info);
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
-    if (info->n_ctx_train && limit > info->n_ctx_train)
+    if (!streams && info->n_ctx_train && limit > info->n_ctx_train)
         note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
 
     if (o->truncate == TRUNCATE_MIDDLE) {

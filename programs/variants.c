@@ -36,7 +36,10 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
     if (v->policy) {
         crit_error err = {0};
         v->attn.mode = CRIT_ATTN_DENSE;
-        if (!crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err)) return true;
+        if (!crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err)) {
+            v->streams = policy_streams(v->name);
+            return true;
+        }
         if (word == n) return bad(s, word, why, cap);
         snprintf(why, cap, "%s", err.message);
         return false;
@@ -97,6 +100,12 @@ int variants_sweep(variants *out, const options *o, const char *cmd_name, const 
     int rc = name.oom ? fail_memory() : sweep_from(out, o, cmd_name, sweep, &name);
     buf_free(&name);
     return rc;
+}
+
+bool variants_stream(const variants *list) {
+    for (size_t i = 0; i < list->n; i++)
+        if (!list->v[i].streams) return false;
+    return list->n > 0;
 }
 
 crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx) {

@@ -14,7 +14,8 @@ enum { VARIANT_MAX = 64 };
 typedef struct variant {
     char name[96]; /* as it was written */
     crit_attn_params attn;
-    bool policy; /* the name is that of a policy of the prompt */
+    bool policy;  /* the name is that of a policy of the prompt */
+    bool streams; /* which makes no prompt too long */
 } variant;
 
 typedef struct variants {
@@ -28,6 +29,8 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
 int variants_parse(variants *out, const options *o, const char *cmd_name, const char *list);
 /* Appends one variant a combination of "key=a,b;key=c,d" (a sweep of criti). */
 int variants_sweep(variants *out, const options *o, const char *cmd_name, const char *sweep);
+/* Do all of them stream? */
+bool variants_stream(const variants *list);
 crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx);
 
 #endif

@@ -35,6 +35,7 @@ typedef struct crit_policy_info {
     crit_policy_place place;
     const char *source; /* paper */
     bool exact;         /* the same result as full attention, up to rounding */
+    bool streams;       /* has a cache of its own, of a fixed size: see crit_session_params.prefill */
     const crit_policy_option *options;
     size_t n_option;
     const char *combines; /* what it may be combined with, in words */
