@@ -43,9 +43,11 @@ bool suite_step(const suite *s, suite_at at, size_t *i, suite_at *one, uint64_t 
 }
 
 typedef struct sums {
-    size_t n, n_pair, n_kv;
-    double value, piece, top1, density, ttft, ms, n_tok, moved, full, kv_share;
-    double *diff; /* [n_pair] this value less full attention's */
+    size_t n, n_pair;
+    double value, piece, top1, density, moved, full, kv_share;
+    size_t n_first, n_step;
+    double *first, *step; /* [n_first], [n_step] times */
+    double *diff;         /* [n_pair] this value less full attention's */
 } sums;
 
 static void add(suite_figures *f, sums *s, const json_t *r, const json_t *full, const char *what) {
@@ -55,10 +57,9 @@ static void add(suite_figures *f, sums *s, const json_t *r, const json_t *full, 
     s->piece += record_num(r, "common");
     s->top1 += record_num(r, "top1");
     s->density += record_num(r, "density");
-    s->ttft += record_num(r, "ttft_ms");
+    s->first[s->n_first++] = record_num(r, "ttft_ms");
     if (tok > 0) {
-        s->n_tok += tok;
-        s->ms += tok * record_num(r, "ms_per_tok");
+        s->step[s->n_step++] = record_num(r, "ms_per_tok");
         s->moved += record_num(r, "moved_bytes");
         s->full += record_num(r, "full_bytes");
     }
@@ -76,8 +77,9 @@ int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at
     size_t room = 0;
     *out = (suite_figures){.n = 0};
     for (size_t i = 0; suite_step(s, at, &i, &one, &number);) room++;
-    sums x = {.diff = malloc((room + 1) * sizeof *x.diff)};
-    if (!x.diff) return fail_memory();
+    double *all = malloc(3 * (room + 1) * sizeof *all);
+    if (!all) return fail_memory();
+    sums x = {.diff = all, .first = all + room + 1, .step = all + 2 * (room + 1)};
     for (size_t i = 0; suite_step(s, at, &i, &one, &number);) {
         const json_t *r = suite_find(s, e, i_policy, one, number);
         if (r) add(out, &x, r, suite_find(s, e, 0, one, number), ppl ? "nll" : "score");
@@ -88,8 +90,8 @@ int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at
     out->piece = x.piece / n;
     out->top1 = x.top1 / n;
     out->density = x.density / n;
-    out->ttft_ms = x.ttft / n;
-    out->ms_per_tok = x.ms / x.n_tok;
+    out->ttft_ms = stats_quantile(x.first, x.n_first, .5);
+    out->ms_per_tok = stats_quantile(x.step, x.n_step, .5);
     out->moved = x.moved / x.full;
     out->kept_bytes = x.kv_share / (double)x.n_pair;
     out->diff = x.n_pair ? stats_mean(x.diff, x.n_pair) : (double)NAN;
@@ -100,7 +102,7 @@ int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at
         out->hi = expm1(out->hi);
         out->asked = out->kept = (double)NAN;
     }
-    free(x.diff);
+    free(all);
     return EXIT_OK;
 }
 

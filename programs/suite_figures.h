@@ -18,14 +18,14 @@ typedef struct suite_figures {
     double score; /* mean of 0 to 1; of perplexity tasks the perplexity */
     double diff, lo,
         hi; /* from full attention on the same samples, with its interval; of perplexities their ratio - 1 */
-    double asked, kept; /* what full attention found; of that, what was found here too */
-    double piece;       /* of passkeys: longest piece found, share of the key */
-    double top1;        /* perplexity: share of tokens that were the likeliest */
-    double density;     /* of the prompt's attention */
-    double ttft_ms, ms_per_tok;
-    double moved;         /* bytes of keys and values that decoding moved, share of full attention's */
-    double peak_kv_bytes; /* the largest */
-    double kept_bytes;    /* the same as a share of full attention's on the same samples, mean */
+    double asked, kept;         /* what full attention found; of that, what was found here too */
+    double piece;               /* of passkeys: longest piece found, share of the key */
+    double top1;                /* perplexity: share of tokens that were the likeliest */
+    double density;             /* of the prompt's attention */
+    double ttft_ms, ms_per_tok; /* medians: other work on a machine comes in bursts */
+    double moved;               /* bytes of keys and values that decoding moved, share of full attention's */
+    double peak_kv_bytes;       /* the largest */
+    double kept_bytes;          /* the same as a share of full attention's on the same samples, mean */
 } suite_figures;
 
 void suite_key(const suite *s, size_t i_policy, suite_at at, uint64_t number, buf *out);

@@ -184,7 +184,7 @@ static const char legend[] =
     "attention found. Piece: of a passkey, the longest piece of it in the answer. Asked x: the ratio a policy was "
     "written for. Measured: moved x, bytes of keys and values that full attention reads a step over those that were "
     "read and copied; kept x, its bytes of storage over those in use at the end of the answer, what the policy keeps "
-    "beside them included. Density: of the prompt's attention.\n";
+    "beside them included. Times are medians. Density: of the prompt's attention.\n";
 
 int suite_report(const suite *s, evalout *e, const char *subject) {
     buf out = {0};
