@@ -3,8 +3,9 @@
  *
  * A length is read once.  Then each policy in turn reads the prompt's end again, so that it sees its queries, and is
  * given the text's next tokens, whatever it would have said itself: so every policy decodes the same tokens, and its
- * logits can be held against full attention's.  What the keys it read weigh is taken in a further pass, which is not
- * timed. */
+ * logits can be held against full attention's.  With --kv all of them do so in a second session, which keeps the
+ * prompt by that policy; full attention over full keys stays the yardstick.  What the keys it read weigh is taken in a
+ * further pass, which is not timed. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@
 #include "mdtable.h"
 #include "term.h"
 
-enum { MAX_POLICY = 16, AGAIN_TOK = 128 }; /* the prompt's end, read again by each policy */
+/* The prompt's end, read again by each policy: with --kv what is kept whole anyway. */
+enum { MAX_POLICY = 16, AGAIN_TOK = 128, AGAIN_KV = 32 };
 
 static const md_col cols[] = {{"tokens", 6, false},        {"decode", 24, true},    {"ms a token", 10, false},
                               {"attention ms", 12, false}, {"of full's", 9, false}, {"MB moved", 8, false},
@@ -50,6 +52,7 @@ static int cut_list(decoding *d) {
     if (!d->names) return fail_memory();
     memcpy(d->names, d->o->decode, n + 1);
     d->policy[d->n_policy++] = "full";
+    if (d->o->kv) d->policy[d->n_policy++] = "full";
     for (char *s = d->names; s;) {
         char *end = s + policy_item(s);
         bool last = !*end;
@@ -71,7 +74,8 @@ static int cut_list(decoding *d) {
 static int pass(const decoding *d, crit_session *s, uint32_t n_tok, size_t which, bool watch, figures *f) {
     crit_error err = {0};
     const int32_t *ids = d->text.ids;
-    uint32_t again = n_tok < AGAIN_TOK ? n_tok : AGAIN_TOK, n_vocab = d->info.n_vocab;
+    uint32_t again = d->o->kv && which ? AGAIN_KV : AGAIN_TOK, n_vocab = d->info.n_vocab;
+    if (again > n_tok) again = n_tok;
     if (crit_session_rewind(s, n_tok - again, &err) || crit_session_set_decode(s, d->policy[which], &err) ||
         crit_prefill(s, ids + n_tok - again, again, NULL, &err) || crit_session_watch_decode(s, watch, &err))
         return fail_with(&err);
@@ -105,7 +109,7 @@ static int pass(const decoding *d, crit_session *s, uint32_t n_tok, size_t which
 static void put_row(const decoding *d, buf *out, uint32_t n_tok, size_t which, const figures *f) {
     size_t at = 0;
     md_cell(out, cols, N_COL, &at, "%u", n_tok);
-    md_cell(out, cols, N_COL, &at, "%s", d->policy[which]);
+    md_cell(out, cols, N_COL, &at, which && d->o->kv ? "%s, %s" : "%s", d->policy[which], d->o->kv);
     md_num(out, cols, N_COL, &at, f[which].ms, 2, "");
     md_num(out, cols, N_COL, &at, f[which].attend_ms, 2, "");
     md_num(out, cols, N_COL, &at, f[which].attend_ms / f[0].attend_ms, 3, "");
@@ -135,6 +139,7 @@ static json_t *row_json(const decoding *d, uint32_t n_tok, size_t which, const f
     numbers(f, which, x);
     json_put(j, keys[0], json_integer(n_tok));
     json_put(j, keys[1], json_cstr(d->policy[which]));
+    if (d->o->kv) json_put(j, "kv", json_cstr(which ? d->o->kv : "full"));
     for (int i = 0; i < 9; i++) json_put(j, keys[2 + i], json_num(x[i]));
     return j;
 }
@@ -142,7 +147,7 @@ static json_t *row_json(const decoding *d, uint32_t n_tok, size_t which, const f
 static void put_csv(const decoding *d, buf *out, uint32_t n_tok, size_t which, const figures *f) {
     double x[9];
     numbers(f, which, x);
-    buf_fmt(out, "%u,\"%s\"", n_tok, d->policy[which]);
+    buf_fmt(out, which && d->o->kv ? "%u,\"%s, %s\"" : "%u,\"%s\"", n_tok, d->policy[which], d->o->kv);
     for (int i = 0; i < 9; i++) {
         buf_str(out, ",");
         if (isfinite(x[i])) buf_fmt(out, "%.6g", x[i]);
@@ -164,7 +169,7 @@ static int put_length(decoding *d, uint32_t n_tok, const figures *f) {
 
 static int one_length(decoding *d, uint32_t n_tok) {
     crit_error err = {0};
-    crit_session *s = NULL;
+    crit_session *s = NULL, *own = NULL; /* own: of the policies, with --kv */
     crit_session_params sp = session_params(d->o, d->o->modes.v[d->o->modes.n - 1], n_tok + d->n_decode);
     size_t n_rep = d->o->n_rep;
     double *time = calloc(2 * d->n_policy * n_rep, sizeof *time);
@@ -172,15 +177,20 @@ static int one_length(decoding *d, uint32_t n_tok) {
     int rc = time ? EXIT_OK : fail_memory();
     if (!rc && (crit_session_open(&s, d->model, &sp, &err) || crit_prefill(s, d->text.ids, n_tok, NULL, &err)))
         rc = fail_with(&err);
+    sp.kv = d->o->kv;
+    if (!rc && sp.kv &&
+        (crit_session_open(&own, d->model, &sp, &err) || crit_prefill(own, d->text.ids, n_tok, NULL, &err)))
+        rc = fail_with(&err);
+    crit_session *of[] = {s, own ? own : s};       /* full attention's, the others' */
     if (!rc) rc = pass(d, s, n_tok, 0, false, &g); /* warm */
     for (size_t r = 0; r < n_rep && !rc; r++)
         for (size_t p = 0; p < d->n_policy && !rc; p++) {
-            rc = pass(d, s, n_tok, p, false, &f[p]);
+            rc = pass(d, of[p > 0], n_tok, p, false, &f[p]);
             time[(2 * p) * n_rep + r] = f[p].ms;
             time[(2 * p + 1) * n_rep + r] = f[p].attend_ms;
         }
     for (size_t p = 0; p < d->n_policy && !rc; p++) {
-        rc = pass(d, s, n_tok, p, true, &g);
+        rc = pass(d, of[p > 0], n_tok, p, true, &g);
         f[p].mass = g.mass;
         f[p].ms = bench_median(time + (2 * p) * n_rep, n_rep);
         f[p].attend_ms = bench_median(time + (2 * p + 1) * n_rep, n_rep);
@@ -188,6 +198,7 @@ static int one_length(decoding *d, uint32_t n_tok) {
     if (!rc) rc = put_length(d, n_tok, f);
     free(time);
     crit_session_close(&s);
+    crit_session_close(&own);
     return rc;
 }
 

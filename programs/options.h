@@ -26,8 +26,13 @@ enum {
     CMD_FRONTIER = 1 << 15,
 
     CMD_POLICIES = 1 << 16,
-    CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
-    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
+    CMD_CLUSTER = 1 << 17,
+    CMD_CHAIN = 1 << 20, /* kinds of eval again */
+    CMD_COPY = 1 << 21,
+    CMD_SUITE = 1 << 22,
+    CMD_TASKS =
+        CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH | CMD_CHAIN | CMD_COPY,
+    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER | CMD_SUITE
 };
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
@@ -56,8 +61,11 @@ typedef struct options {
     const char *shapes; /* names, comma separated */
     const char *vs;     /* folder of llama-bench */
     const char *decode; /* policy of decoding; bench: several */
+    const char *kv;     /* policy of the store */
     u32_list batch;     /* bench: sequences at a time */
     uint32_t n_answer;  /* run: answers to the prompt */
+    const char *prefix; /* run: a snapshot that the prompt goes on from */
+    uint32_t zstd;      /* cluster: compression level; 0 = none */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;
@@ -81,7 +89,8 @@ typedef struct options {
     uint32_t n_probe; /* exact queries a tile */
     const char *dump; /* folder for .npy files */
     const char *sweep;
-    const char *output; /* inspect */
+    const char *output; /* inspect, cluster */
+    const char *config; /* suite */
 } options;
 
 enum { QUESTION_LAST, QUESTION_FIRST, QUESTION_BOTH, QUESTION_MIDDLE };

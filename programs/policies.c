@@ -5,7 +5,7 @@
 #include "jsonout.h"
 #include "term.h"
 
-static const char *const place_names[] = {"decode", "n-samples", "attn"}; /* by crit_policy_place */
+static const char *const place_names[] = {"decode", "n-samples", "attn", "kv"}; /* by crit_policy_place */
 
 static void put_range(buf *out, const crit_policy_option *o) {
     if (!o->choices) {

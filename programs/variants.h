@@ -23,6 +23,8 @@ typedef struct variants {
     size_t n;
 } variants;
 
+/* name[:key=value]..., n bytes at s.  false: what is wrong stands in why [cap]. */
+bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *why, size_t cap);
 /* Appends what list names, on top of o->attn (--attn-opt, --quality).  EXIT_OK or EXIT_USAGE after a line. */
 int variants_parse(variants *out, const options *o, const char *cmd_name, const char *list);
 /* Appends one variant a combination of "key=a,b;key=c,d" (a sweep of criti). */

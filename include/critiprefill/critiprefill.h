@@ -148,13 +148,14 @@ typedef struct crit_session_params {
     bool pin;           /* the session's own threads stay on one core each, the first one left to the caller */
     bool force;         /* skip the check of the memory estimate against the memory available */
     crit_attn_params attn;
-    const char *decode; /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
-                           attention.  Read while opening only */
+    const char *decode;  /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
+                            attention.  Read while opening only */
     const char *prefill; /* how the prompt attends, instead of attn: a policy with options; NULL = attn.  Likewise.  A
                            policy that streams (policy.h) keeps a cache of a fixed size instead of the KV store: n_ctx
                            only limits the timeline (0 = 2^30), n_batch is at most its stride, it also decodes, a
                            prompt that failed behind the first of the timeline leaves what was read, up to
                            crit_session_n_past, and crit_session_rewind only goes back to 0 (CRIT_E_STATE) */
+    const char *kv;      /* how the prompt's keys and values are kept: likewise; NULL = as they were computed */
 } crit_session_params;
 CRIT_API void crit_session_params_init(crit_session_params *p);
 
@@ -171,7 +172,7 @@ typedef struct crit_memory {
     size_t kv_bytes;         /* K, V and block statistics at n_ctx; of a policy that streams: its cache */
     size_t activation_bytes; /* one chunk */
     size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */
-    size_t policy_bytes;     /* what the policies keep besides */
+    size_t policy_bytes;     /* what the policies of decoding, of the prompt and of the store keep */
     size_t total_bytes;      /* predicted peak RSS with a full context */
     uint32_t n_batch;        /* tokens per chunk */
     size_t available_bytes;  /* what the machine (and its cgroup) has free now; 0 = unknown */
@@ -239,6 +240,7 @@ typedef struct crit_stats {
                                     kept */
     uint64_t n_peak_measured;    /* how many those were */
     size_t kv_bytes;             /* KV store in use */
+    uint32_t n_channel; /* of a key of the prompt that are kept: d_head, or what a policy of the store leaves */
     /* the account of parallelism */
     double serial_ms;        /* time outside parallel runs, callbacks included */
     uint64_t n_run, n_stage; /* wake-ups of the pool; points where all threads wait for each other */

@@ -51,6 +51,11 @@ void *crit_map(size_t bytes) {
     return p + head;
 }
 
+void crit_map_release(void *p, size_t bytes) {
+    uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) & ~(page - 1), to = ((uintptr_t)p + bytes) & ~(page - 1);
+    if (from < to) (void)madvise((void *)from, to - from, MADV_DONTNEED); /* refused for locked memory only */
+}
+
 void crit_unmap(void *p, size_t bytes) {
     if (!p) return;
     size_t page = 4096;

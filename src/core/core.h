@@ -31,6 +31,8 @@ void crit_free(void *p); /* accepts NULL */
 /* Page-backed, zeroed on first touch, 2 MB aligned with huge pages advised when bytes >= 4 MB. */
 void *crit_map(size_t bytes);
 void crit_unmap(void *p, size_t bytes);
+/* Gives the whole pages of a part of a mapping back to the system; what they hold is 0 at the next touch. */
+void crit_map_release(void *p, size_t bytes);
 
 /* false on overflow, *out then untouched */
 bool crit_mul_size(size_t a, size_t b, size_t *out);

@@ -209,14 +209,25 @@ CRIT_INLINE void raise_m(const int nv, const strip *t, const view *w, const floa
     }
 }
 
+/* What the strips of a tile share of one group: the keys widened, the values when the first strip wants them. */
+typedef struct group {
+    const crit_attend_args *a;
+    const size_t *base; /* position of each block's first key */
+    size_t n_in, n_key[CRIT_ATTEND_GROUP];
+    size_t dk; /* width of a key */
+    float *k, *v;
+    int first, far, have_v;
+} group;
+
+static void widen_group_v(group *g);
+
 /* m rises after s turned out too large: s comes back relative to the new m, delta says by how much. */
-CRIT_INLINE void redo_with_higher_m(const int nv, const strip *t, const view *w, size_t d, const float *k, float *s,
-                                    vec *delta) {
+CRIT_INLINE void redo_with_higher_m(const int nv, const strip *t, const view *w, const group *g, float *s, vec *delta) {
     vec shrink[4];
-    qk(nv, t->qt, k, w->n_vis, d, t->minus_m, s);
+    qk(nv, t->qt, g->k, w->n_vis, g->dk, t->minus_m, s);
     raise_m(nv, t, w, s, 0, delta, shrink);
     float *o = t->ot;
-    for (size_t i = 0; i < d; i++, o += nv * V_W) {
+    for (size_t i = 0; i < g->a->d; i++, o += nv * V_W) {
         CRIT_UNROLL for (int v = 0; v < nv; v++) V_STORE(o + v * V_W, V_MUL(V_LOAD(o + v * V_W), shrink[v]));
     }
 }
@@ -245,28 +256,18 @@ CRIT_INLINE void note_met(const int nv, const strip *t, const view *w, const flo
         V_STORE(t->met + v * V_W, V_MAX(x, V_LOAD(t->met + v * V_W)));
     }
 }
-/* What the strips of a tile share of one group: the keys widened, the values when the first strip wants them. */
-typedef struct group {
-    const crit_attend_args *a;
-    const size_t *base; /* position of each block's first key */
-    size_t n_in, n_key[CRIT_ATTEND_GROUP];
-    float *k, *v;
-    int first, far, have_v;
-} group;
-
-static void widen_group_v(group *g);
 
 /* One group of keys for one strip; s is scratch. */
 CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, group *g, const skip_rule *rule, float *s) {
     const size_t d = g->a->d;
     vec delta[4], unused[4];
-    qk(nv, t->qt, g->k, w->n_vis, d, t->minus_m, s);
+    qk(nv, t->qt, g->k, w->n_vis, g->dk, t->minus_m, s);
     if (rule) note_met(nv, t, w, s);
     if (g->first) {
         raise_m(nv, t, w, s, 1, delta, unused);
         exp_group(nv, 1, t, w, delta, s);
     } else if (exp_group(nv, 0, t, w, NULL, s)) {
-        redo_with_higher_m(nv, t, w, d, g->k, s, delta);
+        redo_with_higher_m(nv, t, w, g, s, delta);
         exp_group(nv, 1, t, w, delta, s);
     }
     widen_group_v(g);
@@ -279,7 +280,7 @@ CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g
     const size_t d = g->a->d, width = (size_t)nv * V_W;
     vec keep[CRIT_ATTEND_GROUP][4], top[4], delta[4], sum[4];
     size_t j0 = w->n_all, j1 = 0; /* keys of the blocks some row keeps */
-    qk(nv, t->qt, g->k, w->n_all, d, t->minus_m, s);
+    qk(nv, t->qt, g->k, w->n_all, g->dk, t->minus_m, s);
     CRIT_UNROLL for (int v = 0; v < nv; v++) top[v] = V_LOAD(t->met + v * V_W);
     for (size_t b = 0, j = 0; b < g->n_in; j += g->n_key[b++]) {
         vec mx[4];
@@ -308,7 +309,7 @@ CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g
                           : exp_keys(nv, 0, 0, w, j, j + g->n_key[b], NULL, keep[b], s, sum);
         }
         if (shift || !rose) break;
-        redo_with_higher_m(nv, t, w, d, g->k, s, delta);
+        redo_with_higher_m(nv, t, w, g, s, delta);
     }
     add_to_l(nv, t, sum);
     widen_group_v(g);
@@ -425,13 +426,13 @@ static group wanted_of(const group *g, const strip *t, const uint8_t *want) {
     while (n_in && !(want[from] >> tile & 1)) off += g->n_key[from++], n_in--;
     while (n_in && !(want[from + n_in - 1] >> tile & 1)) n_in--;
     group part = *g;
-    part.base += from, part.k += off * g->a->d, part.v += off * 8, part.n_in = n_in;
+    part.base += from, part.k += off * g->dk, part.v += off * 8, part.n_in = n_in;
     for (size_t i = 0; i < n_in; i++) part.n_key[i] = g->n_key[from + i];
     return part;
 }
 
 static void attend(const crit_attend_args *a, float *mem) {
-    const size_t d = a->d, n_row = a->n_row, n_key = a->n_key;
+    const size_t d = a->d, dk = crit_attend_dk(a), n_row = a->n_row, n_key = a->n_key;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, n_key) : n_key; /* of what the last row sees */
     float *qt = mem, *ot = qt + CRIT_ATTEND_ROWS * d, *k = ot + CRIT_ATTEND_ROWS * d, *v = k + KEYS * d,
           *s = v + KEYS * d;
@@ -451,7 +452,7 @@ static void attend(const crit_attend_args *a, float *mem) {
                                     .met = met + r,
                                     .row0 = r,
                                     .n_row = n};
-        pack_q(a->q + r * a->q_stride, a->q_stride, n, w, d, a->scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
+        pack_q(a->q + r * a->q_stride, a->q_stride, n, w, dk, a->scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
         memset(ot + r * d, 0, w * d * sizeof *ot);
         memset(minus_m + r, 0, w * sizeof *minus_m);
         memset(l + r, 0, w * sizeof *l);
@@ -463,12 +464,12 @@ static void attend(const crit_attend_args *a, float *mem) {
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         const size_t stop = at < a->n_far ? a->n_far : a->n_blk, n_in = size_min(stop - at, CRIT_ATTEND_GROUP);
         size_t base[CRIT_ATTEND_GROUP], have = 0;
-        group g = {.a = a, .base = base, .n_in = n_in, .k = k, .v = v, .far = at < a->n_far};
+        group g = {.a = a, .base = base, .n_in = n_in, .dk = dk, .k = k, .v = v, .far = at < a->n_far};
         const uint8_t *want = a->want ? a->want + at : NULL;
         for (size_t i = 0; i < n_in; i++) {
             base[i] = (size_t)a->blk[at + i] * BLK;
             g.n_key[i] = base[i] >= end ? 0 : size_min(end - base[i], BLK);
-            widen(a->k + base[i] * d, g.n_key[i] * d, k + have * d);
+            widen(a->k + base[i] * dk, g.n_key[i] * dk, k + have * dk);
             have += g.n_key[i];
         }
         left -= n_in, at += n_in;

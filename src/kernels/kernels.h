@@ -54,6 +54,10 @@
  * every row sees a key of the first near entry that its tile wants.  So tiles whose lists have most entries in common
  * share the work of reading K and V.
  *
+ * Narrow keys: with dk != 0, a multiple of 8 below d, rows of q and of K have dk values, K is [.][CRIT_BLK_LEN][dk],
+ * and all else stays: V and out have d, scale is the caller's.  The 64 bytes behind each listed block of K can be read
+ * then, and like all of its keys, n_key or not, hold finite values.
+ *
  * Skip [alg:skip]: with skip < INFINITY, a row gives weight 0 to every far block none of whose scores comes within skip
  * (nats, > 0) of the largest score the row has met in the groups before that block's: exp and P V of a (strip, group)
  * are left out where no row is left.  lse counts only what was kept.  *n_skip (NULL = not wanted) grows by the number
@@ -82,7 +86,11 @@ typedef struct crit_attend_args {
     size_t n_far;     /* <= n_blk; 0 = plain list order */
     float skip;       /* INFINITY (or 0, so that a zeroed struct is plain) = off */
     uint64_t *n_skip; /* in/out */
+    uint32_t dk;      /* 0 = d */
 } crit_attend_args;
+static inline uint32_t crit_attend_dk(const crit_attend_args *a) {
+    return a->dk ? a->dk : a->d;
+}
 typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
 size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
 

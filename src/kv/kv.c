@@ -4,6 +4,7 @@
 #include "kv/kv.h"
 
 #include "kernels/f16.h"
+#include "kv/narrow.h"
 
 #include <string.h>
 
@@ -41,6 +42,7 @@ crit_status crit_kv_init(crit_kv *kv, const crit_kernels *kernels, uint32_t n_kv
 }
 
 void crit_kv_clear(crit_kv *kv) {
+    crit_narrow_free(kv);
     crit_unmap(kv->map, kv->map_bytes);
     memset(kv, 0, sizeof *kv);
 }
@@ -62,28 +64,56 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
     }
 }
 
-static float bf16_value(uint16_t h) {
+static float value_of(bool bf16, uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;
     memcpy(&f, &bits, sizeof f);
-    return f;
+    return bf16 ? f : crit_f16_value(h);
+}
+
+static void get_key(bool bf16, const uint16_t *key, size_t d, float *k) {
+    for (size_t i = 0; i < d; i++) k[i] = value_of(bf16, key[i]);
+}
+
+static void get_value(bool bf16, const uint16_t *vblk, size_t at, size_t d, float *v) {
+    for (size_t i = 0; i < d; i++) v[i] = value_of(bf16, vblk[bf16 ? i * CRIT_BLK_LEN + at : at * d + i]);
 }
 
 void crit_block_get(unsigned layout, const uint16_t *kblk, const uint16_t *vblk, size_t at, uint32_t d, float *k,
                     float *v) {
-    bool bf16 = layout == CRIT_KV_BF16T;
-    for (size_t i = 0; i < d; i++) {
-        uint16_t kx = kblk[at * d + i], vx = vblk[bf16 ? i * CRIT_BLK_LEN + at : at * d + i];
-        if (k) k[i] = bf16 ? bf16_value(kx) : crit_f16_value(kx);
-        if (v) v[i] = bf16 ? bf16_value(vx) : crit_f16_value(vx);
-    }
+    if (k) get_key(layout == CRIT_KV_BF16T, kblk + at * d, d, k);
+    if (v) get_value(layout == CRIT_KV_BF16T, vblk, at, d, v);
 }
 
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
+    size_t d = kv->d;
+    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     for (uint32_t t = 0; t < n; t++) {
-        size_t d = kv->d, blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
-        crit_block_get(kv->kernels->kv_layout, kv->k + blk, kv->v + blk, (pos + t) % CRIT_BLK_LEN, kv->d,
-                       k ? k + t * d : NULL, v ? v + t * d : NULL);
+        uint16_t narrow[CRIT_D_HEAD_MAX];
+        size_t blk = (size_t)(pos + t) / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        if (k) get_key(bf16, crit_kv_key(kv, head, pos + t, narrow), d, k + t * d);
+        if (v) get_value(bf16, crit_kv_v(kv, head) + blk, (pos + t) % CRIT_BLK_LEN, d, v + t * d);
+    }
+}
+
+void crit_kv_import(crit_kv *kv, uint32_t head, int layout, const uint16_t *k, const uint16_t *v, uint32_t n) {
+    size_t d = kv->d, blk0 = (size_t)head * kv->n_blk_cap;
+    bool own = layout == kv->kernels->kv_layout;
+    float row[2][CRIT_D_HEAD_MAX];
+    if (own && k != crit_kv_k(kv, head)) {
+        size_t values = ((size_t)n + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        memcpy(kv->k + blk0 * CRIT_BLK_LEN * d, k, values * sizeof *k);
+        memcpy(kv->v + blk0 * CRIT_BLK_LEN * d, v, values * sizeof *v);
+    }
+    for (uint32_t t = 0; t < n && !own; t++) {
+        size_t blk = (size_t)t / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        crit_block_get((unsigned)layout, k + blk, v + blk, t % CRIT_BLK_LEN, kv->d, row[0], row[1]);
+        crit_kv_put(kv, head, t, 1, row[0], d, row[1], d);
+    }
+    for (uint32_t t = 0; t < n && own; t += CRIT_BLK_LEN) {
+        size_t blk = blk0 + t / CRIT_BLK_LEN;
+        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, n - t < CRIT_BLK_LEN ? n - t : CRIT_BLK_LEN, 0, kv->d,
+                                 kv->kmax + blk * d, kv->kmin + blk * d, kv->ksum + blk * d);
     }
 }
 
@@ -92,6 +122,7 @@ void crit_kv_advance(crit_kv *kv, uint32_t n) {
 }
 
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
+    if (n_tok < kv->n_narrow) crit_narrow_cut(kv, n_tok);
     kv->n_tok = n_tok;
     uint32_t in_blk = n_tok % CRIT_BLK_LEN;
     if (!in_blk) return;
@@ -100,4 +131,10 @@ void crit_kv_cut(crit_kv *kv, uint32_t n_tok) {
         kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, in_blk, 0, kv->d, kv->kmax + blk * d,
                                  kv->kmin + blk * d, kv->ksum + blk * d);
     }
+}
+
+size_t crit_kv_used_bytes(const crit_kv *kv) {
+    size_t n_blk = ((size_t)kv->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    size_t all = kv->n_blk_cap ? (size_t)((double)kv->map_bytes * (double)n_blk / kv->n_blk_cap) : 0;
+    return all + crit_narrow_bytes(kv) - crit_narrow_freed_bytes(kv);
 }

@@ -2,6 +2,8 @@
 /* See slab.h. */
 #include "kv/slab.h"
 
+#include "kv/narrow.h"
+
 #include <string.h>
 
 static size_t blocks_of(uint32_t n_key_cap) {
@@ -37,10 +39,10 @@ void crit_slab_clear(crit_slab *s) {
     memset(s, 0, sizeof *s);
 }
 
-static void copy_bits(const crit_slab *s, size_t to_blk, uint32_t to, const uint16_t *k, const uint16_t *v,
+static void copy_bits(const crit_slab *s, size_t to_blk, uint32_t to, const uint16_t *key, const uint16_t *v,
                       uint32_t from) {
     size_t d = s->d;
-    memcpy(s->k + to_blk + to * d, k + from * d, d * sizeof *k);
+    memcpy(s->k + to_blk + to * d, key, d * sizeof *key);
     if (s->kernels->kv_layout == CRIT_KV_BF16T) {
         for (size_t i = 0; i < d; i++) s->v[to_blk + i * CRIT_BLK_LEN + to] = v[i * CRIT_BLK_LEN + from];
     } else {
@@ -54,13 +56,15 @@ static size_t block_at(const crit_slab *s, uint32_t head, uint32_t slot) {
 
 void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos) {
     size_t from = (size_t)(pos / CRIT_BLK_LEN) * CRIT_BLK_LEN * s->d;
-    copy_bits(s, block_at(s, head, slot), slot % CRIT_BLK_LEN, crit_kv_k(kv, head) + from, crit_kv_v(kv, head) + from,
-              pos % CRIT_BLK_LEN);
+    uint16_t narrow[CRIT_D_HEAD_MAX];
+    copy_bits(s, block_at(s, head, slot), slot % CRIT_BLK_LEN, crit_kv_key(kv, head, pos, narrow),
+              crit_kv_v(kv, head) + from, pos % CRIT_BLK_LEN);
 }
 
 void crit_slab_move(crit_slab *s, uint32_t head, uint32_t to, uint32_t from) {
     size_t blk = block_at(s, head, from);
-    copy_bits(s, block_at(s, head, to), to % CRIT_BLK_LEN, s->k + blk, s->v + blk, from % CRIT_BLK_LEN);
+    copy_bits(s, block_at(s, head, to), to % CRIT_BLK_LEN, s->k + blk + from % CRIT_BLK_LEN * s->d, s->v + blk,
+              from % CRIT_BLK_LEN);
 }
 
 void crit_slab_get(const crit_slab *s, uint32_t head, uint32_t slot, float *k, float *v) {

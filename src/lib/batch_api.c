@@ -4,6 +4,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "kv/narrow.h"
 #include "lib/session.h"
 
 typedef struct sequence {
@@ -243,7 +244,10 @@ size_t crit_batch_kv_bytes(const crit_batch *b) {
                 for (const crit_segment *o = b->seq[j].leaf; o && first; o = o->parent) first = o != s;
             if (first) n_tok += s->n_tok;
         }
-    return n_tok * per_tok;
+    size_t all = n_tok * per_tok;
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        all += crit_narrow_bytes(&b->session->kv[i]) - crit_narrow_freed_bytes(&b->session->kv[i]);
+    return all;
 }
 
 void crit_batch_times(const crit_batch *b, double *ms, double *attend_ms) {

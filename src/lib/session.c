@@ -9,6 +9,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "kv/narrow.h"
 #include "lib/session.h"
 
 void crit_attn_params_init(crit_attn_params *p) {
@@ -149,6 +150,9 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
         (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
     out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, n_key, n_thread);
+    st = crit_policy_parse(CRIT_POLICY_KV, p->kv, &decode, &values, err);
+    if (st) return st;
+    out->policy_bytes += crit_forward_policy_bytes(c, decode, &values, n_key, n_thread);
     if (prefill) out->policy_bytes += crit_forward_policy_bytes(c, prefill, &prefill_values, n_key, n_thread);
     size_t total;
     if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||
@@ -175,13 +179,18 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     *out = NULL;
     crit_session_params p;
     crit_memory mem;
-    const crit_policy *decode, *prefill;
-    crit_policy_values decode_values, prefill_values;
+    const crit_policy *decode, *prefill, *store;
+    crit_policy_values decode_values, prefill_values, store_values;
     uint32_t n_key;
     crit_status st = settle(model, params, &p, err);
     if (!st) st = crit_policy_parse(CRIT_POLICY_DECODE, p.decode, &decode, &decode_values, err);
     if (!st) st = prefill_of(&p, &prefill, &prefill_values, &n_key, err);
+    if (!st) st = crit_policy_parse(CRIT_POLICY_KV, p.kv, &store, &store_values, err);
+    if (!st) st = crit_policy_pair(decode, store, err);
     if (!st) st = check_decode(prefill, decode, err);
+    if (!st && prefill && prefill->stream && store->store)
+        st = crit_fail(err, CRIT_E_ARG, "kv: %s keeps its own cache, %s has no store to change", prefill->name,
+                       store->name);
     if (!st) st = estimate(model, &p, &mem, err);
     if (st) return st;
     /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
@@ -195,7 +204,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     if (!s) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     s->model = model;
     s->params = p;
-    s->params.decode = s->params.prefill = NULL; /* the caller's texts */
+    s->params.decode = s->params.prefill = s->params.kv = NULL; /* the caller's texts */
     s->kv = crit_calloc(c->n_layer, sizeof *s->kv);
     s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
     if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
@@ -208,6 +217,7 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     }
     if (!st) st = crit_forward_policy(&s->fwd, decode, &decode_values, err);
     if (!st && prefill) st = crit_forward_prefill(&s->fwd, prefill, &prefill_values, err);
+    if (!st) st = crit_forward_store(&s->fwd, store, &store_values, err);
     if (st) crit_session_close(&s);
     *out = s;
     return st;
@@ -298,11 +308,15 @@ static void commit(crit_session *s, bool part_ends) {
 /* Reads the pending tokens up to position `stop`. */
 static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p,
                               crit_error *err) {
-    uint32_t end = s->n_done + (uint32_t)s->n_pending, align = s->fwd.align, first = s->n_done;
+    uint32_t end = s->n_done + (uint32_t)s->n_pending, align = s->fwd.align, first = s->n_done,
+             n_query = crit_forward_n_query(&s->fwd);
     ticker t = {.p = p, .n_layer = s->model->config.n_layer, .total = stop - s->n_done};
     while (s->n_done < stop) {
         uint32_t pos = s->n_done, to = (pos + s->fwd.n_batch) / align * align;
         if (to <= pos || to > stop) to = stop < pos + s->fwd.n_batch ? stop : pos + s->fwd.n_batch;
+        /* The last chunk holds the queries that policies want to see. */
+        uint32_t before = stop < n_query ? 0 : (stop - n_query) / align * align;
+        if (final && to < stop && to > before && before > pos && stop - before <= s->fwd.n_batch) to = before;
         t.chunk = to - pos;
         crit_chunk chunk = {
             .tokens = s->pending + (pos - first),
@@ -359,7 +373,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     if (st) return st;
     if (!s->in_turn) {
         s->in_turn = true;
-        s->turn_start = start;
+        s->turn_start = s->fwd.turn_pos0 = start;
         s->turn_ns = 0;
         s->fwd.stats = (crit_forward_stats){0};
         s->fwd.plan.estimate_ns = 0;
@@ -371,13 +385,17 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     if (p.more) {
         /* What the end of the prompt decides stays unread until the end is known. */
         uint32_t tail = crit_attn_tail(&s->params.attn);
-        if (tail < s->fwd.policy->n_query) tail = s->fwd.policy->n_query;
+        if (tail < crit_forward_n_query(&s->fwd)) tail = crit_forward_n_query(&s->fwd);
         stop = end > tail ? (end - tail) / align * align : 0;
         if (stop < s->n_done) stop = s->n_done;
     }
     uint64_t t0 = crit_now_ns();
     st = read_until(s, stop, !p.more, &p, err);
     s->turn_ns += crit_now_ns() - t0;
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
+        if (st) crit_narrow_undo(&s->kv[i]);
+        if (!st && !p.more) crit_narrow_settle(&s->kv[i]);
+    }
     if (st) {
         cut(s, start);
         if (s->n_done != start) s->has_logits = false;
@@ -433,6 +451,7 @@ crit_status crit_session_set_decode(crit_session *s, const char *text, crit_erro
     const crit_policy *policy;
     crit_policy_values values;
     crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, text, &policy, &values, err);
+    if (!st) st = crit_policy_pair(policy, s->fwd.kv_policy, err);
     if (!st) st = check_decode(s->fwd.prefill, policy, err);
     return st ? st : crit_forward_policy(&s->fwd, policy, &values, err);
 }
@@ -491,10 +510,7 @@ crit_status crit_session_stats(const crit_session *s, crit_stats *out) {
     if (!s->stats.struct_size) return CRIT_E_STATE;
     *out = s->stats;
     out->kv_bytes = crit_forward_stream_bytes(&s->model->config, s->fwd.prefill, &s->fwd.prefill_values);
-    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
-        const crit_kv *kv = &s->kv[i];
-        size_t n_blk = (kv->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
-        out->kv_bytes += kv->n_blk_cap ? (size_t)((double)kv->map_bytes * (double)n_blk / kv->n_blk_cap) : 0;
-    }
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) out->kv_bytes += crit_kv_used_bytes(&s->kv[i]);
+    out->n_channel = s->kv[0].n_narrow ? s->kv[0].narrow->dk : s->model->config.d_head;
     return CRIT_OK;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "critiprefill/inspect.h"
+#include "kv/narrow.h"
 #include "model/steps.h"
 
 /* ---- positions, RoPE, KV ---- */
@@ -85,14 +86,24 @@ static bool rows_finite(crit_forward *f, size_t n_row) {
 
 /* ---- layer ---- */
 
-/* The prompt's last queries, to the policy that will decode behind it. */
+/* The prompt's last queries, to the policy that keeps it and then to the one that will decode behind it. */
 static crit_status show_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
                                crit_error *err) {
     if (crit_pool_stopped(f->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     size_t n_q = (size_t)f->model->config.n_head * f->model->config.d_head;
-    uint32_t n = chunk->n_tok - q_from < f->policy->n_query ? chunk->n_tok - q_from : f->policy->n_query;
-    return f->policy->prompt(f->policy_state, &f->env, layer, &f->kv[layer], f->q + (chunk->n_tok - n) * n_q, n_q, n,
-                             err);
+    const float *end = f->q + chunk->n_tok * n_q;
+    uint32_t n = chunk->n_tok - q_from, n_kv = f->kv_policy->n_query, n_decode = f->policy->n_query;
+    crit_status st = CRIT_OK;
+    if (n_kv > n) n_kv = n;
+    if (n_decode > n) n_decode = n;
+    if (n_kv)
+        st = f->kv_policy->store(f->kv_state, &f->env, layer, &f->kv[layer], f->turn_pos0, end - n_kv * n_q, n_q, n_kv,
+                                 err);
+    crit_narrow_shut(&f->kv[layer]);
+    if (!st && n_decode)
+        st =
+            f->policy->prompt(f->policy_state, &f->env, layer, &f->kv[layer], end - n_decode * n_q, n_q, n_decode, err);
+    return st;
 }
 
 static crit_status show_layer(crit_forward *f, const crit_chunk *chunk, uint32_t layer, const crit_plan_job *job,
@@ -149,6 +160,29 @@ static crit_status attend_parts(crit_forward *f, const crit_chunk *chunk, uint32
     return st;
 }
 
+/* A chunk that the policy reads in its own way. */
+static crit_status chunk_by_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                                   crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    uint32_t pos0 = chunk->pos0 + q_from, n = chunk->n_tok - q_from;
+    crit_prefill_job job = {.env = &f->env,
+                            .layer = layer,
+                            .kv = &f->kv[layer],
+                            .pos0 = pos0,
+                            .n_tok = n,
+                            .q = f->q + q_from * n_q,
+                            .q_stride = n_q,
+                            .out = f->att + q_from * n_q,
+                            .out_stride = n_q};
+    uint64_t t = crit_now_ns();
+    crit_status st = f->policy->chunk(f->policy_state, &job, err);
+    f->stats.attend_ns += crit_now_ns() - t;
+    f->stats.pairs += job.pairs;
+    f->stats.pairs_causal += c->n_head * (pos0 * (double)n + n * (n + 1.0) / 2);
+    return st;
+}
+
 crit_status crit_forward_stream(crit_forward *f, uint32_t layer, uint32_t pos0, uint32_t n_tok, crit_error *err) {
     const crit_config *c = &f->model->config;
     size_t n_q = (size_t)c->n_head * c->d_head;
@@ -183,6 +217,9 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
     bool streams = f->prefill && f->prefill->stream, paper = o->mode == CRIT_ATTN_PAPER,
          dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip));
+    bool by_policy =
+        f->policy->takes && !f->prefill && !chunk->on_layer && f->policy->takes(f->policy_state, chunk->pos0);
+    crit_status st = CRIT_OK;
     crit_steps s;
     crit_steps_begin(&s, f);
 
@@ -191,12 +228,11 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n || chunk->on_layer) {
+    if (!dense || q_from >= n || chunk->on_layer || by_policy) {
         crit_steps_run(&s);
         if (!streams) crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
     }
-
     crit_plan_job job = {
         .kv = &f->kv[i],
         .q = f->q + q_from * n_q,
@@ -211,9 +247,10 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
     crit_attend_job attend = {&f->plan, &job, f->att + q_from * n_q, n_q};
-    crit_status st;
     if (streams) {
         st = crit_forward_stream(f, i, chunk->pos0, chunk->n_tok, err);
+    } else if (by_policy) {
+        st = chunk_by_policy(f, chunk, i, q_from, err);
     } else if (f->prefill) {
         st = attend_parts(f, chunk, i, q_from, err);
     } else {
@@ -232,7 +269,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     crit_steps_rest(&s, l, from, n_row);
     crit_steps_run(&s);
     if (dense && !chunk->on_layer) crit_kv_advance(&f->kv[i], chunk->n_tok);
-    return chunk->keep_last && f->policy->n_query ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
+    return chunk->keep_last && crit_forward_n_query(f) ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
 }
 
 /* Final norm and vocabulary projection of rows [row, row + n) of f->x. */
@@ -299,8 +336,8 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
     uint32_t end = chunk->pos0 + chunk->n_tok, need = chunk->keep_last ? end - 1 : end;
     if ((chunk->on_logits || chunk->on_layer) && chunk->need_from < need) need = chunk->need_from;
     uint32_t from = need <= chunk->pos0 ? 0 : need - chunk->pos0, align = f->align;
-    if (chunk->keep_last && end - need < f->policy->n_query)
-        need = end - chunk->pos0 < f->policy->n_query ? chunk->pos0 : end - f->policy->n_query;
+    uint32_t n_query = crit_forward_n_query(f);
+    if (chunk->keep_last && end - need < n_query) need = end - chunk->pos0 < n_query ? chunk->pos0 : end - n_query;
     /* Queries start at the tile (paper: the segment) of the first row that matters. */
     uint32_t q_pos = need / align * align, q_from = need >= end            ? chunk->n_tok
                                                     : q_pos <= chunk->pos0 ? 0
@@ -309,7 +346,9 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
     for (uint32_t i = 0; i < c->n_layer; i++) {
         bool last = i + 1 == c->n_layer;
         if (last && !rows_finite(f, chunk->n_tok)) return crit_weights_find_nonfinite(f->model->file, err);
+        crit_narrow_open(&f->kv[i], f->pool);
         crit_status st = layer_chunk(f, chunk, i, last ? q_from : 0, last ? from : 0, err);
+        crit_narrow_shut(&f->kv[i]);
         if (st) return st;
         if (crit_pool_stopped(f->pool) || (chunk->tick && chunk->tick(chunk->user, i)))
             return crit_fail(err, CRIT_E_CANCELLED, "cancelled");

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* One token through all layers: products of one row, attention by the session's policy. */
+#include "kv/narrow.h"
 #include "model/steps.h"
 #include "policy/select_keys.h"
 
-/* What the keys that were read weigh for exact attention. */
+/* What the keys that were read weigh for exact attention, over full keys where they still are. */
 static void watch(crit_forward *f, const crit_decode_job *job) {
     crit_decode_env *e = &f->env;
     double moved = e->moved_bytes;
-    crit_key_weights(e, job->kv, 0, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
+    crit_kv kv = *job->kv;
+    if (kv.narrow && kv.narrow->whole) kv.n_narrow = 0;
+    crit_key_weights(e, &kv, 0, job->n_tok, job->q, e->scale, f->watch_weight, e->n_ctx);
     e->moved_bytes = moved;
     for (uint32_t h = 0; h < e->n_kv_head; h++) {
         uint32_t n = f->policy->kept(f->policy_state, job->layer, h, job->n_tok, f->watch_pos);
@@ -17,6 +20,12 @@ static void watch(crit_forward *f, const crit_decode_job *job) {
         }
     }
     f->step.n_mass += e->n_head;
+}
+
+/* Of the bytes of n_tok full keys and values, those that the store has. */
+static float share_of(const crit_kv *kv, uint32_t n_tok) {
+    double dropped = kv->n_narrow ? (double)kv->n_narrow * (kv->d - kv->narrow->dk) : 0;
+    return (float)(1 - dropped / (2.0 * kv->d * n_tok));
 }
 
 /* A policy that decides by the query needs it now, which ends the run. */
@@ -79,6 +88,7 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
     if (st) return st;
     f->step.n++;
     f->step.ns += crit_now_ns() - t;
+    f->env.store_share = share_of(&f->kv[0], pos + 1);
     f->step.model += f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
     f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
     return CRIT_OK;

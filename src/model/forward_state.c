@@ -71,6 +71,7 @@ static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx, unsigned n_t
                              .n_group = c->n_group,
                              .d = c->d_head,
                              .n_ctx = n_ctx,
+                             .store_share = 1,
                              .n_thread = n_thread,
                              .n_rot = c->n_rot,
                              .neox = c->neox,
@@ -131,6 +132,7 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
     f->env.scratch_slice = f->scratch_slice;
     f->policy = crit_policy_at(0);
     f->align = crit_attn_align(attn);
+    f->kv_policy = &crit_policy_full_kv;
     return CRIT_OK;
 }
 
@@ -145,6 +147,18 @@ crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, cons
     f->policy_state = state;
     f->step = (crit_step_stats){0};
     f->env.moved_bytes = 0;
+    return CRIT_OK;
+}
+
+crit_status crit_forward_store(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                               crit_error *err) {
+    void *state = NULL;
+    crit_status st = policy->open ? policy->open(&state, &f->env, values, err) : CRIT_OK;
+    if (st) return st;
+    if (f->kv_policy->close) f->kv_policy->close(f->kv_state);
+    f->kv_policy = policy;
+    f->kv_values = *values;
+    f->kv_state = state;
     return CRIT_OK;
 }
 
@@ -177,6 +191,7 @@ crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err) {
 void crit_forward_clear(crit_forward *f) {
     if (f->policy && f->policy->close) f->policy->close(f->policy_state);
     if (f->prefill) f->prefill->close(f->prefill_state);
+    if (f->kv_policy && f->kv_policy->close) f->kv_policy->close(f->kv_state);
     crit_decode_env_clear(&f->env);
     crit_plan_clear(&f->plan);
     crit_unmap(f->map, f->map_bytes);

@@ -136,7 +136,11 @@ typedef struct crit_forward {
     const crit_policy *prefill; /* of the prompt, instead of a plan; or NULL */
     crit_policy_values prefill_values;
     void *prefill_state;
-    uint32_t align; /* where parts of the prompt are cut */
+    uint32_t align;               /* where parts of the prompt are cut */
+    const crit_policy *kv_policy; /* of what has been read */
+    crit_policy_values kv_values;
+    void *kv_state;
+    uint32_t turn_pos0; /* where the prompt being read began */
     crit_step_stats step;
     float *watch_weight; /* [n_head][n_ctx rounded up], only while steps are watched */
     uint32_t *watch_pos; /* [n_ctx] */
@@ -167,6 +171,13 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
 /* Decodes with a policy from now on. */
 crit_status crit_forward_policy(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
                                 crit_error *err);
+/* Keeps prompts by a policy from the next one on. */
+crit_status crit_forward_store(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
+                               crit_error *err);
+/* How many of a prompt's last queries its policies want to see. */
+static inline uint32_t crit_forward_n_query(const crit_forward *f) {
+    return f->policy->n_query > f->kv_policy->n_query ? f->policy->n_query : f->kv_policy->n_query;
+}
 /* Reads prompts with a policy, NULL: with a plan, from now on. */
 crit_status crit_forward_prefill(crit_forward *f, const crit_policy *policy, const crit_policy_values *values,
                                  crit_error *err);

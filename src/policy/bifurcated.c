@@ -101,8 +101,7 @@ static uint32_t segment_pieces(const crit_decode_env *e, const crit_segment *s, 
     const crit_kv *kv = &s->kv[layer];
     uint32_t n_blk = (s->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
     if (!piece) return crit_pieces_of(n_blk);
-    return crit_pieces_cut(piece, kv->k, kv->v, (size_t)kv->n_blk_cap * CRIT_BLK_LEN * e->d, e->all_blk, n_blk,
-                           s->n_tok, row0 * e->n_group, n_row * e->n_group);
+    return crit_pieces_cut_kv(piece, kv, e->all_blk, n_blk, s->n_tok, row0 * e->n_group, n_row * e->n_group);
 }
 
 uint32_t crit_bifurcated_pieces(const crit_decode_env *e, crit_segment *const *leaf, uint32_t n, uint32_t layer,
@@ -123,7 +122,7 @@ const crit_policy crit_policy_bifurcated = {
     .name = "bifurcated",
     .summary = "several answers to one prompt, which is kept and read once for all of them",
     .source = "Bifurcated Attention, arXiv 2403.08845",
-    .combines = "any prefill; decodes with full attention",
+    .combines = "any prefill, any store; decodes with full attention",
     .place = CRIT_POLICY_BATCH,
     .exact = true,
 };

@@ -77,7 +77,7 @@ static sizes sizes_of(const crit_decode_env *e, const crit_cascade_rule *r) {
     sizes s = {0};
     size_t n_slot = (size_t)r->n_ring * r->ring_len, heads = (size_t)e->n_layer * e->n_kv_head;
     s.n_sampled = r->stride / r->every + 1;
-    s.n_piece = crit_pieces_of(slab_slots(r) / CRIT_BLK_LEN) + CRIT_CASCADE_PARTS;
+    s.n_piece = crit_ranges_of(slab_slots(r) / CRIT_BLK_LEN) + CRIT_CASCADE_PARTS;
     s.score = 2 * heads * (n_slot + r->stride);
     s.pos = heads * n_slot;
     s.sampled_lse = s.n_sampled * e->n_head;

@@ -330,7 +330,7 @@ static void prepare(call *a, crit_cascade *c, crit_stream_job *job) {
         uint32_t n_blk = (p->n_key + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
         if (!p->own) seen += p->n_key;
         if (p->scored) a->n_score_item += (p->n_key + SCORE_KEYS - 1) / SCORE_KEYS;
-        a->first_piece[i + 1] = a->first_piece[i] + crit_pieces_of(n_blk);
+        a->first_piece[i + 1] = a->first_piece[i] + crit_ranges_of(n_blk);
     }
     a->n_piece = a->first_piece[a->n_part];
     job->pairs = seen * job->n_tok * job->env->n_head;

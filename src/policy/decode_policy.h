@@ -7,6 +7,9 @@
  *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
  *   cascade*.c    a cache of a fixed size, of rings that thin out with age
  *   bifurcated.c  sequences that share segments of a tree
+ *   subgen.c      clusters of keys: centres, or a streaming sketch
+ *   think.c       keys without their least important channels, under any of them
+ *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_step.c)
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *
@@ -17,6 +20,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "core/blob.h"
 #include "core/core.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
@@ -36,6 +40,7 @@ typedef struct crit_decode_env {
     const uint32_t *all_blk; /* 0, 1, 2, ... up to n_ctx */
     unsigned char *scratch;  /* attention's, a slice per thread */
     size_t scratch_slice;
+    float store_share;      /* bytes of K and V that a step over the whole store reads, of those at full width */
     float *part, *part_lse; /* partial results; grown by crit_pieces_prepare */
     size_t part_cap;        /* rows */
     double moved_bytes;     /* read and copied since the owner set it to 0 */
@@ -57,6 +62,7 @@ typedef struct crit_piece {
     const uint32_t *blk;   /* [n_blk] ascending */
     uint32_t n_blk, n_key; /* keys at places >= n_key of the packed blocks do not count */
     uint32_t row0, n_row;  /* rows [row0, row0 + n_row) of each KV head */
+    const crit_kv *narrow; /* NULL, or: k is not looked at, keys are the narrow ones of this store */
     size_t part;           /* filled in: its first row of partial results */
 } crit_piece;
 
@@ -74,8 +80,15 @@ typedef struct crit_pieces {
 /* Cuts n_blk blocks of a store into pieces of CRIT_RANGE_BLK for all n_row rows; returns how many it wrote. */
 uint32_t crit_pieces_cut(crit_piece *out, const uint16_t *k, const uint16_t *v, size_t head_stride, const uint32_t *blk,
                          uint32_t n_blk, uint32_t n_key, uint32_t row0, uint32_t n_row);
-static inline uint32_t crit_pieces_of(uint32_t n_blk) {
+/* Likewise a list of blocks of a KV store, whose first keys may be narrow ones. */
+uint32_t crit_pieces_cut_kv(crit_piece *out, const crit_kv *kv, const uint32_t *blk, uint32_t n_blk, uint32_t n_key,
+                            uint32_t row0, uint32_t n_row);
+static inline uint32_t crit_ranges_of(uint32_t n_blk) {
     return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK;
+}
+/* Enough for either: where narrow keys end a piece ends. */
+static inline uint32_t crit_pieces_of(uint32_t n_blk) {
+    return crit_ranges_of(n_blk) + 1;
 }
 /* Room for partial results; counts the bytes to be read. */
 crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err);
@@ -134,6 +147,7 @@ typedef struct crit_policy {
     const char *name, *summary, *source, *combines;
     crit_policy_place place;
     bool exact;
+    bool any_store; /* of decoding: reads keys only through crit_pieces_cut_kv, crit_key_weights and crit_slab_copy */
     const crit_policy_option *options;
     size_t n_option;
 
@@ -156,12 +170,19 @@ typedef struct crit_policy {
     uint32_t (*n_key_cap)(const crit_policy_values *o);                          /* most keys that a query attends to */
     size_t (*kv_bytes)(const crit_decode_env *env, const crit_policy_values *o); /* of the cache; not part of bytes */
 
-    /* How many of the prompt's last queries `prompt` wants to see; 0 = it is not called. */
+    /* Of the store: the prompt has been read, first is where its turn began; q as for `prompt`, which comes after.
+     * May move keys (crit_narrow_move).  Called for every layer, opened. */
+    crit_status (*store)(void *state, crit_decode_env *env, uint32_t layer, crit_kv *kv, uint32_t first, const float *q,
+                         size_t q_stride, uint32_t n_q, crit_error *err);
+
+    /* How many of the prompt's last queries `prompt` or `store` wants to see; 0 = it is not called. */
     uint32_t n_query;
     /* The prompt has been read up to n_tok = kv->n_tok: q [n_q][q_stride], the queries of the last n_q <= n_query
      * positions.  Called for every layer. */
     crit_status (*prompt)(void *state, crit_decode_env *env, uint32_t layer, const crit_kv *kv, const float *q,
                           size_t q_stride, uint32_t n_q, crit_error *err);
+    /* Of decoding: whether it reads a chunk that begins at pos0, too, by `chunk`; NULL = none. */
+    bool (*takes)(const void *state, uint32_t pos0);
     crit_status (*decode)(void *state, const crit_decode_job *job, crit_error *err);
     /* Instead of decode, where nothing is decided by the query: two stages, so that a layer stays one run.
      * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
@@ -169,6 +190,12 @@ typedef struct crit_policy {
                           crit_error *err);
     /* The timeline was cut back to n_tok; whatever was kept of it counts no more.  With stream: to 0. */
     void (*cut)(void *state, uint32_t n_tok);
+    /* What a snapshot keeps of a state beside keys and values; NULL, or nothing written = nothing.  load: into a state
+     * of the same policy, whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes
+     * are none. */
+    crit_status (*save)(const void *state, crit_blob *out, crit_error *err);
+    crit_status (*load)(void *state, crit_decode_env *env, const crit_kv *kv, uint32_t n_tok, crit_blob_view *in,
+                        crit_error *err);
     /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
      * pos [n_tok]; returns how many. */
     uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
@@ -178,12 +205,16 @@ typedef struct crit_policy {
 } crit_policy;
 
 extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
-    crit_policy_tokenselect_prefill, crit_policy_cascade, crit_policy_bifurcated;
+    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think,
+    crit_policy_squeezed, crit_policy_cascade;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */
 crit_status crit_policy_parse(crit_policy_place place, const char *text, const crit_policy **out,
                               crit_policy_values *values, crit_error *err);
+
+/* Whether a policy of decoding works over a policy of the store; CRIT_E_ARG with the reason. */
+crit_status crit_policy_pair(const crit_policy *decode, const crit_policy *kv, crit_error *err);
 
 /* Full attention, for policies that fall back to it. */
 crit_status crit_full_decode(const crit_decode_job *job, crit_error *err);

@@ -6,10 +6,8 @@ static crit_status stages(const crit_decode_job *job, crit_pieces *p, crit_piece
                           crit_error *err) {
     crit_decode_env *e = job->env;
     uint32_t n_blk = (job->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
-    size_t head_stride = (size_t)job->kv->n_blk_cap * CRIT_BLK_LEN * e->d;
     *p = (crit_pieces){.env = e, .q = job->q, .n_row = e->n_group, .piece = piece, .out = job->out};
-    p->n_piece = crit_pieces_cut(piece, crit_kv_k(job->kv, 0), crit_kv_v(job->kv, 0), head_stride, e->all_blk, n_blk,
-                                 job->n_tok, 0, e->n_group);
+    p->n_piece = crit_pieces_cut_kv(piece, job->kv, e->all_blk, n_blk, job->n_tok, 0, e->n_group);
     crit_status st = crit_pieces_prepare(p, err);
     if (!st) crit_pieces_stages(p, stage);
     return st;
@@ -33,13 +31,20 @@ static uint32_t kept(const void *state, uint32_t layer, uint32_t kv_head, uint32
     return n_tok;
 }
 
+static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
+    (void)state, (void)o, (void)n_tok;
+    return (double)e->store_share;
+}
+
 const crit_policy crit_policy_full = {
     .name = "full",
     .summary = "every key of the timeline",
     .source = "-",
-    .combines = "any prefill",
+    .combines = "any prefill, any store",
     .place = CRIT_POLICY_DECODE,
     .exact = true,
+    .any_store = true,
     .stages = stages,
     .kept = kept,
+    .traffic = traffic,
 };

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kv/narrow.h"
 #include "policy/decode_policy.h"
 
 size_t crit_decode_env_bytes(const crit_decode_env *e) {
@@ -34,13 +35,25 @@ uint32_t crit_pieces_cut(crit_piece *out, const uint16_t *k, const uint16_t *v, 
     return n;
 }
 
+uint32_t crit_pieces_cut_kv(crit_piece *out, const crit_kv *kv, const uint32_t *blk, uint32_t n_blk, uint32_t n_key,
+                            uint32_t row0, uint32_t n_row) {
+    size_t stride = (size_t)kv->n_blk_cap * CRIT_BLK_LEN * kv->d;
+    uint32_t n_narrow = 0, n;
+    while (n_narrow < n_blk && blk[n_narrow] < kv->n_narrow / CRIT_BLK_LEN) n_narrow++;
+    n = crit_pieces_cut(out, kv->k, kv->v, stride, blk, n_narrow, n_key, row0, n_row);
+    for (uint32_t i = 0; i < n; i++) out[i].narrow = kv;
+    return n + crit_pieces_cut(out + n, kv->k, kv->v, stride, blk + n_narrow, n_blk - n_narrow, n_key, row0, n_row);
+}
+
 crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err) {
     crit_decode_env *e = p->env;
     size_t n = 0;
     for (uint32_t i = 0; i < p->n_piece; i++) {
         p->piece[i].part = n;
+        const crit_kv *narrow = p->piece[i].narrow;
         n += (size_t)p->piece[i].n_row * e->n_kv_head;
-        e->moved_bytes += 2.0 * sizeof(uint16_t) * p->piece[i].n_blk * CRIT_BLK_LEN * e->d * e->n_kv_head;
+        e->moved_bytes += (double)sizeof(uint16_t) * p->piece[i].n_blk * CRIT_BLK_LEN *
+                          (e->d + (narrow ? narrow->narrow->dk : e->d)) * e->n_kv_head;
     }
     if (n <= e->part_cap) return CRIT_OK;
     size_t cap = n < e->part_cap + e->part_cap / 2 ? e->part_cap + e->part_cap / 2 : n;
@@ -53,6 +66,25 @@ crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err) {
     }
     e->part_cap = cap;
     return CRIT_OK;
+}
+
+/* Rows of queries without what narrow keys do not have, a tile at a time. */
+static void narrow_rows(const crit_pieces *p, const crit_piece *c, size_t head, crit_attend_args *a, void *scratch) {
+    float q[CRIT_TILE_LEN * CRIT_D_HEAD_MAX];
+    uint32_t n_row = a->n_row;
+    a->k = crit_narrow_k(c->narrow, (uint32_t)head);
+    a->dk = c->narrow->narrow->dk;
+    for (uint32_t r = 0; r < n_row; r += CRIT_TILE_LEN) {
+        a->n_row = n_row - r < CRIT_TILE_LEN ? n_row - r : CRIT_TILE_LEN;
+        crit_narrow_query(c->narrow, (uint32_t)head, a->q, a->q_stride, a->n_row, q);
+        crit_attend_args tile = *a;
+        tile.q = q;
+        tile.q_stride = a->dk;
+        p->env->kernels->attend(&tile, scratch);
+        a->q += CRIT_TILE_LEN * a->q_stride;
+        a->out += CRIT_TILE_LEN * a->out_stride;
+        a->lse += CRIT_TILE_LEN;
+    }
 }
 
 static void piece_item(void *arg, size_t item, unsigned worker) {
@@ -76,7 +108,11 @@ static void piece_item(void *arg, size_t item, unsigned worker) {
             .n_row = c->n_row - r < CRIT_ATTEND_ROWS ? c->n_row - r : CRIT_ATTEND_ROWS,
             .d = e->d,
         };
-        e->kernels->attend(&a, e->scratch + worker * e->scratch_slice);
+        void *scratch = e->scratch + worker * e->scratch_slice;
+        if (c->narrow)
+            narrow_rows(p, c, head, &a, scratch);
+        else
+            e->kernels->attend(&a, scratch);
     }
 }
 

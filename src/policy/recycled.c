@@ -207,18 +207,19 @@ static uint32_t kept(const void *state, uint32_t layer_id, uint32_t kv_head, uin
 }
 
 static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
-    (void)state, (void)e;
-    if (o->v[OPT_K] >= n_tok) return 1;
+    (void)state;
+    if (o->v[OPT_K] >= n_tok) return (double)e->store_share;
     double full = o->v[OPT_QC] > 0 ? 0 : 1 / o->v[OPT_S]; /* with a check: at best */
-    return full + (1 - full) * o->v[OPT_K] / n_tok;
+    return full * (double)e->store_share + (1 - full) * o->v[OPT_K] / n_tok;
 }
 
 const crit_policy crit_policy_recycled = {
     .name = "recycled",
     .summary = "a small copy of the keys that mattered, chosen anew by a full step now and then",
     .source = "Recycled Attention / RefreshKV, arXiv 2411.05787",
-    .combines = "any prefill",
+    .combines = "any prefill, any store",
     .place = CRIT_POLICY_DECODE,
+    .any_store = true,
     .options = options,
     .n_option = sizeof options / sizeof *options,
     .bytes = state_bytes,

@@ -8,7 +8,7 @@
 
 #include "policy/decode_policy.h"
 
-static const char *const place_flags[] = {"--decode", "a batch", "--attn"};
+static const char *const place_flags[] = {"--decode", "a batch", "--attn", "--kv"};
 
 static bool is(const char *name, const char *s, size_t n) {
     return strlen(name) == n && !memcmp(name, s, n);
@@ -101,4 +101,10 @@ crit_status crit_policy_check(crit_policy_place place, const char *text, crit_er
     if ((unsigned)place >= sizeof place_flags / sizeof *place_flags)
         return crit_fail(err, CRIT_E_ARG, "crit_policy_check: no such place");
     return crit_policy_parse(place, text, &p, &v, err);
+}
+
+crit_status crit_policy_pair(const crit_policy *decode, const crit_policy *kv, crit_error *err) {
+    if (!kv->store || decode->any_store) return CRIT_OK;
+    return crit_fail(err, CRIT_E_ARG, "--decode %s reads keys at full width: it does not go with --kv %s", decode->name,
+                     kv->name);
 }

@@ -127,16 +127,13 @@ static crit_status attend(const tokenselect *t, const layer *l, const crit_decod
     const crit_kv *kv = job->kv;
     uint32_t n_init = blocks(t->rule.n_init), n_pick = blocks(t->rule.n_pick), first = l->local_from / CRIT_BLK_LEN,
              n_local = blocks(job->n_tok) - first;
-    size_t head = (size_t)kv->n_blk_cap * CRIT_BLK_LEN * e->d;
     crit_pieces p = {.env = e, .q = job->q, .n_row = e->n_group, .out = job->out};
     p.piece = crit_malloc(crit_pieces_of(n_init) + crit_pieces_of(n_pick) + crit_pieces_of(n_local), sizeof *p.piece);
     if (!p.piece) return crit_fail(err, CRIT_E_NOMEM, "out of memory for attention");
-    p.n_piece = crit_pieces_cut(p.piece, crit_kv_k(kv, 0), crit_kv_v(kv, 0), head, e->all_blk, n_init, t->rule.n_init,
-                                0, e->n_group);
+    p.n_piece = crit_pieces_cut_kv(p.piece, kv, e->all_blk, n_init, t->rule.n_init, 0, e->n_group);
     p.n_piece += crit_pieces_cut(p.piece + p.n_piece, l->slab.k, l->slab.v, crit_slab_head(&l->slab), e->all_blk,
                                  n_pick, t->rule.n_pick, 0, e->n_group);
-    p.n_piece += crit_pieces_cut(p.piece + p.n_piece, crit_kv_k(kv, 0), crit_kv_v(kv, 0), head, e->all_blk + first,
-                                 n_local, job->n_tok, 0, e->n_group);
+    p.n_piece += crit_pieces_cut_kv(p.piece + p.n_piece, kv, e->all_blk + first, n_local, job->n_tok, 0, e->n_group);
     crit_status st = crit_pieces_prepare(&p, err);
     if (!st) crit_pieces_run(&p);
     crit_free(p.piece);
@@ -177,17 +174,18 @@ static uint32_t kept(const void *state, uint32_t layer_id, uint32_t kv_head, uin
 static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
     const tokenselect *t = state;
     double fresh = 0, read = o->v[OPT_K] + o->v[OPT_INIT] + o->v[OPT_LOCAL];
-    if (read >= n_tok) return 1;
+    if (read >= n_tok) return (double)e->store_share;
     for (uint32_t i = 0; i < t->n_layer; i++) fresh += t->layers[i].fresh;
-    return fresh / e->n_layer / 2 + read / n_tok;
+    return fresh / e->n_layer * ((double)e->store_share - 0.5) + read / n_tok; /* a choice reads all keys */
 }
 
 const crit_policy crit_policy_tokenselect = {
     .name = "tokenselect",
     .summary = "the first and last tokens and those all heads of the layer vote for",
     .source = "TokenSelect, arXiv 2411.02886",
-    .combines = "any prefill",
+    .combines = "any prefill, any store",
     .place = CRIT_POLICY_DECODE,
+    .any_store = true,
     .options = options,
     .n_option = sizeof options / sizeof *options,
     .bytes = state_bytes,

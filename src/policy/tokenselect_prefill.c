@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "policy/tokenselect.h"
+#include "sparse/sparse.h"
 
 enum { OPT_K, OPT_INIT, OPT_LOCAL, OPT_CHUNK, OPT_VOTE, OPT_POOL };
 static const char *const votes[] = {"plain", "scaled", NULL};
@@ -113,15 +114,17 @@ typedef struct part_arg {
     bool copy;      /* and the copy */
 } part_arg;
 
-/* One head's next CRIT_ATTEND_ROWS queries. */
+/* One head's queries of a span of CRIT_ATTEND_ROWS positions.  Spans lie on a grid and far blocks come last, as in a
+ * dense plan, so that a part without a choice has its bits. */
 static void part_item(void *arg, size_t item, unsigned worker) {
     const part_arg *a = arg;
     const crit_prefill_job *job = a->job;
     const crit_decode_env *e = job->env;
     reader *r = a->r;
-    uint32_t head = (uint32_t)(item % e->n_head), r0 = (uint32_t)(item / e->n_head) * CRIT_ATTEND_ROWS;
-    uint32_t n = job->n_tok - r0 < CRIT_ATTEND_ROWS ? job->n_tok - r0 : CRIT_ATTEND_ROWS, kv_head = head / e->n_group,
-             end = job->pos0 + r0 + n;
+    uint32_t head = (uint32_t)(item % e->n_head), kv_head = head / e->n_group;
+    uint32_t grid = (job->pos0 / CRIT_ATTEND_ROWS + (uint32_t)(item / e->n_head)) * CRIT_ATTEND_ROWS;
+    uint32_t pos = grid < job->pos0 ? job->pos0 : grid, last = job->pos0 + job->n_tok, r0 = pos - job->pos0;
+    uint32_t end = last - grid < CRIT_ATTEND_ROWS ? last : grid + CRIT_ATTEND_ROWS, n = end - pos;
     size_t row = (size_t)e->n_head * e->d, at = (size_t)head * e->d;
     float *lse[2] = {r->lse[0] + head * (size_t)r->chunk + r0, r->lse[1] + head * (size_t)r->chunk + r0};
     void *scratch = e->scratch + worker * e->scratch_slice;
@@ -135,12 +138,13 @@ static void part_item(void *arg, size_t item, unsigned worker) {
         .out = job->out + r0 * job->out_stride + at,
         .out_stride = job->out_stride,
         .lse = a->copy ? lse[1] : NULL,
-        .pos0 = (size_t)job->pos0 + r0,
+        .pos0 = pos,
         .n_key = end,
         .scale = e->scale,
         .n_row = n,
         .d = e->d,
         .causal = 1,
+        .n_far = a->copy ? 0 : crit_first_near(grid),
     };
     e->kernels->attend(&k, scratch);
     if (!a->copy) return;
@@ -154,6 +158,7 @@ static void part_item(void *arg, size_t item, unsigned worker) {
     k.out_stride = row;
     k.lse = lse[0];
     k.causal = 0;
+    k.pos0 = 0;
     e->kernels->attend(&k, scratch);
     for (uint32_t i = 0; i < n; i++)
         crit_merge_part(out + i * job->out_stride, &lse[1][i], part + i * row, lse[0][i], e->d);
@@ -182,7 +187,8 @@ static crit_status chunk(void *state, crit_prefill_job *job, crit_error *err) {
     }
     seen += job->pos0 - a.first + (job->n_tok + 1) / 2.0;
     job->pairs = seen * job->n_tok * e->n_head;
-    crit_pool_run(e->pool, (size_t)e->n_head * ((job->n_tok + CRIT_ATTEND_ROWS - 1) / CRIT_ATTEND_ROWS), part_item, &a);
+    uint32_t n_span = (job->pos0 + job->n_tok - 1) / CRIT_ATTEND_ROWS - job->pos0 / CRIT_ATTEND_ROWS + 1;
+    crit_pool_run(e->pool, (size_t)e->n_head * n_span, part_item, &a);
     return CRIT_OK;
 }
 

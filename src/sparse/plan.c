@@ -161,20 +161,15 @@ typedef struct row_arg {
     const crit_calib *calib;
 } row_arg;
 
-static uint32_t local_before(uint32_t grid) {
-    uint32_t own = grid / CRIT_BLK_LEN;
-    return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
-}
-
 /* Blocks before it are far from the tile; 0 when the tile has none. */
 static uint32_t first_local(const crit_plan *p, uint32_t tile) {
-    return local_before((p->tile0 + tile) * CRIT_TILE_LEN);
+    return crit_first_near((p->tile0 + tile) * CRIT_TILE_LEN);
 }
 
 /* Blocks before it are visited last, in every mode, so that a plan of all blocks has the bits of a dense one; by span,
  * so that dense tiles can go together. */
 static uint32_t first_near(const crit_plan *p, uint32_t tile) {
-    return local_before((p->tile0 + tile) / CRIT_SPAN_TILES * CRIT_ATTEND_ROWS);
+    return crit_first_near((p->tile0 + tile) / CRIT_SPAN_TILES * CRIT_ATTEND_ROWS);
 }
 
 static void dense_row(crit_plan *p, uint32_t head, uint32_t tile) {

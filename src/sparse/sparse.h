@@ -17,6 +17,7 @@
 #define CRIT_SPARSE_H
 
 #include "core/core.h"
+#include "core/blob.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
@@ -67,6 +68,9 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positio
 /* Appends an entry; probe [n_head], NULL = there is none at that position. */
 void crit_calib_push(crit_calib *c, const crit_probe *probe);
 size_t crit_calib_bytes(uint32_t n_head, uint32_t step, uint32_t n_tok);
+/* Into and out of a snapshot (calib_file.c); load: of a timeline of n_tok tokens, CRIT_E_FORMAT when it is none. */
+void crit_calib_save(const crit_calib *c, crit_blob *out);
+crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit_blob_view *in, crit_error *err);
 
 /* Costs of a CPU level on one core, and what follows from them (cost.c). */
 typedef struct crit_cost {
@@ -152,6 +156,11 @@ crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *ke
 void crit_plan_clear(crit_plan *p);
 /* Checks ranges; shared by sessions and tier 2. */
 crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err);
+/* Blocks before it are far from queries from position pos on. */
+static inline uint32_t crit_first_near(uint32_t pos) {
+    uint32_t own = pos / CRIT_BLK_LEN;
+    return own < CRIT_LOCAL_BLK ? 0 : own - CRIT_LOCAL_BLK;
+}
 /* Chunks of a prompt start and end at multiples of this (the end of the prompt excepted). */
 uint32_t crit_attn_align(const crit_attn_params *p);
 /* Positions at the end of a prompt that are treated differently, hence must not be read before the end is known. */

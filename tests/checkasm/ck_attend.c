@@ -382,6 +382,32 @@ static void wanting(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, size_t
     ck_release(s);
 }
 
+/* Narrow keys give what full ones give that are 0 elsewhere; blocks of values, rows and lists are as ever. */
+static void narrow(ck *s, crit_attend_fn fn, const shape *sh, uint32_t dk, kind how) {
+    s->note = "narrow keys";
+    pcase c = make(s, sh, how, CK_END);
+    const size_t n_key = c.n_all * B, d = sh->d;
+    uint16_t *full = (uint16_t *)(uintptr_t)c.a.k, *k = ck_alloc(s, (n_key * dk + 32) * sizeof *k, CK_END);
+    float *q = ck_alloc(s, sh->n_row * dk * sizeof *q, CK_MIS4);
+    memset(k, 0, (n_key * dk + 32) * sizeof *k); /* blocks that are not listed and keys behind the end: finite */
+    for (size_t e = 0, n = 0; e < d; e++) {
+        const bool in = n < dk && (e == 0 || d - e <= dk - n || ck_u32(s) % d < dk);
+        for (size_t r = 0; r < sh->n_row && in; r++) q[r * dk + n] = c.a.q[r * sh->q_stride + e];
+        for (size_t i = 0; i < c.a.n_blk; i++)
+            for (size_t j = c.blk[i] * (size_t)B; j < (c.blk[i] + (size_t)1) * B && j < sh->n_key; j++) {
+                if (in) k[j * dk + n] = full[j * d + e];
+                if (!in) full[j * d + e] = 0;
+            }
+        n += in;
+    }
+    crit_attend_args b = c.a;
+    b.q = q, b.q_stride = dk, b.k = k, b.dk = dk;
+    fn(&b, ck_scratch(s, crit_attend_scratch_bytes(sh->d)));
+    for (size_t r = 0; r < sh->n_row; r++) check_row(s, &c.a, r); /* out and lse are shared */
+    check_gaps(s, &c.a);
+    ck_release(s);
+}
+
 /* The start-up check of the AMX level, on the emulated tiles. */
 extern int emul_crit_amx_works(void) __attribute__((weak));
 
@@ -439,6 +465,17 @@ void ck_test_attend(ck *s, const ck_row *row) {
     wanting(s, fn, 8, 20, 5, 0, 1);
     wanting(s, fn, 64, 7, 0, 0, 0);
     wanting(s, fn, 64, 70, 4, 0, 0);
+    static const uint32_t dks[][2] = {{64, 40},  {64, 32}, {64, 56}, {128, 80},
+                                      {128, 24}, {80, 48}, {40, 8},  {256, 160}};
+    for (size_t i = 0; i < sizeof dks / sizeof *dks; i++) {
+        const uint32_t d = dks[i][0], dk = dks[i][1];
+        const shape few = {d, (uint32_t)(i % 8) + 1, 0, 128 + 61 * i, d, d + 3, 0, 0.7};
+        const shape many = {d, rows[i + 8], 0, 300, d, d, 0, 0.8}, causal = {d, 70, 95, 165, d, d, 1, 0.8};
+        narrow(s, fn, &few, dk, NORMAL);
+        narrow(s, fn, &few, dk, RISING);
+        narrow(s, fn, &many, dk, RISING_SLOWLY);
+        narrow(s, fn, &causal, dk, NORMAL);
+    }
 }
 
 static void fill_store(ck *s, uint16_t *k, uint16_t *v, size_t n_key, size_t d) {

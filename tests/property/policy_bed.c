@@ -2,6 +2,8 @@
 /* See policy_bed.h. */
 #include "policy_bed.h"
 
+#include "kv/narrow.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,6 +64,15 @@ void bed_token(bed *b) {
     b->n_tok++;
 }
 
+static void show_queries(bed *b) {
+    crit_error err = {0};
+    uint32_t n_q = b->policy->n_query < b->n_tok ? b->policy->n_query : b->n_tok;
+    for (uint32_t l = 0; l < b->s.n_layer && n_q; l++)
+        if (b->policy->prompt(b->state, &b->env, l, &b->kv[l], bed_q(b, l, b->n_tok - n_q), b->s.n_layer * q_row(b),
+                              n_q, &err))
+            fail_msg("%s", err.message);
+}
+
 void bed_open(bed *b, bed_shape s, uint32_t n_prompt, uint32_t n_ctx, uint64_t seed, unsigned threads,
               const char *policy) {
     crit_error err = {0};
@@ -89,6 +100,9 @@ void bed_open(bed *b, bed_shape s, uint32_t n_prompt, uint32_t n_ctx, uint64_t s
                                .d = s.d,
                                .n_ctx = n_ctx,
                                .scale = 1 / sqrtf((float)s.d),
+                               .store_share = 1,
+                               .n_rot = s.d / 2 / 2 * 2, /* some rotate */
+                               .neox = s.d % 16 == 0,
                                .all_blk = b->all_blk,
                                .scratch = crit_malloc(threads, slice),
                                .scratch_slice = slice};
@@ -96,15 +110,31 @@ void bed_open(bed *b, bed_shape s, uint32_t n_prompt, uint32_t n_ctx, uint64_t s
     if (crit_policy_parse(CRIT_POLICY_DECODE, policy, &b->policy, &b->values, &err)) fail_msg("%s", err.message);
     if (b->policy->open && b->policy->open(&b->state, &b->env, &b->values, &err)) fail_msg("%s", err.message);
     while (b->n_tok < n_prompt) bed_token(b);
-    uint32_t n_q = b->policy->n_query < n_prompt ? b->policy->n_query : n_prompt;
-    for (uint32_t l = 0; l < s.n_layer && n_q; l++)
-        if (b->policy->prompt(b->state, &b->env, l, &b->kv[l], bed_q(b, l, n_prompt - n_q), s.n_layer * q_row(b), n_q,
-                              &err))
+    show_queries(b);
+}
+
+void bed_store(bed *b, const char *text, uint32_t first) {
+    crit_error err = {0};
+    crit_policy_values values;
+    if (!b->kv_policy) {
+        if (crit_policy_parse(CRIT_POLICY_KV, text, &b->kv_policy, &values, &err)) fail_msg("%s", err.message);
+        assert_int_equal(crit_policy_pair(b->policy, b->kv_policy, &err), CRIT_OK);
+        if (b->kv_policy->open(&b->kv_state, &b->env, &values, &err)) fail_msg("%s", err.message);
+    }
+    uint32_t n_q = b->kv_policy->n_query < b->n_tok ? b->kv_policy->n_query : b->n_tok;
+    for (uint32_t l = 0; l < b->s.n_layer; l++) {
+        crit_narrow_open(&b->kv[l], b->pool);
+        if (b->kv_policy->store(b->kv_state, &b->env, l, &b->kv[l], first, bed_q(b, l, b->n_tok - n_q),
+                                b->s.n_layer * q_row(b), n_q, &err))
             fail_msg("%s", err.message);
+        crit_narrow_shut(&b->kv[l]);
+    }
+    show_queries(b);
 }
 
 void bed_close(bed *b) {
     if (b->policy->close) b->policy->close(b->state);
+    if (b->kv_policy) b->kv_policy->close(b->kv_state);
     for (uint32_t l = 0; l < b->s.n_layer; l++) crit_kv_clear(&b->kv[l]);
     crit_decode_env_clear(&b->env);
     crit_free(b->env.scratch);
@@ -124,7 +154,7 @@ void bed_decode(bed *b, uint32_t layer) {
     if (b->policy->stages) {
         crit_pieces p;
         crit_stage stage[2];
-        crit_piece *piece = malloc((b->n_tok / (CRIT_BLK_LEN * CRIT_RANGE_BLK) + 1) * sizeof *piece);
+        crit_piece *piece = malloc(crit_pieces_of(b->n_tok / CRIT_BLK_LEN + 1) * sizeof *piece);
         assert_non_null(piece);
         if (b->policy->stages(&job, &p, piece, stage, &err)) fail_msg("%s", err.message);
         crit_pool_run_stages(b->pool, stage, 2);

@@ -22,6 +22,8 @@ typedef struct bed {
     const crit_policy *policy;
     void *state;
     crit_policy_values values;
+    const crit_policy *kv_policy; /* NULL = none, or that of bed_store */
+    void *kv_state;
     float *out; /* [n_head][d] of the last step */
 } bed;
 
@@ -30,6 +32,9 @@ typedef struct bed {
 void bed_open(bed *b, bed_shape s, uint32_t n_prompt, uint32_t n_ctx, uint64_t seed, unsigned threads,
               const char *policy);
 void bed_close(bed *b);
+/* What is in the stores was a prompt from position `first` on: a policy of the store (text) keeps it, and the policy of
+ * decoding is shown its last queries again. */
+void bed_store(bed *b, const char *text, uint32_t first);
 /* Appends the next token to every layer. */
 void bed_token(bed *b);
 /* That token's attention in a layer, into b->out. */

@@ -233,13 +233,18 @@ static void what_cannot_be_is_refused(void **state) {
     sp.decode = "recycled";
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     assert_non_null(strstr(err.message, "decodes from its own cache"));
-    sp.prefill = "cascade:C=65,n=4";
     sp.decode = NULL;
+    sp.kv = "think";
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
+    sp.kv = NULL;
+    sp.prefill = "cascade:C=65,n=4";
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     assert_non_null(strstr(err.message, "C=65 is not a multiple of n=4"));
     s = open_session(m, small, 150, 0, 2);
     assert_int_equal(crit_prefill(s, t, 151, NULL, &err), CRIT_E_CONTEXT); /* where a limit is given */
+    assert_int_equal(crit_session_load(s, model_path(), &err), CRIT_E_STATE);
     assert_int_equal(crit_prefill(s, t, 100, NULL, &err), CRIT_OK);
+    assert_int_equal(crit_session_save(s, "/nonexistent/x", t, 100, NULL, &err), CRIT_E_STATE);
     assert_int_equal(crit_session_rewind(s, 50, &err), CRIT_E_STATE);
     assert_non_null(strstr(err.message, "has forgotten"));
     assert_int_equal(crit_session_n_past(s), 100);

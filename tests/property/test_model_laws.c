@@ -249,6 +249,68 @@ static void chunk_length_and_threads(void **state) {
     }
 }
 
+static crit_session *policy_session(const crit_model *m, const char *prefill, uint32_t ub, uint32_t threads) {
+    crit_session_params p;
+    crit_session_params_init(&p);
+    p.n_ctx = 4096;
+    p.n_batch = ub;
+    p.n_threads = threads;
+    p.prefill = prefill;
+    crit_session *s = NULL;
+    crit_error err;
+    if (crit_session_open(&s, m, &p, &err)) fail_msg("%s", err.message);
+    return s;
+}
+
+static int never_shown(void *user, const crit_layer_view *view) {
+    (void)user, (void)view;
+    return 1;
+}
+
+/* A policy of the prompt: the same bits however the prompt is cut, fewer pairs; with room for all it is dense. */
+static void policies_of_the_prompt(void **state) {
+    (void)state;
+    enum { N = 2309 };
+    for (size_t i = 0; i < 4; i++) {
+        tiny_params p = tiny_of(i, CRIT_T_Q4_0);
+        crit_model *m = open_model(&p);
+        int32_t *t = tokens_of(N, p.n_vocab, 9);
+        const char *some = "tokenselect:k=96,init=40,local=128,chunk=128", *all = "tokenselect:k=4000";
+        crit_session *s = policy_session(m, some, 4096, 1);
+        prefill(s, t, N, false);
+        float *ref = malloc(p.n_vocab * sizeof *ref);
+        assert_non_null(ref);
+        memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+        crit_stats st = {.struct_size = sizeof st};
+        assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
+        assert_true(st.density > .1 && st.density < .4);
+        crit_prefill_params pp;
+        crit_prefill_params_init(&pp);
+        pp.on_layer = never_shown;
+        crit_error err = {0};
+        assert_int_equal(crit_prefill(s, t, 9, &pp, &err), CRIT_E_STATE);
+        assert_non_null(strstr(err.message, "tokenselect makes no plan"));
+        crit_session_close(&s);
+        for (size_t j = 0; j < 3; j++) {
+            static const struct { uint32_t ub, threads, cut; } other[] = {{1, 2, 1}, {384, 3, 700}, {1000, 1, 1500}};
+            s = policy_session(m, some, other[j].ub, other[j].threads);
+            prefill(s, t, other[j].cut, true);
+            prefill(s, t + other[j].cut, N - other[j].cut, false);
+            assert_memory_equal(ref, crit_logits(s), p.n_vocab * sizeof *ref);
+            crit_session_close(&s);
+        }
+        s = policy_session(m, all, 512, 2);
+        prefill(s, t, N, false);
+        crit_session *d = session(m, CRIT_ATTN_DENSE, 512, 2, 1);
+        prefill(d, t, N, false);
+        assert_memory_equal(crit_logits(d), crit_logits(s), p.n_vocab * sizeof *ref);
+        crit_session_close(&s);
+        crit_session_close(&d);
+        free(ref), free(t);
+        crit_model_close(&m);
+    }
+}
+
 /* [alg:skip] leaves out by rows: neither chunk nor threads nor pinning show, in the logits or in what was left out. */
 static void skipping(void **state) {
     (void)state;
@@ -521,6 +583,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(logits_of_float_weights),
         cmocka_unit_test(logits_of_quantised_weights),
         cmocka_unit_test(chunk_length_and_threads),
+        cmocka_unit_test(policies_of_the_prompt),
         cmocka_unit_test(skipping),
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(turns),

@@ -31,13 +31,13 @@ typedef struct row_state {
 static double block_top(const crit_attend_args *a, const row_state *t, size_t base) {
     double top = -(double)INFINITY;
     for (size_t j = base; j < base + CRIT_BLK_LEN && j < t->end; j++)
-        top = fmax(top, (double)a->scale * dot_f16(t->q, a->k + j * a->d, a->d));
+        top = fmax(top, (double)a->scale * dot_f16(t->q, a->k + j * crit_attend_dk(a), crit_attend_dk(a)));
     return top;
 }
 
 static void attend_block(const crit_attend_args *a, row_state *t, size_t base) {
     for (size_t j = base; j < base + CRIT_BLK_LEN && j < t->end; j++) {
-        const double s = (double)a->scale * dot_f16(t->q, a->k + j * a->d, a->d);
+        const double s = (double)a->scale * dot_f16(t->q, a->k + j * crit_attend_dk(a), crit_attend_dk(a));
         if (s > t->top) {
             const double f = exp(t->top - s);
             for (uint32_t e = 0; e < a->d; e++) t->o[e] *= f;

@@ -66,10 +66,11 @@ CRIT_INLINE __m512 exp2_lag(const int degree, __m512 x, __m512 *t) {
 
 /* ------------------------------------------------------------------------------------------------------- products */
 
-/* S of one block, s [columns][KEYS][16]: 32 keys of k (rows d apart) against the strip's Q, d a multiple of 32. */
-static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t d, float *s) {
-    const uint16_t *k1 = k + 16 * d, *q1 = q + COL * d;
-    const long row = (long)(d * sizeof *k);
+/* S of one block, s [columns][KEYS][16]: 32 keys of k, rows `apart` apart, against the strip's Q, d a multiple of 32.
+ * A narrow row is read on into the next one: Q is 0 there. */
+static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, size_t d, float *s) {
+    const uint16_t *k1 = k + 16 * apart, *q1 = q + COL * d;
+    const long row = (long)(apart * sizeof *k);
     AMX_FENCE();
     _tile_zero(0);
     _tile_zero(2);
@@ -116,6 +117,7 @@ typedef struct work {
     uint16_t *p; /* [PEND][STRIP_COLS][16 pairs of keys][16][2] */
     const uint16_t *v[PEND];
     size_t n_pend, d;
+    size_t dk, k_apart; /* width of Q in whole tiles, and from key to key */
 } work;
 
 /* O += V^T P^T over the waiting blocks, in their order. */
@@ -320,7 +322,7 @@ static void strip_group(const crit_attend_args *a, strip *t, const group *g, con
         if (g->want && !(g->want[b] >> t->row0 / CRIT_TILE_LEN & 1)) continue;
         const size_t n = see_now.n_blk;
         float *s = w->s + b * BLK * COL;
-        qk(t->n_col, t->qt, g->k[b], w->d, s);
+        qk(t->n_col, t->qt, g->k[b], w->k_apart, w->dk, s);
         for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[n][c]);
         see_now.s[n] = s, see_now.v[n] = g->v[b];
         see_now.n_blk++;
@@ -402,7 +404,9 @@ static float lse_of(float m, float l) {
 
 void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
+    const size_t dk = crit_attend_dk(a), wk = (dk + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
+    const int pad = w != d && !a->dk;                    /* keys are copied */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
     float *ot = scratch, *s = ot + CRIT_ATTEND_ROWS * w, *m = s + KEYS * STRIP;
     float *l = m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
@@ -422,8 +426,8 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
                                     .n_row = n,
                                     .n_col = (int)n_col};
         for (size_t c = 0; c < n_col; c++)
-            pack_q(a->q + (r + c * COL) * a->q_stride, a->q_stride, n - c * COL, d, w, a->scale * LOG2E,
-                   qt + (r + c * COL) * w);
+            pack_q(a->q + (r + c * COL) * a->q_stride, a->q_stride, n - c * COL, dk, wk, a->scale * LOG2E,
+                   qt + r * w + c * COL * wk);
         memset(ot + r * w, 0, n_col * COL * w * sizeof *ot);
         memset(m + r, 0, n_col * COL * sizeof *m);
         memset(l + r, 0, n_col * COL * sizeof *l);
@@ -445,9 +449,9 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             for (size_t i = 0; i < x->n_in; i++) {
                 x->base[i] = (size_t)a->blk[at + i] * BLK;
                 x->n_key[i] = x->base[i] >= end ? 0 : size_min(end - x->base[i], BLK);
-                x->k[i] = a->k + x->base[i] * d, x->v[i] = a->v + x->base[i] * d;
+                x->k[i] = a->k + x->base[i] * dk, x->v[i] = a->v + x->base[i] * d;
                 if (x->n_key[i] == 0) continue;
-                if (w != d) {
+                if (pad) {
                     pad_k(x->k[i], d, w, k_copy + n_copy * BLK * w);
                     x->k[i] = k_copy + n_copy * BLK * w;
                 }
@@ -462,7 +466,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             n_group++;
         }
         for (size_t i = 0; i < n_strip; i++) {
-            work now = {.s = s, .p = p, .d = w};
+            work now = {.s = s, .p = p, .d = w, .dk = wk, .k_apart = pad ? w : dk};
             for (size_t j = 0; j < n_group; j++) strip_group(a, &strips[i], &g[j], skip, &now);
             flush(&strips[i], &now);
         }
@@ -476,37 +480,85 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     }
 }
 
+/* S of two blocks for one column of rows, so that four chains of products are in flight; k1 may be k. */
+static void qk_pair(const uint16_t *q, const uint16_t *k, const uint16_t *k1, size_t d, float *s) {
+    const long row = (long)(d * sizeof *k);
+    AMX_FENCE();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t e = 0; e < d; e += AMX_DEPTH) {
+        _tile_loadd(6, q + e * COL, AMX_BYTES);
+        _tile_loadd(4, k + e, row);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, k + 16 * d + e, row);
+        _tile_dpbf16ps(1, 5, 6);
+        _tile_loadd(4, k1 + e, row);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(5, k1 + 16 * d + e, row);
+        _tile_dpbf16ps(3, 5, 6);
+    }
+    _tile_stored(0, s, AMX_BYTES);
+    _tile_stored(1, s + 16 * COL, AMX_BYTES);
+    _tile_stored(2, s + 32 * COL, AMX_BYTES);
+    _tile_stored(3, s + 48 * COL, AMX_BYTES);
+}
+
+/* Eight columns at most hold rows: keys j and j + 16 share a vector. */
 CRIT_INLINE __m512 two_keys(const float *s, size_t j) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(s + j * COL)),
                               _mm256_load_ps(s + (j + BLK / 2) * COL), 1);
 }
 
+/* Log-sum-exp and maximum of nb blocks' S, the blocks' chains side by side. */
+CRIT_INLINE void lse_blocks(const int nb, const float *s, __m256 used, float *lse, float *best) {
+    __m512 m[2], l[2], t;
+    CRIT_UNROLL for (int b = 0; b < nb; b++) {
+        m[b] = two_keys(s + b * BLK * COL, 0);
+        l[b] = _mm512_setzero_ps();
+    }
+    for (size_t j = 1; j < BLK / 2; j++) {
+        CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(two_keys(s + b * BLK * COL, j), m[b]);
+    }
+    CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(m[b], _mm512_shuffle_f32x4(m[b], m[b], 0x4e));
+    for (size_t j = 0; j < BLK / 2; j++) {
+        CRIT_UNROLL for (int b = 0; b < nb; b++) l[b] =
+            _mm512_add_ps(l[b], exp2_lag(5, _mm512_sub_ps(two_keys(s + b * BLK * COL, j), m[b]), &t));
+    }
+    CRIT_UNROLL for (int b = 0; b < nb; b++) {
+        float both[2 * COL] __attribute__((aligned(64)));
+        _mm512_store_ps(both, m[b]);
+        _mm512_store_ps(both + COL, _mm512_add_ps(l[b], _mm512_shuffle_f32x4(l[b], l[b], 0x4e)));
+        const __m256 top = _mm256_load_ps(both), ln2 = _mm256_set1_ps(LN2);
+        const __m256 x = _mm256_fmadd_ps(top, ln2, l_log(_mm256_load_ps(both + COL)));
+        _mm256_storeu_ps(lse + b * CRIT_REP_MAX, _mm256_and_ps(x, used));
+        _mm256_storeu_ps(best + b * CRIT_REP_MAX, _mm256_and_ps(_mm256_mul_ps(top, ln2), used));
+    }
+}
+
 void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
                         float scale, float *lse, float *best, void *scratch) {
     const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
-    float *s = scratch, *top = s + KEYS * COL, *sum = top + COL;
-    uint16_t *qt = (uint16_t *)(void *)(sum + COL), *k_copy = qt + COL * w;
+    float *s = scratch;
+    uint16_t *qt = (uint16_t *)(void *)(s + 2 * BLK * COL), *k_copy = qt + COL * w;
     const __m256 used = _mm256_cmp_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
     pack_q(q, q_stride, n_row, d, w, scale * LOG2E, qt);
     amx_begin();
-    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX, best += CRIT_REP_MAX) {
-        const size_t n = size_min(n_key - base, BLK);
-        const uint16_t *at = k + base * d;
-        if (w != d) pad_k(at, d, w, k_copy), at = k_copy;
-        qk(1, qt, at, w, s);
-        for (size_t j = n; j < BLK; j++) _mm512_store_ps(s + j * COL, _mm512_set1_ps(-INFINITY));
-        /* Eight columns at most hold rows: keys j and j + 16 share a vector. */
-        __m512 m = two_keys(s, 0), l = _mm512_setzero_ps(), t;
-        for (size_t j = 1; j < BLK / 2; j++) m = _mm512_max_ps(two_keys(s, j), m);
-        m = _mm512_max_ps(m, _mm512_shuffle_f32x4(m, m, 0x4e)); /* the other half's */
-        for (size_t j = 0; j < BLK / 2; j++)
-            l = _mm512_add_ps(l, exp2_lag(5, _mm512_sub_ps(two_keys(s, j), m), &t));
-        l = _mm512_add_ps(l, _mm512_shuffle_f32x4(l, l, 0x4e));
-        _mm512_store_ps(top, m);
-        _mm512_store_ps(sum, l);
-        const __m256 t8 = _mm256_load_ps(top), ln2 = _mm256_set1_ps(LN2);
-        _mm256_storeu_ps(lse, _mm256_and_ps(_mm256_fmadd_ps(t8, ln2, l_log(_mm256_load_ps(sum))), used));
-        _mm256_storeu_ps(best, _mm256_and_ps(_mm256_mul_ps(t8, ln2), used));
+    for (size_t base = 0; base < n_key; base += 2 * BLK, lse += 2 * CRIT_REP_MAX, best += 2 * CRIT_REP_MAX) {
+        const size_t n = size_min(n_key - base, 2 * BLK);
+        const uint16_t *at = k + base * d, *at1 = n > BLK ? at + BLK * d : at;
+        if (w != d) {
+            pad_k(at, d, w, k_copy);
+            if (n > BLK) pad_k(at1, d, w, k_copy + BLK * w);
+            at = k_copy, at1 = n > BLK ? k_copy + BLK * w : k_copy;
+        }
+        qk_pair(qt, at, at1, w, s);
+        for (size_t j = n; j < 2 * BLK; j++) _mm512_store_ps(s + j * COL, _mm512_set1_ps(-INFINITY));
+        if (n > BLK)
+            lse_blocks(2, s, used, lse, best);
+        else
+            lse_blocks(1, s, used, lse, best);
     }
     amx_end();
 }

@@ -76,17 +76,17 @@ CRIT_INLINE void few_pv(const int nr, const int ne, const float *p, const uint16
 
 CRIT_INLINE void few_group(const int nr, const crit_attend_args *a, const strip *t, const view *w, int first, float *kt,
                            float *s) {
-    const size_t d = a->d, step = FEW_PANELS(nr) * 8;
+    const size_t d = a->d, dk = crit_attend_dk(a), step = FEW_PANELS(nr) * 8;
     for (int again = 0;; again++) {
         for (size_t j = 0; j < w->n_vis; j += step) {
             for (size_t p = 0; p < FEW_PANELS(nr); p++) {
                 const size_t at = j + p * 8, n = at >= w->n_vis ? 0 : size_min(w->n_vis - at, 8);
                 if (n)
-                    transpose_keys(a->k + (w->base[at / BLK] + at % BLK) * d, n, d, kt + p * 8 * d);
+                    transpose_keys(a->k + (w->base[at / BLK] + at % BLK) * dk, n, dk, kt + p * 8 * dk);
                 else
-                    memset(kt + p * 8 * d, 0, 8 * d * sizeof *kt);
+                    memset(kt + p * 8 * dk, 0, 8 * dk * sizeof *kt);
             }
-            few_qk(nr, FEW_PANELS(nr), t->qt, kt, d, t->minus_m, s + j * 8);
+            few_qk(nr, FEW_PANELS(nr), t->qt, kt, dk, t->minus_m, s + j * 8);
         }
         if (first || again) {
             vec delta, shrink;
@@ -130,7 +130,7 @@ static void attend_few(const crit_attend_args *a, float *mem) {
     const size_t d = a->d, n_row = a->n_row;
     float *qt = mem, *ot = qt + 8 * d, *kt = ot + 8 * d, *s = kt + 32 * d, *minus_m = s + KEYS * 8, *l = minus_m + 8;
     const strip t = {.qt = qt, .ot = ot, .minus_m = minus_m, .l = l, .row0 = 0, .n_row = n_row};
-    pack_q(a->q, a->q_stride, n_row, 8, d, a->scale * 0x1.715476p+0f, qt); /* log2 e */
+    pack_q(a->q, a->q_stride, n_row, 8, crit_attend_dk(a), a->scale * 0x1.715476p+0f, qt); /* log2 e */
     memset(ot, 0, 8 * d * sizeof *ot);
     memset(minus_m, 0, 8 * sizeof *minus_m);
     memset(l, 0, 8 * sizeof *l);

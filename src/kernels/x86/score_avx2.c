@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Estimation and selection for AVX2, and the statistics of a key block.        [alg:represent] [alg:score] [alg:select]
  *
- * score and share keep the representatives in lanes, so nothing is horizontal until share adds the eight columns of
- * one block, which it does after a transposition.  All of it is 0.2 % of dense attention's work: AVX-512 would not be
- * faster either, because score is bound by its broadcasts.  d may be any number here; tails are scalar. */
+ * share keeps the representatives in lanes, so nothing is horizontal until it adds the eight columns of one block,
+ * which it does after a transposition.  score has few representatives (two a tile) and takes values of d as lanes. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -11,7 +10,7 @@
 #include "kernels/f16.h"
 #include "kernels/protos.h"
 
-#include "kernels/x86/lanes_avx2.h"
+#include "kernels/x86/sums_avx2.h"
 
 #include "kernels/stats_tmpl.h"
 
@@ -24,39 +23,49 @@ void crit_mean_rows_avx2(const float *q, size_t q_stride, size_t n_row, uint32_t
     mean_rows(q, q_stride, n_row, d, rep);
 }
 
-/* n blocks at once: each broadcast feeds one chain, and eight chains hide the latency. */
-CRIT_INLINE void score_blocks(const int n, const float *rt, const float *kvec, size_t d, __m256 scale, float *z) {
+/* Two representatives, which is what a tile has, against four blocks: values of d are the lanes, so that nothing is
+ * broadcast.  The last 1..7 values come from zero-padded copies. */
+CRIT_INLINE void score_pair(const int nr, const float *rep, const float *const *kvec, size_t d, float *sums) {
     __m256 acc[8];
-    CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] = _mm256_setzero_ps();
-    for (size_t i = 0; i < d; i++) {
-        const __m256 r = _mm256_load_ps(rt + i * 8);
-        CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] =
-            _mm256_fmadd_ps(r, _mm256_set1_ps(kvec[(size_t)b * d + i]), acc[b]);
+    size_t e = 0;
+    CRIT_UNROLL for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_ps();
+    for (; e + 8 <= d; e += 8) {
+        const __m256 r0 = _mm256_loadu_ps(rep + e), r1 = nr > 1 ? _mm256_loadu_ps(rep + d + e) : r0;
+        CRIT_UNROLL for (int b = 0; b < 4; b++) {
+            const __m256 k = _mm256_loadu_ps(kvec[b] + e);
+            acc[2 * b] = _mm256_fmadd_ps(r0, k, acc[2 * b]);
+            if (nr > 1) acc[2 * b + 1] = _mm256_fmadd_ps(r1, k, acc[2 * b + 1]);
+        }
     }
-    CRIT_UNROLL for (int b = 0; b < n; b++) _mm256_storeu_ps(z + b * 8, _mm256_mul_ps(scale, acc[b]));
+    if (e < d) {
+        float pad[6][8] = {{0}};
+        for (int b = 0; b < 4; b++) memcpy(pad[b], kvec[b] + e, (d - e) * sizeof **pad);
+        for (int r = 0; r < nr; r++) memcpy(pad[4 + r], rep + (size_t)r * d + e, (d - e) * sizeof **pad);
+        CRIT_UNROLL for (int i = 0; i < 8; i++) acc[i] =
+            _mm256_fmadd_ps(_mm256_loadu_ps(pad[4 + i % 2]), _mm256_loadu_ps(pad[i / 2]), acc[i]);
+    }
+    l_sums(acc, sums);
 }
 
 void crit_score_avx2(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
                      float *z) {
-    float rt[CRIT_D_HEAD_MAX * 8] __attribute__((aligned(32)));
-    size_t e = 0;
-    for (; e + 8 <= d; e += 8) {
-        __m256 x[8];
-        CRIT_UNROLL for (size_t r = 0; r < 8; r++) x[r] =
-            r < n_rep ? _mm256_loadu_ps(rep + r * d + e) : _mm256_setzero_ps();
-        crit_transpose_8x8(x);
-        CRIT_UNROLL for (size_t r = 0; r < 8; r++) _mm256_store_ps(rt + (e + r) * 8, x[r]);
-    }
-    for (; e < d; e++)
-        for (size_t r = 0; r < 8; r++) rt[e * 8 + r] = r < n_rep ? rep[r * d + e] : 0.0f;
-
     const __m256 f = _mm256_set1_ps(scale);
-    size_t b = 0;
-    for (; b + 8 <= n_blk; b += 8) score_blocks(8, rt, kvec + b * d, d, f, z + b * 8);
-    for (; b < n_blk; b++) score_blocks(1, rt, kvec + b * d, d, f, z + b * 8);
-    /* 0 times an infinite or NaN block vector is not 0 */
-    if (n_rep < 8)
-        for (b = 0; b < n_blk; b++) memset(z + b * 8 + n_rep, 0, (8 - n_rep) * sizeof *z);
+    memset(z, 0, n_blk * 8 * sizeof *z);
+    for (size_t b = 0; b < n_blk; b += 4) {
+        const size_t n = n_blk - b < 4 ? n_blk - b : 4;
+        const float *at[4]; /* a group that is not full meets its last block again */
+        CRIT_UNROLL for (size_t i = 0; i < 4; i++) at[i] = kvec + (b + (i < n ? i : n - 1)) * d;
+        for (size_t r = 0; r < n_rep; r += 2) {
+            const size_t nr = n_rep - r < 2 ? 1 : 2;
+            float sums[8];
+            if (nr == 2)
+                score_pair(2, rep + r * d, at, d, sums);
+            else
+                score_pair(1, rep + r * d, at, d, sums);
+            _mm256_storeu_ps(sums, _mm256_mul_ps(f, _mm256_loadu_ps(sums)));
+            for (size_t i = 0; i < n; i++) memcpy(z + (b + i) * 8 + r, sums + 2 * i, nr * sizeof *sums);
+        }
+    }
 }
 
 /* e^x for x <= 0, exactly 1 at 0 and exactly 0 below -69 (where it is under 2^-99). */

@@ -29,6 +29,7 @@ r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
 r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
 r --attn cascade:C=30; want_usage 'C=30 is not a multiple of n=4'
 r --attn cascade --decode recycled; want_usage 'decodes from its own cache'
+r --attn cascade --prefix x.cpkv; want_usage 'no store that a snapshot'
 r --attn cascade --n-samples 2 --temp 1; want_usage 'cannot be shared'
 r --attn recycled; want_usage "--attn: 'recycled' is none of"
 r --attn dense,criti; want_usage '--attn takes one mode'
@@ -36,6 +37,14 @@ r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"
 r --truncate end; want_usage "--truncate: 'end' is not one of"
 r --decode nope; want_usage "--decode: 'nope' is none of"
 r --decode recycled:K=1; want_usage 'K'
+r --kv nope; want_usage "--kv: 'nope' is none of full, think"
+r --kv recycled; want_usage "--kv: 'recycled' is none of"
+r --kv think:lambda=0.95; want_usage 'think: lambda=0.95 is not in 0..0.9'
+r --kv think:lambda=x; want_usage 'think: lambda=x is not a number'
+r --kv think:channels=8; want_usage "think has no option 'channels=8'"
+r --kv think:when=later; want_usage 'when=later: not one of its words'
+run bench -m "$M" --kv think; want_usage '--kv needs --decode here'
+r --decode subgen:k=0; want_usage 'k=0'
 r --json=1; want_usage '--json takes no value'
 r --system x; want_usage '--system needs --chat'
 r -f - -f -; want_usage 'stdin can be read only once'
