@@ -7,5 +7,5 @@ set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
 # The C library of Debian's multiarch, like the other libraries: with the cross compiler's own (-L
 # /usr/aarch64-linux-gnu) the loader is one build and libc.so, found by the system's cache, another; pthread_create hangs.
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /)
-# PCRE2, jansson and cmocka of the other architecture (Debian's multiarch), not this machine's.
+# PCRE2, xxhash, zstd, jansson and cmocka of the other architecture (Debian's multiarch), not this machine's.
 set(ENV{PKG_CONFIG_LIBDIR} /usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig)

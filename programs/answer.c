@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "critiprefill/policy.h"
 #include "progress.h"
 #include "term.h"
 
@@ -43,9 +42,13 @@ static int prefill(const question *q, crit_session *s, answer *a) {
         pp.logits_user = q->agree;
         pp.logits_from = q->agree->from;
     }
-    progress_start(&bar, q->bar, attn_names[q->session->attn.mode]);
     double t = now_ms();
-    crit_status st = crit_prefill(s, q->text->ids, q->text->n, &pp, &err);
+    if (q->prefix && crit_session_load(s, q->prefix, &err)) return fail_with(&err);
+    a->prefix_ms = q->prefix ? now_ms() - t : 0;
+    if (q->n_prefix == q->text->n) return EXIT_OK; /* the snapshot has the logits to go on from */
+    progress_start(&bar, q->bar, attn_names[q->session->attn.mode]);
+    t = now_ms();
+    crit_status st = crit_prefill(s, q->text->ids + q->n_prefix, q->text->n - q->n_prefix, &pp, &err);
     a->prompt_ms = now_ms() - t;
     progress_end(&bar);
     if (st) return fail_with(&err);
@@ -81,7 +84,7 @@ static int generate(const question *q, crit_session *s, crit_sampler *sampler, a
     int rc = EXIT_OK;
     for (uint32_t i = 0; i < q->fit.n_predict && !rc; i++) {
         int32_t id = crit_sample(sampler, crit_logits(s));
-        if (i == 0) a->first_ms = a->open_ms + a->prompt_ms + (now_ms() - t);
+        if (i == 0) a->first_ms = a->open_ms + a->prefix_ms + a->prompt_ms + (now_ms() - t);
         if (crit_token_ends(q->model, id) && !q->to_the_end) break;
         a->ids[a->n++] = id;
         rc = put_token(q, &u, id, a);
@@ -159,7 +162,7 @@ static int generate_all(const question *q, crit_session *s, answer *a) {
         if (crit_batch_fork(b, 0, &number, &err)) rc = fail_with(&err);
     for (uint32_t i = 0; i < q->fit.n_predict && !rc; i++) {
         rc = sample_all(q, b, a, i + 1 == q->fit.n_predict, seq, token, &n);
-        if (i == 0) a->first_ms = a->open_ms + a->prompt_ms + (now_ms() - t);
+        if (i == 0) a->first_ms = a->open_ms + a->prefix_ms + a->prompt_ms + (now_ms() - t);
         if (!rc && term_interrupted()) rc = EXIT_INTERRUPTED;
         if (rc || n == 0) break;
         if (crit_batch_decode(b, seq, token, n, &err))
@@ -187,7 +190,7 @@ int answer_run(const question *q, answer *a) {
     crit_session *s = NULL;
     crit_sampler *sampler = NULL;
     int rc = EXIT_OK;
-    *a = (answer){.stats = {.struct_size = sizeof a->stats}};
+    *a = (answer){.stats = {.struct_size = sizeof a->stats}, .decode = {.struct_size = sizeof a->decode}};
     a->ids = malloc(((size_t)q->fit.n_predict + 1) * sizeof *a->ids);
     if (!a->ids) return fail_memory();
     double t = now_ms();
@@ -198,8 +201,10 @@ int answer_run(const question *q, answer *a) {
     a->open_ms = now_ms() - t;
     if (!rc) rc = prefill(q, s, a);
     if (!rc) {
-        a->first_ms = a->open_ms + a->prompt_ms;
-        if (crit_session_stats(s, &a->stats))
+        a->first_ms = a->open_ms + a->prefix_ms + a->prompt_ms;
+        if (q->n_prefix == q->text->n)
+            a->stats.density = a->stats.mass_measured = a->stats.peak_recall_measured = (double)NAN;
+        else if (crit_session_stats(s, &a->stats))
             rc = fail("no statistics of the prompt");
         else if (a->stats.peak_recall_measured < q->min_recall) /* not when NaN: nothing was looked up */
             rc = fail("attention kept %.3f of the %llu look-ups measured in this prompt, less than --min-recall %g "
@@ -212,6 +217,7 @@ int answer_run(const question *q, answer *a) {
         crit_sampler_accept(sampler, q->text->ids, q->text->n);
         rc = generate(q, s, sampler, a);
     }
+    if (s) crit_session_decode_stats(s, false, &a->decode);
     crit_sampler_close(&sampler);
     crit_session_close(&s);
     a->peak_rss_bytes = peak_rss();

@@ -4,6 +4,7 @@
 #define PROG_ANSWER_H
 
 #include "agree.h"
+#include "critiprefill/policy.h"
 #include "options.h"
 #include "prompt.h"
 
@@ -13,11 +14,13 @@ typedef struct question {
     fit fit;
     const crit_session_params *session;
     const crit_sampler_params *sampler;
-    bool stream;       /* the answer to stdout as it comes */
-    bool to_the_end;   /* decode every token of n_predict, also the last one and behind an end token (bench) */
-    bool bar;          /* progress bar allowed */
-    agree *agree;      /* logits of the prompt's end go there; NULL = none */
-    double min_recall; /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
+    bool stream;        /* the answer to stdout as it comes */
+    bool to_the_end;    /* decode every token of n_predict, also the last one and behind an end token (bench) */
+    bool bar;           /* progress bar allowed */
+    agree *agree;       /* logits of the prompt's end go there; NULL = none */
+    double min_recall;  /* no answer when fewer of the look-ups measured were kept; 0 = whatever it is */
+    const char *prefix; /* snapshot of the text's first n_prefix tokens; NULL = none */
+    size_t n_prefix;
     uint32_t n_answer; /* 0, 1 = one; more are decoded side by side and not streamed */
 } question;
 
@@ -36,14 +39,16 @@ typedef struct answer {
     size_t n;
     buf text;         /* valid UTF-8 */
     double open_ms;   /* session */
+    double prefix_ms; /* loading of the prefix */
     double prompt_ms; /* prefill */
     double answer_ms; /* from the prefill's end to the last token */
-    double first_ms;  /* session, prefill and the first token */
+    double first_ms;  /* session, prefix, prefill and the first token */
     size_t n_decode;  /* decode steps in answer_ms: the first token needs none */
     one_answer *all;  /* [n_answer] when there are several: the first one's are in ids and text too */
     size_t n_answer;
     size_t batch_kv_bytes; /* of the prompt and all answers */
-    crit_stats stats;
+    crit_stats stats;      /* without a prefill (nothing behind a prefix): zeros and NaN */
+    crit_decode_stats decode;
     size_t peak_rss_bytes; /* of the process so far */
 } answer;
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,32 +93,32 @@ static int one_choice(const opt *o, place at, const char *part, void *dst) {
     return push(at, l, (uint32_t)c);
 }
 
-static int one_field(const opt *o, place at, const char *part, void *dst) {
+bool args_field(const field *fields, const char *part, void *base, char *why, size_t cap) {
     size_t n = strcspn(part, "=");
-    if (!part[n]) return usage(at.cmd, "%s: '%s' is not KEY=VALUE", at.opt, part);
+    if (!part[n]) return snprintf(why, cap, "'%s' is not KEY=VALUE", part), false;
     const char *s = part + n + 1;
-    const field *f = o->fields;
+    const field *f = fields;
     while (f->key && (strlen(f->key) != n || memcmp(f->key, part, n))) f++;
-    if (!f->key) return usage(at.cmd, "%s: unknown key '%.*s'", at.opt, (int)n, part);
+    if (!f->key) return snprintf(why, cap, "unknown key '%.*s'", (int)n, part), false;
     if (f->kind == OPT_F32) {
         double v;
         if (!read_float(s, f->lo, f->hi, &v))
-            return usage(at.cmd, "%s: %s: '%s' is not a number from %g to %g", at.opt, f->key, s, f->lo, f->hi);
-        *(float *)((char *)dst + f->at) = (float)v;
-        return EXIT_OK;
+            return snprintf(why, cap, "%s: '%s' is not a number from %g to %g", f->key, s, f->lo, f->hi), false;
+        *(float *)((char *)base + f->at) = (float)v;
+        return true;
     }
     long long v;
     if (!read_int(s, f->lo, f->hi, &v))
-        return usage(at.cmd, "%s: %s: '%s' is not a whole number from %.0f to %.0f", at.opt, f->key, s, f->lo, f->hi);
+        return snprintf(why, cap, "%s: '%s' is not a whole number from %.0f to %.0f", f->key, s, f->lo, f->hi), false;
     if (f->multiple > 1 && v % f->multiple)
-        return usage(at.cmd, "%s: %s: %s is not a multiple of %u", at.opt, f->key, s, f->multiple);
-    *(uint32_t *)((char *)dst + f->at) = (uint32_t)v;
-    return EXIT_OK;
+        return snprintf(why, cap, "%s: %s is not a multiple of %u", f->key, s, f->multiple), false;
+    *(uint32_t *)((char *)base + f->at) = (uint32_t)v;
+    return true;
 }
 
-int args_set_field(const field *fields, const char *cmd_name, const char *opt_name, const char *part, void *base) {
-    const opt o = {.fields = fields};
-    return one_field(&o, (place){cmd_name, opt_name}, part, base);
+static int one_field(const opt *o, place at, const char *part, void *dst) {
+    char why[256];
+    return args_field(o->fields, part, dst, why, sizeof why) ? EXIT_OK : usage(at.cmd, "%s: %s", at.opt, why);
 }
 
 static int set_value(const opt *o, place at, const char *s, void *dst) {
@@ -193,7 +194,13 @@ int args_parse(const opt *table, unsigned cmd, const char *cmd_name, int argc, c
             *help = true;
             return EXIT_OK;
         }
-        if (a[0] != '-' || !a[1]) return usage(cmd_name, "unexpected argument '%s'", a);
+        if (a[0] != '-' || !a[1]) {
+            const opt *o = *a ? find_opt(table, cmd, "", 0) : NULL;
+            const char **dst = o ? (const char **)((char *)base + o->at) : NULL;
+            if (!dst || *dst) return usage(cmd_name, "unexpected argument '%s'", a);
+            *dst = a;
+            continue;
+        }
         size_t n = a[1] == '-' ? strcspn(a, "=") : strlen(a);
         const opt *o = find_opt(table, cmd, a, n);
         if (!o) return usage(cmd_name, "unknown option '%.*s'", (int)n, a);
@@ -222,7 +229,7 @@ void args_help(const opt *table, unsigned cmd, buf *out) {
         size_t from = out->n;
         buf_str(out, "  ");
         for (int i = 0; i < 4 && o->name[i]; i++) buf_fmt(out, "%s%s", i ? ", " : "", o->name[i]);
-        if (o->arg) buf_fmt(out, " %s", o->arg);
+        if (o->arg) buf_fmt(out, "%s%s", *o->name[0] ? " " : "", o->arg);
         if (out->n - from > HELP_COLUMN - 2) {
             buf_str(out, "\n");
             from = out->n;

@@ -47,7 +47,7 @@ typedef struct field {
 
 typedef struct opt {
     unsigned cmds;
-    const char *name[4]; /* short first, then long */
+    const char *name[4]; /* short first, then long; "": what stands alone, once (OPT_STR) */
     const char *arg;     /* what help calls the value; NULL for flags */
     const char *help;    /* lines separated by \n */
     opt_kind kind;
@@ -60,8 +60,8 @@ typedef struct opt {
 /* Reads argv[0..argc) into base by the rows of cmd (table ended by cmds 0).  EXIT_OK, or EXIT_USAGE after one line on
  * stderr.  *help is set, and reading stops, at -h or --help. */
 int args_parse(const opt *table, unsigned cmd, const char *cmd_name, int argc, char **argv, void *base, bool *help);
-/* One "key=value" into the struct at base; what is wrong with it is told of opt_name. */
-int args_set_field(const field *fields, const char *cmd_name, const char *opt_name, const char *part, void *base);
+/* One "key=value" into the struct at base.  false: what is wrong with it stands in why [cap]. */
+bool args_field(const field *fields, const char *part, void *base, char *why, size_t cap);
 /* The rows of cmd as an aligned list. */
 void args_help(const opt *table, unsigned cmd, buf *out);
 

@@ -181,7 +181,7 @@ static int one_length(decoding *d, uint32_t n_tok) {
     if (!rc && sp.kv &&
         (crit_session_open(&own, d->model, &sp, &err) || crit_prefill(own, d->text.ids, n_tok, NULL, &err)))
         rc = fail_with(&err);
-    crit_session *of[] = {s, own ? own : s}; /* full attention's, the others' */
+    crit_session *of[] = {s, own ? own : s};       /* full attention's, the others' */
     if (!rc) rc = pass(d, s, n_tok, 0, false, &g); /* warm */
     for (size_t r = 0; r < n_rep && !rc; r++)
         for (size_t p = 0; p < d->n_policy && !rc; p++) {

@@ -10,5 +10,6 @@ int bench_main(const options *o);
 int tokenize_main(const options *o);
 int info_main(const options *o);
 int policies_main(const options *o);
+int cluster_main(const options *o);
 
 #endif

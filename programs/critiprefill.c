@@ -19,7 +19,8 @@ static const command commands[] = {
     {"run", CMD_RUN, run_main, "read a prompt and answer it", "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]",
      "Reads the files, then the text, as one prompt and streams the answer to stdout.",
      "  critiprefill run -m model.gguf --chat -f report.txt -p \"What does the report conclude?\"\n"
-     "  critiprefill run -m model.gguf -f main.c -n 64 --json > answer.json\n"},
+     "  critiprefill run -m model.gguf -f main.c -n 64 --json > answer.json\n"
+     "  critiprefill run -m model.gguf --prefix report.cpkv --chat -p \"Who wrote it?\" --decode squeezed\n"},
     {"bench", CMD_BENCH, bench_main, "measure prefill and decode on real text", "-m MODEL.gguf [-f FILE]... [options]",
      "Reads prompts of several lengths with each attention in turn and prints a table.\n"
      "Or measures the machine (--peak), the kernels (--kernels), a shape without its model (--shape),\n"
@@ -32,6 +33,12 @@ static const command commands[] = {
      "  critiprefill bench --vs llama.cpp/build -m model.gguf -c 512,4096 -r 3 -t 2\n"
      "  critiprefill bench --batch 4,16,32 --shape llama3-8b -c 8192\n"
      "  critiprefill bench --decode full,recycled:K=2048 -m model.gguf -c 16384\n"},
+    {"cluster", CMD_CLUSTER, cluster_main, "read a text once, for many questions about it",
+     "-m MODEL.gguf -f FILE... -o FILE.cpkv [options]",
+     "Reads the files, then the text, sorts their keys into clusters and writes all of it into a snapshot,\n"
+     "which run --prefix loads in a fraction of the time.",
+     "  critiprefill cluster -m model.gguf --chat -f report.txt -o report.cpkv\n"
+     "  critiprefill run -m model.gguf --prefix report.cpkv --chat -p \"Who wrote it?\" --decode squeezed\n"},
     {"tokenize", CMD_TOKENIZE, tokenize_main, "show the tokens of a text",
      "-m MODEL.gguf [-f FILE]... [-p TEXT] [options]", "Prints one token a line: its id and its text.",
      "  critiprefill tokenize -m model.gguf -p \"Hello, world\"\n"
@@ -71,6 +78,10 @@ static const command eval_kinds[] = {
      "  critiprefill eval kv -m model.gguf -c 8192 --samples 20\n"},
     {"lines", CMD_LINES, eval_tasks_main, "the number on one of many lines", "-m MODEL.gguf [options]", TASK_TEXT,
      "  critiprefill eval lines -m model.gguf -c 8192\n"},
+    {"chain", CMD_CHAIN, eval_tasks_main, "a key that names the next key, and so on", "-m MODEL.gguf [options]",
+     TASK_TEXT, "  critiprefill eval chain -m model.gguf -c 8192\n"},
+    {"copy", CMD_COPY, eval_tasks_main, "a random string, to be gone on with", "-m MODEL.gguf [options]", TASK_TEXT,
+     "  critiprefill eval copy -m model.gguf -c 8192\n"},
     {"lookup", CMD_LOOKUP, eval_tasks_main, "many keys and many questions in one prompt", "-m MODEL.gguf [options]",
      TASK_TEXT, "  critiprefill eval lookup -m model.gguf -c 8192 --question middle\n"},
     {"ruler", CMD_RULER, eval_tasks_main, "the tasks of RULER", "-m MODEL.gguf [options]", TASK_TEXT,
@@ -89,6 +100,12 @@ static const command eval_kinds[] = {
      "-m MODEL.gguf [-f FILE]... [options]",
      "Measures every combination of settings against dense attention on the same text.",
      "  critiprefill eval frontier -m model.gguf -f book.txt -c 8192 --sweep \"theta=.1,.2,.4\" --plot frontier.svg\n"},
+    {"suite", CMD_SUITE, eval_suite_main, "every policy with every task, at measured compression",
+     "CONFIG.json [-m MODEL.gguf] [options]",
+     "Runs every policy of a configuration on every task of it, and reports scores against full attention\n"
+     "with bytes moved, memory, time to the first token and time a token.  A suite that was stopped goes on\n"
+     "where it was.  The configuration's form: doc/QUALITY.md, and examples/suite-*.json.",
+     "  critiprefill eval suite examples/suite-small.json -m model.gguf\n"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands, N_EVAL = sizeof eval_kinds / sizeof *eval_kinds };
 

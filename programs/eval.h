@@ -8,9 +8,11 @@
 
 int eval_kl_main(const options *o);
 int eval_ppl_main(const options *o);
-int eval_tasks_main(const options *o); /* needle, passkey, kv, lines, lookup, ruler, longbench: o->kind tells */
+int eval_tasks_main(
+    const options *o); /* needle, passkey, kv, lines, chain, copy, lookup, ruler, longbench: o->kind tells */
 int eval_operator_main(const options *o);
 int eval_frontier_main(const options *o);
+int eval_suite_main(const options *o);
 int inspect_main(const options *o);
 
 /* What every record's config starts with: model, cpu, threads, text lengths. */

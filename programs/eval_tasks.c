@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* critiprefill eval needle, passkey, kv, lines, lookup, ruler, longbench: samples made, read with every attention in
- * turn, answered, scored.
+/* critiprefill eval needle, passkey, kv, lines, chain, copy, lookup, ruler, longbench: samples made, read with every
+ * attention in turn, answered, scored.
  *
  * A length's sessions, one an attention, stay open over its samples where memory allows.  Attentions take turns in
  * being first, so that a machine that slows down slows all of them. */
@@ -41,6 +41,8 @@ static const char *kind_name(unsigned kind) {
            : kind == CMD_LONGBENCH ? "longbench"
            : kind == CMD_LOOKUP    ? "lookup"
            : kind == CMD_LINES     ? "lines"
+           : kind == CMD_CHAIN     ? "chain"
+           : kind == CMD_COPY      ? "copy"
            : kind == CMD_KV        ? "kv"
            : kind == CMD_PASSKEY   ? "passkey"
                                    : "needle";
@@ -149,7 +151,7 @@ static int load_files(runner *r) {
 static int check_lengths(const runner *r) {
     uint32_t train = model_context(&r->info);
     for (size_t i = 0; i < r->grid.ctx.n; i++)
-        if (train && r->grid.ctx.v[i] > train && !r->o->force)
+        if (train && r->grid.ctx.v[i] > train && !r->o->force && !variants_stream(&r->grid.vs))
             return fail("%s: %u tokens are more than the %u the model was trained for (--force runs them)", r->o->model,
                         r->grid.ctx.v[i], train);
     return EXIT_OK;
@@ -301,7 +303,7 @@ static int measure(runner *r) {
     }
     int rc = evalout_open(&r->out, o, kind_name(o->kind), config(r));
     if (!rc) evalout_work(r->out, work);
-    r->ask = (asker){o, r->model, r->info.n_vocab, r->ask.sampler, r->out};
+    r->ask = (asker){o, r->model, r->info.n_vocab, r->ask.sampler, r->out, o->kind == CMD_PASSKEY};
     for (size_t i = 0; i < g->ctx.n && !rc; i++) rc = one_length(r, g->ctx.v[i]);
     if (!rc) rc = grid_tables(g, r->out);
     if (!rc) rc = grid_pictures(g, r->out);

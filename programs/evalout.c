@@ -177,6 +177,7 @@ static void hide(evalout *e) {
 
 int evalout_put(evalout *e, const char *key, json_t *record) {
     json_put(record, "key", json_cstr(key));
+    record = as_read(record); /* with the digits of the file, so that a table made of it later is the same */
     keep(e, record);
     hide(e);
     int rc = e->fd >= 0 ? append_line(e, record) : EXIT_OK;

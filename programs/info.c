@@ -20,7 +20,7 @@ typedef struct facts {
     const crit_model *model;
     crit_model_info info;
     crit_memory memory;
-    crit_attn mode;
+    uint32_t mode;  /* of options.modes */
     uint32_t n_ctx; /* the memory is told for */
     type_sum type[MAX_TYPE];
     size_t n_type;
@@ -123,14 +123,17 @@ static int print_text(const facts *f) {
     buf b = {0};
     put_model(&b, f);
     put_named(&b, "cpu", f->info.cpu, "");
-    put_named(&b, "attention", attn_names[f->mode], "");
-    put_row(&b, "");
-    options_attn(&b, &f->o->attn, f->mode);
+    put_named(&b, "attention", mode_name(f->o, f->mode), "");
+    if (f->mode < MODE_POLICY) {
+        put_row(&b, "");
+        options_attn(&b, &f->o->attn, (crit_attn)f->mode);
+    }
     if (f->mode == CRIT_ATTN_CRITI) put_presets(&b, f);
-    buf_fmt(&b, "\n\nMemory for a context of %u tokens, read %u at a time by %u threads\n", f->n_ctx, f->memory.n_batch,
-            options_threads(f->o));
+    buf_fmt(&b, "%sMemory for a context of %u tokens, read %u at a time by %u threads\n",
+            f->mode < MODE_POLICY ? "\n\n" : "\n", f->n_ctx, f->memory.n_batch, options_threads(f->o));
     put_size(&b, "  weights", f->memory.weights_bytes);
     put_size(&b, "  KV store", f->memory.kv_bytes);
+    if (f->memory.policy_bytes) put_size(&b, "  policy", f->memory.policy_bytes);
     put_size(&b, "  activations", f->memory.activation_bytes);
     put_size(&b, "  scratch", f->memory.scratch_bytes);
     put_size(&b, "  in all", f->memory.total_bytes);
@@ -158,10 +161,10 @@ static json_t *tensors_json(const facts *f) {
     return list;
 }
 
-static void put_fields(json_t *j, const crit_attn_params *o, crit_attn mode) {
+static void put_fields(json_t *j, const crit_attn_params *o, uint32_t mode) {
     for (const field *p = attn_fields; p->key; p++) {
         const char *at = (const char *)o + p->at;
-        if (p->tag != (unsigned)mode) continue;
+        if (p->tag != mode) continue;
         json_put(j, p->key,
                  p->kind == OPT_F32 ? json_num((double)*(const float *)at) : json_integer(*(const uint32_t *)at));
     }
@@ -169,7 +172,7 @@ static void put_fields(json_t *j, const crit_attn_params *o, crit_attn mode) {
 
 static json_t *attn_json(const facts *f) {
     json_t *j = json_object(), *presets = json_object();
-    json_put(j, "mode", json_cstr(attn_names[f->mode]));
+    json_put(j, "mode", json_cstr(mode_name(f->o, f->mode)));
     put_fields(j, &f->o->attn, f->mode);
     for (int q = 0; quality_names[q]; q++) {
         crit_attn_params p = f->o->attn;
@@ -190,6 +193,7 @@ static json_t *memory_json(const facts *f) {
     json_put(j, "threads", json_integer(options_threads(f->o)));
     json_put(j, "weights_bytes", json_size(m->weights_bytes));
     json_put(j, "kv_bytes", json_size(m->kv_bytes));
+    json_put(j, "policy_bytes", json_size(m->policy_bytes));
     json_put(j, "activation_bytes", json_size(m->activation_bytes));
     json_put(j, "scratch_bytes", json_size(m->scratch_bytes));
     json_put(j, "total_bytes", json_size(m->total_bytes));
@@ -239,7 +243,7 @@ static int print_json(const facts *f) {
 }
 
 int info_main(const options *o) {
-    facts f = {.o = o, .mode = (crit_attn)o->modes.v[0], .memory = {.struct_size = sizeof f.memory}};
+    facts f = {.o = o, .mode = o->modes.v[0], .memory = {.struct_size = sizeof f.memory}};
     crit_model *model = NULL;
     crit_error err = {0};
     double ms;

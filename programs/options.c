@@ -46,6 +46,7 @@ enum {
     E = CMD_EVAL,
     X = CMD_INSPECT,
     P = CMD_POLICIES,
+    C = CMD_CLUSTER,
     TASKS = CMD_TASKS
 };
 #define N(...) {__VA_ARGS__}
@@ -58,20 +59,25 @@ enum {
     {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
 #define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
-    TEXT(R | T | I | E | X, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file (required)"),
+    TEXT(CMD_SUITE, N(""), "CONFIG.json", OPT_STR, config, "policies and tasks, every one with every one (required)"),
+    TEXT(R | T | I | (E & ~CMD_SUITE) | X | C, N("-m", "--model"), "FILE", OPT_STR, model,
+         "the model, a GGUF file (required)"),
+    TEXT(CMD_SUITE, N("-m", "--model"), "FILE", OPT_STR, model, "the model, a GGUF file, instead of the configuration's"),
     TEXT(B, N("-m", "--model"), "FILE", OPT_STR, model,
          "the model, a GGUF file (required, but for --peak, --kernels and --shape)"),
-    TEXT(R | T | X, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
+    TEXT(R | T | X | C, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
     TEXT(B | CMD_KL | CMD_PPL | CMD_OPERATOR | CMD_FRONTIER, N("-f", "--file"), "FILE", OPT_STRS, files,
          "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)"),
     TEXT(CMD_LONGBENCH, N("-f", "--file"), "FILE", OPT_STRS, files, "samples, one JSON object a line (required)"),
-    TEXT(R | T | X, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
+    TEXT(R | T | X | C, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
     NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
         "tokens to generate; -1 = until the end or a full context (default 128)"),
     NUM(B, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, 0, 1 << 20,
         "tokens to decode behind each prompt; 0 = none (default 32; with --vs: 0)"),
     NUM(R, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context in tokens; 0 = what prompt and -n need (default)"),
+    NUM(C, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
+        "tokens the text may have; 0 = the model's context (default)"),
     NUM(I, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context the memory is told for; 0 = the model's (default)"),
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
@@ -83,13 +89,14 @@ const opt option_table[] = {
         "tokens of the text to read; 0 = all that fit (default)"),
     NUM(TASKS, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 64, 1 << 30,
         "lengths in tokens, answer included (default 4096)"),
-    NUM(R | B | I | E | X, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
-    NUM(R | B | I | E | X, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
+    NUM(R | B | I | E | X | C, N("-t", "--threads"), "N", OPT_U32, n_threads, 0, 1024, "threads; 0 = all cores (default)"),
+    NUM(R | B | I | E | X | C, N("-ub", "--ubatch-size"), "N", OPT_U32, n_batch, 0, 65536,
         "tokens read at a time; 0 = by CPU and threads (default)"),
-    FLAG(R | B | E | X, N("--pin"), pin, "keep each thread on one core"),
-    TEXT(R, N("--attn"), "MODE", OPT_STR, attn_list,
+    FLAG(R | B | E | X | C, N("--pin"), pin, "keep each thread on one core"),
+    TEXT(R | C, N("--attn"), "MODE", OPT_STR, attn_list,
          "attention of the prompt: criti (default), dense, paper,\nor NAME[:K=V,...] of 'critiprefill policies'"),
-    PICK(I, N("--attn"), "MODE", OPT_CHOICES, modes, attn_names, "criti (default), dense, or paper"),
+    TEXT(I, N("--attn"), "MODE", OPT_STR, attn_list,
+         "criti (default), dense, paper, or NAME[:K=V,...] of 'critiprefill policies'"),
     TEXT(B, N("--attn"), "MODE,...", OPT_STR, attn_list,
          "of dense, criti, paper, policies of the prompt (default dense,criti)"),
     TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
@@ -98,14 +105,20 @@ const opt option_table[] = {
          "attentions: dense, criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default dense,criti,paper)"),
     TEXT(CMD_PPL | CMD_OPERATOR | X, N("--attn"), "NAME", OPT_STR, variants,
          "attention: criti (default; ppl: dense), dense, paper, fast, careful"),
-    PICK(R | B | I | E | X, N("--quality"), "PRESET", OPT_CHOICE, quality, quality_names,
+    PICK(R | B | I | E | X | C, N("--quality"), "PRESET", OPT_CHOICE, quality, quality_names,
          "criti's preset: fast, balanced (default) or careful"),
-    NUM(R | B | I | E | X, N("-p-mass", "--p-mass"), "P", OPT_F32, attn.p_mass, 0, 1,
+    NUM(R | B | I | E | X | C, N("-p-mass", "--p-mass"), "P", OPT_F32, attn.p_mass, 0, 1,
         "criti, for experts: what each head must keep of its attention weight,\nby the exact queries so far; 0 = the preset's"),
-    ROW(R | B | I | E | X, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
+    ROW(R | B | I | E | X | C, N("--attn-opt"), "K=V,...", OPT_FIELDS, attn, 0, 0, NULL, attn_fields,
         "knobs of the attention, listed below; may repeat"),
     TEXT(R, N("--decode"), "POLICY", OPT_STR, decode,
          "how the answer's tokens attend: NAME[:K=V,...] of 'critiprefill policies'\n(default full)"),
+    TEXT(C, N("--decode"), "POLICY", OPT_STR, decode,
+         "what to prepare for: NAME[:K=V,...] of 'critiprefill policies'\n(default squeezed)"),
+    TEXT(R, N("--prefix"), "FILE.cpkv", OPT_STR, prefix,
+         "a text that 'critiprefill cluster' has read: the prompt goes on behind it"),
+    TEXT(C, N("-o", "--output"), "FILE.cpkv", OPT_STR, output, "the snapshot (required)"),
+    NUM(C, N("--zstd"), "LEVEL", OPT_U32, zstd, 0, 19, "compress it, 1 = fast to 19; 0 = not (default)"),
     TEXT(B, N("--decode"), "POLICY,...", OPT_STR, decode,
          "instead: decoding behind each prompt with these policies in turn,\nagainst full attention"),
     TEXT(R, N("--kv"), "POLICY", OPT_STR, kv,
@@ -117,7 +130,8 @@ const opt option_table[] = {
     NUM(B, N("--batch"), "N,...", OPT_U32S, batch, 1, 1024,
         "instead: so many sequences behind one prompt, read once a step for all of them,\nand for each (-m, or --shape for one layer's attention)"),
     FLAG(R, N("--chat"), chat, "make the text a user's message, in the model's chat template"),
-    TEXT(R, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
+    FLAG(C, N("--chat"), chat, "make the text the beginning of a user's message, which run --chat ends"),
+    TEXT(R | C, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
     NUM(R, N("--temp", "--temperature"), "X", OPT_F32, sampler.temp, 0, 100, "temperature; 0 = greedy (default)"),
     NUM(R, N("--top-k"), "N", OPT_U32, sampler.top_k, 0, 1 << 30, "keep the N likeliest; 0 = off"),
     NUM(R, N("--top-p"), "X", OPT_F32, sampler.top_p, 0, 1, "keep the likeliest of mass X; 1 = off"),
@@ -133,7 +147,7 @@ const opt option_table[] = {
     FLAG(R, N("--compare"), compare, "do the same again with dense attention, and compare"),
     FLAG(R, N("--json"), json, "print one JSON object instead of the answer"),
     FLAG(E, N("--json"), json, "print one JSON object a line instead of tables"),
-    FLAG(I, N("--json"), json, "print one JSON object"),
+    FLAG(I | C, N("--json"), json, "print one JSON object"),
     FLAG(P, N("--json"), json, "print one JSON object a policy"),
     FLAG(I, N("--tensors"), tensors, "list every tensor"),
     NUM(B, N("-r", "--repetitions"), "N", OPT_U32, n_rep, 1, 1000,
@@ -152,8 +166,11 @@ const opt option_table[] = {
     TEXT(B, N("--vs"), "DIR", OPT_STR, vs, "instead: in turn with llama-bench of DIR or DIR/bin, and the ratios"),
     FLAG(B, N("--tune"), tune, "instead: the best chunk length, and constants of the cost model (-m or --shape)"),
     FLAG(B, N("--quick"), quick, "--peak, --kernels, --shape, --tune: single short readings, for a try"),
-    TEXT(E, N("--out"), "DIR", OPT_STR, out_dir, "keep records there, and go on from those that are"),
-    TEXT(E, N("--html"), "FILE.html", OPT_STR, html, "write tables and pictures into one file"),
+    TEXT(E & ~CMD_SUITE, N("--out"), "DIR", OPT_STR, out_dir, "keep records there, and go on from those that are"),
+    TEXT(E & ~CMD_SUITE, N("--html"), "FILE.html", OPT_STR, html, "write tables and pictures into one file"),
+    TEXT(CMD_SUITE, N("--out"), "DIR", OPT_STR, out_dir,
+         "keep everything there, and go on from what is there\n(default: the configuration's name without .json)"),
+    TEXT(CMD_SUITE, N("--html"), "FILE.html", OPT_STR, html, "the report (default DIR/report.html)"),
     NUM(CMD_KL | CMD_FRONTIER, N("--last"), "N", OPT_U32, n_last, 1, 1 << 20,
         "positions at the end that are told apart (default 256)"),
     TEXT(CMD_KL, N("--save-all-logits"), "FILE", OPT_STR, save_logits,
@@ -165,8 +182,8 @@ const opt option_table[] = {
     NUM(CMD_KL | CMD_PPL, N("--chunks"), "N", OPT_U32, n_chunk, 0, 1 << 30,
         "windows at most (kl: with a file of logits); 0 = all (default)"),
     NUM(TASKS, N("--samples"), "N", OPT_U32, n_sample, 1, 100000, "samples a task and length (default 5)"),
-    NUM(CMD_NEEDLE | CMD_PASSKEY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
-        "where the needle lies (default 0,10,20,...,100; passkey: anywhere)"),
+    NUM(CMD_NEEDLE | CMD_PASSKEY | CMD_COPY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
+        "where the needle lies (default 0,10,20,...,100; passkey, copy: anywhere)"),
     NUM(CMD_PASSKEY, N("--digits"), "N", OPT_U32, n_digit, 1, 256, "of the passkey (default 7)"),
     PICK(TASKS, N("--question"), "WHERE", OPT_CHOICE, question, question_names,
          "last (default), first: before the text, both;\nmiddle: only lookup, further text behind the questions"),
@@ -192,10 +209,10 @@ const opt option_table[] = {
     FLAG(T, N("--no-bos"), no_bos, "do not (default)"),
     FLAG(T, N("--parse-special"), parse_special, "text such as <|im_end|> is the special token"),
     FLAG(T, N("--no-parse-special"), plain_special, "it is plain text (default)"),
-    PICK(R | B | I | E | X, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
+    PICK(R | B | I | E | X | C, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
          "kernels: auto (default), c, avx2, avx512 or amx"),
-    FLAG(R | B | E | X, N("--force"), force, "go on when memory looks too small"),
-    FLAG(R | B | E | X, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
+    FLAG(R | B | E | X | C, N("--force"), force, "go on when memory looks too small"),
+    FLAG(R | B | E | X | C, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
     {.cmds = 0}};
 #undef ROW
 #undef TEXT
@@ -213,6 +230,10 @@ void options_init(options *o, unsigned cmd) {
     crit_attn_params_init(&o->attn);
     crit_sampler_params_init(&o->sampler);
     o->kind = cmd;
+    if (cmd == CMD_CLUSTER) {
+        o->n_predict = 0;
+        o->decode = "squeezed"; /* what makes the clusters that the command is named after */
+    }
     if (cmd & CMD_EVAL) o->sampler.seed = 42;
     o->n_last = 256;
     o->n_sample = 5;
@@ -277,7 +298,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (n_mode > 1)
         return usage(cmd_name, "--peak, --kernels, --shape, --vs, --decode, --batch and --tune exclude each other");
     if (o->batch.n && o->model && o->shapes) return usage(cmd_name, "--batch takes a model or a shape, not both");
-    if (!o->model && !o->peak && !o->kernels && !o->shapes)
+    if (cmd == CMD_SUITE && !o->config) return usage(cmd_name, "no configuration given (CONFIG.json)");
+    if (!o->model && !o->peak && !o->kernels && !o->shapes && cmd != CMD_SUITE)
         return usage(cmd_name,
                      o->tune ? "no model and no shape given (-m FILE or --shape NAME)" : "no model given (-m FILE)");
     if (o->tune && o->model && o->shapes) return usage(cmd_name, "--tune takes a model or a shape, not both");
@@ -287,7 +309,7 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     size_t n_stdin = 0;
     for (size_t i = 0; i < o->files.n; i++) n_stdin += !strcmp(o->files.v[i], "-");
     if (n_stdin > 1) return usage(cmd_name, "stdin can be read only once (-f -)");
-    if ((cmd == CMD_RUN || cmd == CMD_TOKENIZE) && !o->files.n && !o->prompt)
+    if ((cmd & (CMD_RUN | CMD_TOKENIZE | CMD_CLUSTER)) && !o->files.n && !o->prompt && !o->prefix)
         return usage(cmd_name, "nothing to read (-f FILE or -p TEXT)");
     if (cmd != CMD_BENCH && o->modes.n > 1) return usage(cmd_name, "--attn takes one mode here");
     if (o->n_answer > 1 && o->sampler.temp <= 0)
@@ -295,10 +317,18 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (o->n_answer > 1 && (o->compare || o->decode))
         return usage(cmd_name, "--n-samples goes with neither --compare nor --decode");
     crit_error err = {0};
-    if (cmd == CMD_RUN && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
+    if ((cmd & (CMD_RUN | CMD_CLUSTER)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
     if (o->kv && crit_policy_check(CRIT_POLICY_KV, o->kv, &err)) return usage(cmd_name, "%s", err.message);
     if (o->kv && cmd == CMD_BENCH && !o->decode) return usage(cmd_name, "--kv needs --decode here");
+    if (o->prefix && (o->compare || o->truncate != TRUNCATE_NO))
+        return usage(cmd_name, "--prefix goes with neither --compare nor --truncate");
+    if (o->prefix && o->system) return usage(cmd_name, "--system belongs to the prefix (critiprefill cluster)");
+    if (cmd == CMD_CLUSTER && !o->output) return usage(cmd_name, "no snapshot named (-o FILE.cpkv)");
+    if (cmd == CMD_RUN && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
+        return usage(cmd_name, "--decode: --attn %s decodes from its own cache", mode_name(o, o->modes.v[0]));
+    if (cmd == CMD_RUN && modes_stream(o) && o->n_answer > 1)
+        return usage(cmd_name, "--n-samples: the cache of --attn %s cannot be shared", mode_name(o, o->modes.v[0]));
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
@@ -351,6 +381,22 @@ const char *mode_name(const options *o, uint32_t mode) {
     return mode >= MODE_POLICY ? o->prefill[mode - MODE_POLICY] : attn_names[mode];
 }
 
+bool policy_streams(const char *text) {
+    size_t n = strcspn(text, ":");
+    for (size_t i = 0; i < crit_policy_count(); i++) {
+        crit_policy_info p = {.struct_size = sizeof p};
+        if (crit_policy_get(i, &p) || p.place != CRIT_POLICY_PREFILL) continue;
+        if (strlen(p.name) == n && !memcmp(p.name, text, n)) return p.streams;
+    }
+    return false;
+}
+
+bool modes_stream(const options *o) {
+    for (size_t i = 0; i < o->modes.n; i++)
+        if (o->modes.v[i] < MODE_POLICY || !policy_streams(mode_name(o, o->modes.v[i]))) return false;
+    return o->modes.n > 0;
+}
+
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx) {
     crit_session_params s;
     crit_session_params_init(&s);
@@ -364,7 +410,7 @@ crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_c
         s.prefill = o->prefill[mode - MODE_POLICY];
     else
         s.attn.mode = (crit_attn)mode;
-    if (o->kind == CMD_RUN) s.decode = o->decode, s.kv = o->kv;
+    if (o->kind & (CMD_RUN | CMD_CLUSTER)) s.decode = o->decode, s.kv = o->kv;
     return s;
 }
 

@@ -26,8 +26,13 @@ enum {
     CMD_FRONTIER = 1 << 15,
 
     CMD_POLICIES = 1 << 16,
-    CMD_TASKS = CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH,
-    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER
+    CMD_CLUSTER = 1 << 17,
+    CMD_CHAIN = 1 << 20, /* kinds of eval again */
+    CMD_COPY = 1 << 21,
+    CMD_SUITE = 1 << 22,
+    CMD_TASKS =
+        CMD_NEEDLE | CMD_PASSKEY | CMD_KV | CMD_LINES | CMD_LOOKUP | CMD_RULER | CMD_LONGBENCH | CMD_CHAIN | CMD_COPY,
+    CMD_EVAL = CMD_KL | CMD_PPL | CMD_TASKS | CMD_OPERATOR | CMD_FRONTIER | CMD_SUITE
 };
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
@@ -40,12 +45,12 @@ typedef struct options {
     const char *prompt, *system;
     int32_t n_predict; /* bench: -1 = not given */
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
-    u32_list ctx;     /* bench: prompt lengths */
-    const char *attn_list; /* run, bench: as it was written */
-    u32_list modes;        /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
-    char prefill[MAX_MODE][96];   /* policies of the prompt that modes name */
-    uint32_t quality; /* crit_quality */
-    float min_recall; /* run: refuse to answer below; 0 = off */
+    u32_list ctx;               /* bench: prompt lengths */
+    const char *attn_list;      /* run, bench: as it was written */
+    u32_list modes;             /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
+    char prefill[MAX_MODE][96]; /* policies of the prompt that modes name */
+    uint32_t quality;           /* crit_quality */
+    float min_recall;           /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
     crit_sampler_params sampler;
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
@@ -59,6 +64,8 @@ typedef struct options {
     const char *kv;     /* policy of the store */
     u32_list batch;     /* bench: sequences at a time */
     uint32_t n_answer;  /* run: answers to the prompt */
+    const char *prefix; /* run: a snapshot that the prompt goes on from */
+    uint32_t zstd;      /* cluster: compression level; 0 = none */
     const char *type;   /* of the shapes' weights */
     float density;      /* of the shapes' sparse plan; 0 = by length */
     bool quick;
@@ -82,7 +89,8 @@ typedef struct options {
     uint32_t n_probe; /* exact queries a tile */
     const char *dump; /* folder for .npy files */
     const char *sweep;
-    const char *output; /* inspect */
+    const char *output; /* inspect, cluster */
+    const char *config; /* suite */
 } options;
 
 enum { QUESTION_LAST, QUESTION_FIRST, QUESTION_BOTH, QUESTION_MIDDLE };
@@ -108,6 +116,10 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode);
 size_t policy_item(const char *list);
 
 const char *mode_name(const options *o, uint32_t mode);
+/* Does the policy of the prompt (with options, as written) keep a cache of a fixed size, so that no prompt is too long?
+ */
+bool policy_streams(const char *text);
+bool modes_stream(const options *o); /* do all of o->modes? */
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx);
 uint32_t options_threads(const options *o); /* -t, or the cores of this process */
 

@@ -81,7 +81,9 @@ static int is_plain(const crit_model *model, const char *text, size_t n, bool *p
 
 /* Template before and behind the message with its special tokens, the message between without.  The seams are token
  * borders then, which the template alone would not force: so only where the message needs it. */
-static int chat_in_parts(prompt *p, const crit_model *model, const char *system, const char *text, size_t n) {
+enum { CHAT_BEGIN = 1, CHAT_END = 2 };
+static int chat_in_parts(prompt *p, const crit_model *model, const char *system, const char *text, size_t n,
+                         unsigned parts) {
     static const char marker[] = "critiprefill-message-goes-here";
     buf frame = {0};
     int rc = render(model, system, marker, &frame);
@@ -90,19 +92,28 @@ static int chat_in_parts(prompt *p, const crit_model *model, const char *system,
         for (char *s = frame.s; (s = strstr(s, marker)); s++) at = s; /* the last: system text may say it too */
         if (!at) rc = fail("the chat template changes the message");
         const char *tail = at ? at + strlen(marker) : NULL;
-        if (!rc) rc = prompt_tokenize(p, model, frame.s, (size_t)(at - frame.s), CRIT_TOK_PARSE_SPECIAL);
+        if (!rc && parts & CHAT_BEGIN)
+            rc = prompt_tokenize(p, model, frame.s, (size_t)(at - frame.s), CRIT_TOK_PARSE_SPECIAL);
         if (!rc) rc = prompt_tokenize(p, model, text, n, 0);
-        if (!rc) rc = prompt_tokenize(p, model, tail, strlen(tail), CRIT_TOK_PARSE_SPECIAL);
+        if (!rc && parts & CHAT_END) rc = prompt_tokenize(p, model, tail, strlen(tail), CRIT_TOK_PARSE_SPECIAL);
     }
     buf_free(&frame);
     return rc;
+}
+
+int prompt_chat_begin(prompt *p, const crit_model *model, const char *system, const char *text, size_t n) {
+    return chat_in_parts(p, model, system, text, n, CHAT_BEGIN);
+}
+
+int prompt_chat_end(prompt *p, const crit_model *model, const char *text, size_t n) {
+    return chat_in_parts(p, model, NULL, text, n, CHAT_END);
 }
 
 int prompt_chat(prompt *p, const crit_model *model, const char *system, const char *text, size_t n) {
     bool plain;
     int rc = is_plain(model, text, n, &plain);
     if (rc) return rc;
-    if (!plain) return chat_in_parts(p, model, system, text, n);
+    if (!plain) return chat_in_parts(p, model, system, text, n, CHAT_BEGIN | CHAT_END);
     buf whole = {0};
     rc = render(model, system, text, &whole);
     if (!rc) rc = prompt_tokenize(p, model, whole.s, whole.n, CRIT_TOK_PARSE_SPECIAL);
@@ -130,15 +141,17 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     else
         snprintf(larger, sizeof larger, "give a larger one with -c %zu%s", need,
                  info->n_ctx_train && need > info->n_ctx_train ? " (more than it was trained for)" : "");
-    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s, or shorten it with --truncate middle",
-                strcmp(name, "-") ? name : "stdin", p->n, o->n_ctx ? "" : "model's ", limit, larger);
+    bool fixed = o->kind == CMD_CLUSTER || o->prefix;
+    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s", strcmp(name, "-") ? name : "stdin", p->n,
+                o->n_ctx ? "" : "model's ", limit, larger, fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
-    size_t limit = o->n_ctx ? o->n_ctx : model_context(info);
+    bool streams = modes_stream(o) && !o->compare;
+    size_t limit = o->n_ctx ? o->n_ctx : streams ? 0 : model_context(info);
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
-    if (info->n_ctx_train && limit > info->n_ctx_train)
+    if (!streams && info->n_ctx_train && limit > info->n_ctx_train)
         note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
 
     if (o->truncate == TRUNCATE_MIDDLE) {

@@ -10,6 +10,8 @@ typedef struct prompt {
     size_t n;
 } prompt;
 
+enum { PREFIX_CHAT = 1 }; /* mark of a snapshot that ends within a user's message */
+
 typedef struct fit {
     uint32_t n_ctx;     /* for the session */
     uint32_t n_predict; /* tokens to generate at most */
@@ -25,6 +27,10 @@ uint32_t model_context(const crit_model_info *info);
 int prompt_tokenize(prompt *p, const crit_model *model, const char *text, size_t n, unsigned flags);
 /* The text as one user's message, ready for the answer.  Text that looks like a special token stays text. */
 int prompt_chat(prompt *p, const crit_model *model, const char *system, const char *text, size_t n);
+/* Likewise in two parts, appended: all up to the message's first n bytes, then the rest of it and the template's end.
+ */
+int prompt_chat_begin(prompt *p, const crit_model *model, const char *system, const char *text, size_t n);
+int prompt_chat_end(prompt *p, const crit_model *model, const char *text, size_t n);
 /* Decides the context; refuses or, with --truncate middle, shortens a prompt that is too long. */
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out);
 void prompt_free(prompt *p);

@@ -2,10 +2,13 @@
 /* critiprefill run: read a prompt, answer; with --compare once more with dense attention.
  *
  * The two readings run one after the other in sessions of their own, so that memory holds one KV store at a time. */
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "answer.h"
 #include "commands.h"
+#include "critiprefill/policy.h"
 #include "jsonout.h"
 #include "mdtable.h"
 #include "files.h"
@@ -17,15 +20,17 @@ typedef struct run {
     crit_model *model;
     crit_model_info info;
     prompt text;
+    size_t n_prefix; /* of its tokens in the snapshot */
+    crit_snapshot_info prefix;
     double load_ms, text_ms; /* model; tokens */
     answer main, dense;
     agree agree;
 } run;
 
 static void put_timings(json_t *j, const run *r, const answer *a) {
-    json_put(j, "prompt_n", json_size(r->text.n));
+    json_put(j, "prompt_n", json_size(r->text.n - r->n_prefix));
     json_put(j, "prompt_ms", json_num(a->prompt_ms));
-    json_put(j, "prompt_per_second", json_num(per_second((double)r->text.n, a->prompt_ms)));
+    json_put(j, "prompt_per_second", json_num(per_second((double)(r->text.n - r->n_prefix), a->prompt_ms)));
     json_put(j, "predicted_n", json_size(a->n));
     json_put(j, "predicted_ms", json_num(a->answer_ms));
     json_put(j, "predicted_per_second", json_num(per_second((double)a->n_decode, a->answer_ms)));
@@ -96,6 +101,24 @@ static bool same_text(const run *r) {
            (!r->main.text.n || !memcmp(r->main.text.s, r->dense.text.s, r->main.text.n));
 }
 
+static json_t *decode_json(const crit_decode_stats *d) {
+    json_t *j = json_object();
+    json_put(j, "steps", json_integer((json_int_t)d->n_tok));
+    json_put(j, "attend_ms", json_num(d->attend_ms));
+    json_put(j, "moved_of_full", json_num(d->full_bytes > 0 ? d->moved_bytes / d->full_bytes : (double)NAN));
+    json_put(j, "expected", json_num(d->model));
+    return j;
+}
+
+static json_t *prefix_json(const run *r) {
+    json_t *j = json_object();
+    json_put(j, "file", json_cstr(r->o->prefix));
+    json_put(j, "n", json_size(r->n_prefix));
+    json_put(j, "load_ms", json_num(r->main.prefix_ms));
+    json_put(j, "policy", json_cstr(r->prefix.policy));
+    return j;
+}
+
 static int print_json(const run *r) {
     json_t *j = answer_json(r, &r->main, r->o->modes.v[0]);
     json_put(j, "model", json_cstr(r->o->model));
@@ -107,6 +130,8 @@ static int print_json(const run *r) {
         json_put(j, "kv", json_cstr(r->o->kv));
         json_put(j, "key_channels", json_integer(r->main.stats.n_channel));
     }
+    if (r->o->decode) json_put(j, "decode_stats", decode_json(&r->main.decode));
+    if (r->o->prefix) json_put(j, "prefix", prefix_json(r));
     if (r->o->compare) {
         json_put(j, "dense", answer_json(r, &r->dense, CRIT_ATTN_DENSE));
         json_t *g = json_object();
@@ -158,9 +183,14 @@ static int print_compare(const run *r) {
 static void summary(const run *r, const answer *a, uint32_t mode) {
     char speed[48] = "";
     if (a->n_decode) snprintf(speed, sizeof speed, " at %.1f tokens/s", per_second((double)a->n_decode, a->answer_ms));
+    size_t n = r->text.n - r->n_prefix;
+    if (r->o->prefix) note("%s: %zu tokens in %.2f s", r->o->prefix, r->n_prefix, a->prefix_ms / 1e3);
     note("%s: %zu prompt tokens in %.2f s (%.0f tokens/s, attention density %.2f), %zu generated%s",
-         mode_name(r->o, mode), r->text.n, a->prompt_ms / 1e3, per_second((double)r->text.n, a->prompt_ms),
-         a->stats.density, a->n, speed);
+         mode_name(r->o, mode), n, a->prompt_ms / 1e3, n ? per_second((double)n, a->prompt_ms) : 0,
+         n ? a->stats.density : 0, a->n, speed);
+    if (r->o->decode && a->decode.full_bytes > 0)
+        note("%s: attention of the answer moved %.0f %% of all keys and values", r->o->decode,
+             100 * a->decode.moved_bytes / a->decode.full_bytes);
 }
 
 /* Touches every weight, so that the first of two readings compared does not pay alone for reading the file. */
@@ -182,10 +212,39 @@ static int warm_up(const question *q) {
     return rc;
 }
 
+/* The snapshot's tokens, and what was read now behind them, on a line of its own. */
+static int read_behind_prefix(run *r, const buf *text) {
+    const options *o = r->o;
+    crit_error err = {0};
+    r->prefix = (crit_snapshot_info){.struct_size = sizeof r->prefix};
+    if (crit_snapshot_read_info(r->model, o->prefix, &r->prefix, NULL, 0, &err)) return fail_with(&err);
+    if (r->prefix.mark != (o->chat ? PREFIX_CHAT : 0))
+        return fail("%s: was made with%s --chat, which has to be said here as well as there", o->prefix,
+                    o->chat ? "out" : "");
+    r->n_prefix = r->text.n = r->prefix.n_tok;
+    r->text.ids = malloc(r->n_prefix * sizeof *r->text.ids);
+    if (!r->text.ids) return fail_memory();
+    if (crit_snapshot_read_info(r->model, o->prefix, &r->prefix, r->text.ids, r->n_prefix, &err))
+        return fail_with(&err);
+    char last[256];
+    size_t n = crit_token_bytes(r->model, r->text.ids[r->n_prefix - 1], false, last, sizeof last);
+    bool ended = n && n <= sizeof last && last[n - 1] == '\n';
+    buf line = {0};
+    if (text->n && !ended) buf_str(&line, "\n");
+    if (text->n) buf_add(&line, text->s, text->n);
+    int rc = line.oom  ? fail_memory()
+             : o->chat ? prompt_chat_end(&r->text, r->model, line.n ? line.s : "", line.n)
+             : line.n  ? prompt_tokenize(&r->text, r->model, line.s, line.n, 0)
+                       : EXIT_OK;
+    buf_free(&line);
+    return rc;
+}
+
 static int read_prompt(run *r, const buf *text) {
     double t = now_ms();
-    int rc = r->o->chat ? prompt_chat(&r->text, r->model, r->o->system, text->s, text->n)
-                        : prompt_tokenize(&r->text, r->model, text->s, text->n, CRIT_TOK_BOS_EOS);
+    int rc = r->o->prefix ? read_behind_prefix(r, text)
+             : r->o->chat ? prompt_chat(&r->text, r->model, r->o->system, text->s, text->n)
+                          : prompt_tokenize(&r->text, r->model, text->s, text->n, CRIT_TOK_BOS_EOS);
     r->text_ms = now_ms() - t;
     if (!rc && !r->text.n) rc = fail("the prompt is empty: the text has no tokens");
     return rc;
@@ -199,6 +258,8 @@ static int answer_all(run *r) {
     if (rc) return rc;
     crit_session_params sp = session_params(o, mode, q.fit.n_ctx);
     q.session = &sp;
+    q.prefix = o->prefix;
+    q.n_prefix = r->n_prefix;
     q.n_answer = o->n_answer;
     q.stream = !o->json && o->n_answer == 1;
     q.bar = !o->no_progress;
@@ -231,7 +292,7 @@ int run_main(const options *o) {
     run r = {.o = o};
     buf text = {0};
     int rc = text_read(o, &text);
-    if (!rc && !text.n) rc = fail("%s: the prompt is empty", o->files.n ? o->files.v[0] : "-p");
+    if (!rc && !text.n && !o->prefix) rc = fail("%s: the prompt is empty", o->files.n ? o->files.v[0] : "-p");
     if (!rc) rc = model_open(o, &r.model, &r.info, &r.load_ms);
     if (!rc) rc = read_prompt(&r, &text);
     buf_free(&text);

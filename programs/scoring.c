@@ -2,6 +2,7 @@
 /* See scoring.h. */
 #include "scoring.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +17,19 @@ const char *refs_at(const refs *r, size_t i) {
     return s;
 }
 
-bool score_contains(const char *text, const char *ref) {
+/* Where the text has it, or NULL. */
+static const char *find(const char *text, const char *ref) {
     size_t n = strlen(ref);
     for (;; text++) {
         size_t i = 0;
         while (i < n && low(text[i]) == low(ref[i])) i++; /* the text's NUL differs from every byte of ref */
-        if (i == n) return true;
-        if (!*text) return false;
+        if (i == n) return text;
+        if (!*text) return NULL;
     }
+}
+
+bool score_contains(const char *text, const char *ref) {
+    return find(text, ref) != NULL;
 }
 
 double score_all(const char *text, const refs *r, char *found) {
@@ -35,6 +41,22 @@ double score_all(const char *text, const refs *r, char *found) {
         if (found) found[i] = hit ? '1' : '0';
     }
     if (found) found[r->n] = 0;
+    return r->n ? (double)hits / (double)r->n : 0;
+}
+
+double score_order(const char *text, const refs *r, char *found) {
+    size_t hits = 0;
+    const char *s = r->s;
+    while (hits < r->n && (text = find(text, s))) {
+        text += strlen(s);
+        s += strlen(s) + 1;
+        hits++;
+    }
+    if (found) {
+        memset(found, '1', hits);
+        memset(found + hits, '0', r->n - hits);
+        found[r->n] = 0;
+    }
     return r->n ? (double)hits / (double)r->n : 0;
 }
 
@@ -74,6 +96,12 @@ size_t score_common(const char *text, const char *ref) {
         }
     free(run);
     return best;
+}
+
+double score_piece(const char *text, const refs *r) {
+    size_t n = score_common(text, r->s), all = strlen(r->s);
+    if (n == SIZE_MAX) return (double)NAN;
+    return all ? (double)n / (double)all : 0;
 }
 
 static bool alnum(unsigned char c) {

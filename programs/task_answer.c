@@ -84,12 +84,14 @@ static int put_token(const asker *a, int32_t id, utf8 *u, buf *text) {
     return text->oom ? fail_memory() : EXIT_OK;
 }
 
-static int generate(const asker *a, crit_session *session, uint32_t n, buf *text) {
+static int generate(const asker *a, crit_session *session, uint32_t n, buf *text, double *first_ms) {
     crit_error err = {0};
     utf8 u = {0};
+    double t = now_ms();
     int rc = buf_room(text, 0) ? EXIT_OK : fail_memory();
     for (uint32_t i = 0; i < n && !rc; i++) {
         int32_t id = crit_sample(a->sampler, crit_logits(session));
+        if (i == 0) *first_ms = now_ms() - t;
         if (id < 0) rc = fail("the model's logits are not numbers");
         if (rc || crit_token_ends(a->model, id)) break;
         rc = put_token(a, id, &u, text);
@@ -104,10 +106,12 @@ static int generate(const asker *a, crit_session *session, uint32_t n, buf *text
 
 static void put_score(const sample *s, const char *text, json_t *j) {
     refs r = sample_refs(s);
-    char *found = s->how == SCORE_ALL ? malloc(r.n + 1) : NULL;
-    double x = s->how == SCORE_ALL    ? score_all(text, &r, found)
-               : s->how == SCORE_PART ? score_part(text, &r)
-                                      : score_f1(text, &r);
+    char *found = s->how == SCORE_ALL || s->how == SCORE_ORDER ? malloc(r.n + 1) : NULL;
+    double x = s->how == SCORE_ALL     ? score_all(text, &r, found)
+               : s->how == SCORE_ORDER ? score_order(text, &r, found)
+               : s->how == SCORE_PART  ? score_part(text, &r)
+               : s->how == SCORE_PIECE ? score_piece(text, &r)
+                                       : score_f1(text, &r);
     json_put(j, "score", json_num(x));
     json_put(j, "exact", json_boolean(score_exact(text, &r) > 0));
     if (found) json_put(j, "found", json_cstr(found));
@@ -121,7 +125,7 @@ static void put_refs(const sample *s, json_t *j) {
     json_put(j, "refs", list);
 }
 
-static void put_hash(const prompt *p, json_t *j) {
+void task_put_hash(const prompt *p, json_t *j) {
     uint64_t h = HASH_START;
     for (size_t i = 0; i < p->n; i++) {
         uint32_t id = (uint32_t)p->ids[i];
@@ -132,7 +136,7 @@ static void put_hash(const prompt *p, json_t *j) {
     json_put(j, "prompt_hash", json_sprintf("%016llx", (unsigned long long)h));
 }
 
-static void put_stats(const crit_stats *st, json_t *j) {
+void task_put_stats(const crit_stats *st, json_t *j) {
     json_put(j, "density", json_num(st->density));
     json_put(j, "prefill_s", json_num((st->prefill_ms - st->logits_ms) / 1e3));
     json_put(j, "attend_s", json_num(st->attend_ms / 1e3));
@@ -141,44 +145,49 @@ static void put_stats(const crit_stats *st, json_t *j) {
     json_put(j, "peak_recall_measured", json_num(st->peak_recall_measured));
 }
 
-/* Length of the longest piece of the first reference in the answer, as a share of it: how far a long number got. */
-static int put_common(const sample *s, const char *text, json_t *j) {
+int task_generate(const asker *a, crit_session *session, const sample *s, json_t *j, double *first_ms) {
+    buf text = {0};
     refs r = sample_refs(s);
-    size_t n = score_common(text, refs_at(&r, 0)), all = strlen(refs_at(&r, 0));
-    if (n == SIZE_MAX) return fail_memory();
-    json_put(j, "common", json_num(all ? (double)n / (double)all : 0));
-    return EXIT_OK;
+    int rc = generate(a, session, s->n_predict, &text, first_ms);
+    if (!rc) {
+        put_score(s, text.s, j);
+        /* how far a long number got */
+        if (a->common) json_put(j, "common", json_num(score_piece(text.s, &r)));
+        json_put(j, "output", json_text(text.s, text.n));
+        put_refs(s, j);
+    }
+    buf_free(&text);
+    return rc;
+}
+
+static int read_values(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
+                       json_t *j) {
+    forced f = {0};
+    int rc = forced_open(&f, a->model, s, p);
+    if (!rc) rc = read_prompt(a, session, v, p, &f);
+    if (!rc) rc = forced_complete(&f, s);
+    if (!rc) forced_score(&f, s, v->attn.dense_last, j);
+    if (!rc) put_refs(s, j);
+    forced_free(&f);
+    return rc;
 }
 
 int task_answer(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
                 json_t **record) {
     bool read = s->how == SCORE_FORCED;
-    forced f = {0};
-    buf text = {0};
+    double first_ms;
     crit_stats st = {.struct_size = sizeof st};
     json_t *j = json_object();
-    int rc = read ? forced_open(&f, a->model, s, p) : EXIT_OK;
-    if (!rc) rc = read_prompt(a, session, v, p, read ? &f : NULL);
+    task_put_hash(p, j);
+    json_put(j, "prompt_tok", json_size(p->n));
+    int rc = read ? read_values(a, session, v, s, p, j) : read_prompt(a, session, v, p, NULL);
     if (!rc && (crit_session_stats(session, &st) || st.n_tok != p->n)) rc = fail("no statistics of the whole prompt");
-    if (!rc && !read) rc = generate(a, session, s->n_predict, &text);
-    if (!rc && read) rc = forced_complete(&f, s);
+    if (!rc && !read) rc = task_generate(a, session, s, j, &first_ms);
     if (!rc) {
-        put_hash(p, j);
-        json_put(j, "prompt_tok", json_size(p->n));
-        if (read)
-            forced_score(&f, s, v->attn.dense_last, j);
-        else
-            put_score(s, text.s, j);
-        if (!read && a->o->kind == CMD_PASSKEY) rc = put_common(s, text.s, j);
-        if (!read) json_put(j, "output", json_text(text.s, text.n));
-        put_refs(s, j);
-        put_stats(&st, j);
-    }
-    forced_free(&f);
-    buf_free(&text);
-    if (rc)
-        json_decref(j);
-    else
+        task_put_stats(&st, j);
         *record = j;
+    } else {
+        json_decref(j);
+    }
     return rc;
 }

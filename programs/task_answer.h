@@ -14,6 +14,7 @@ typedef struct asker {
     uint32_t n_vocab;
     crit_sampler *sampler; /* greedy */
     evalout *out;          /* told of progress */
+    bool common;           /* records say how much of the reference was there: of a passkey */
 } asker;
 
 /* The sample as the model reads it, in place of what p holds.  EXIT_OK or the exit code after a line on stderr, as
@@ -23,5 +24,11 @@ int task_prompt(const options *o, const crit_model *model, const sample *s, prom
  * names of the sample are the caller's to add. */
 int task_answer(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
                 json_t **record);
+
+/* Its second half, behind a prompt that the session has just read: answers, scores, adds to record.  *first_ms: until
+ * the first token was chosen. */
+int task_generate(const asker *a, crit_session *session, const sample *s, json_t *record, double *first_ms);
+void task_put_hash(const prompt *p, json_t *record);
+void task_put_stats(const crit_stats *st, json_t *record); /* of the prompt */
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One thing hidden, one question: a sentence in prose (needle), digits in noise (passkey), a pair of a JSON object
- * (kv), a numbered line (lines). */
+ * (kv), a numbered line (lines), a random string in prose whose first pieces the answer begins with (copy). */
 #include "tasks.h"
 
 #include <math.h>
@@ -125,8 +125,41 @@ static void build_lines(const task_env *env, const task *t, uint32_t size, rng *
     buf_free(&name);
 }
 
+/* ---- copy ---- */
+
+enum { N_GROUP = 16, GROUP_LEN = 4, N_GIVEN = 2 };
+
+/* Copying asks for nothing but looking up what stood behind the same pieces before, a step after a step. */
+static void build_copy(const task_env *env, const task *t, uint32_t size, rng *r, sample *s) {
+    (void)t;
+    static const char digit[] = "0123456789abcdef";
+    char string[N_GROUP * (GROUP_LEN + 1)];
+    buf context = {0}, question = {0};
+    for (size_t i = 0; i < sizeof string; i++)
+        string[i] = i % (GROUP_LEN + 1) == GROUP_LEN ? ' ' : digit[rng_below(r, 16)];
+    string[sizeof string - 1] = 0;
+    const char *rest = string + N_GIVEN * (GROUP_LEN + 1);
+    uint32_t at = place(env, r, size, s);
+    for (uint32_t i = 0; i < size + 1; i++) {
+        if (i) buf_str(&context, i % 5 ? " " : "\n");
+        if (i == at)
+            buf_fmt(&context, "The string to keep is %s.", string);
+        else
+            prose_sentence(r, &context);
+    }
+    buf_str(&question, "Question: What is the string to keep?");
+    sample_compose(s, "Somewhere in the following text stands a string to keep. You will be asked for it.\n\n",
+                   &context, "\n\n", &question, env->question);
+    buf_fmt(&s->prefix, " Answer: The string to keep is %.*s", (int)(rest - 1 - string), string);
+    sample_ref(s, rest);
+    s->n_predict = (uint32_t)(sizeof string - (size_t)(rest - string)); /* no more than a token a character */
+    buf_free(&context);
+    buf_free(&question);
+}
+
 const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, NULL, build_needle, NULL},
                              {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, NULL, build_passkey, NULL},
                              {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, NULL, build_kv, NULL},
                              {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, NULL, build_lines, NULL},
+                             {"copy", CMD_COPY, SCORE_PIECE, 0, 0, 1, NULL, false, NULL, build_copy, NULL},
                              {.name = NULL}};

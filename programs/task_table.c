@@ -48,19 +48,18 @@ typedef struct sums {
     double *diff; /* [n_pair] this score - the first variant's */
 } sums;
 
-/* Of what the first found, what was found here too: by reference where records tell, else by the lower score. */
-static void add_kept(sums *s, const json_t *first, const json_t *this) {
+void grid_kept(const json_t *first, const json_t *this, double *asked, double *kept) {
     const char *a = json_string_value(json_object_get(first, "found"));
     const char *b = json_string_value(json_object_get(this, "found"));
     if (a && b) {
         for (size_t i = 0; a[i] && b[i]; i++) {
-            s->asked += a[i] == '1';
-            s->kept += a[i] == '1' && b[i] == '1';
+            *asked += a[i] == '1';
+            *kept += a[i] == '1' && b[i] == '1';
         }
     } else {
         double x = num(first, "score"), y = num(this, "score");
-        s->asked += x;
-        s->kept += y < x ? y : x;
+        *asked += x;
+        *kept += y < x ? y : x;
     }
 }
 
@@ -78,7 +77,7 @@ static void add_sample(sums *s, const json_t *first, const json_t *this) {
     s->diff[s->n_pair++] = num(this, "score") - num(first, "score");
     s->first_seconds += num(first, "prefill_s");
     s->pair_seconds += num(this, "prefill_s");
-    add_kept(s, first, this);
+    grid_kept(first, this, &s->asked, &s->kept);
 }
 
 /* Adds one task at one length; s->diff has room for all its samples. */

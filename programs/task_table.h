@@ -21,6 +21,10 @@ typedef struct task_grid {
 size_t grid_n_depth(const task_grid *g);
 void grid_key(const task_grid *g, size_t i_task, uint32_t ctx, size_t depth, uint64_t number, size_t i_attn, buf *out);
 
+/* Of what the first found, adds what was asked, and what was found here too: by reference where records tell, else by
+ * the lower score. */
+void grid_kept(const json_t *first, const json_t *this, double *asked, double *kept);
+
 /* Tables of all there is.  EXIT_OK or the exit code after a line on stderr, as grid_pictures. */
 int grid_tables(const task_grid *g, evalout *e);
 /* needle-VARIANT.png of grids by depth, into --out and the report. */

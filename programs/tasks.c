@@ -14,7 +14,8 @@
 
 const char noise_line[] = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
-static const task *const all_tasks[] = {tasks_hidden, tasks_lookup, tasks_niah, tasks_ruler, tasks_qa, tasks_longbench};
+static const task *const all_tasks[] = {tasks_hidden, tasks_lookup,    tasks_niah, tasks_ruler,
+                                        tasks_qa,     tasks_longbench, tasks_chain};
 
 const task *task_at(size_t i) {
     for (size_t k = 0; k < sizeof all_tasks / sizeof *all_tasks; k++)

@@ -17,8 +17,10 @@
 
 typedef enum score_kind {
     SCORE_ALL,    /* share of the references that the answer contains */
+    SCORE_ORDER,  /* share of the references that it names in order, up to the first one missing */
     SCORE_PART,   /* 1 when it contains one of them */
     SCORE_F1,     /* words shared with the best of them */
+    SCORE_PIECE,  /* length of its longest piece of the first reference, as a share of that */
     SCORE_FORCED, /* share of values whose every token was the likeliest, given those before it */
 } score_kind;
 
@@ -45,7 +47,7 @@ typedef struct task_env {
     uint64_t seed;
     uint32_t ctx;      /* tokens, answer included */
     uint32_t question; /* QUESTION_ */
-    double depth;      /* percent, for needle and passkey; < 0: drawn */
+    double depth;      /* percent, for needle, passkey and copy; < 0: drawn */
     uint32_t n_digit;  /* of the passkey */
     const buf *essay;  /* prose; NULL = none */
     const json_t *squad, *hotpot, *bench;
@@ -85,7 +87,7 @@ refs sample_refs(const sample *s);
 
 /* ---- for the generators ---- */
 extern const task tasks_hidden[], tasks_ruler[]; /* ended by name NULL, as all */
-extern const task tasks_niah[], tasks_qa[], tasks_lookup[], tasks_longbench[];
+extern const task tasks_niah[], tasks_qa[], tasks_lookup[], tasks_longbench[], tasks_chain[];
 void sample_ref(sample *s, const char *text);
 /* head, context, gap, question; the question in its place or, by where, before the context. */
 void sample_compose(sample *s, const char *head, const buf *context, const char *gap, const buf *question,

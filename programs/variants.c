@@ -2,6 +2,7 @@
 /* See variants.h. */
 #include "variants.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,34 +15,34 @@ static int find_name(const char *const *list, const char *s, size_t n) {
     return -1;
 }
 
-static int bad(const char *cmd_name, const char *s, size_t n) {
-    return usage(cmd_name, "--attn: '%.*s' is not criti, dense, paper, fast, balanced or careful", (int)n, s);
+static bool bad(const char *s, size_t n, char *why, size_t cap) {
+    snprintf(why, cap, "'%.*s' is not criti, dense, paper, fast, balanced or careful", (int)n, s);
+    return false;
 }
 
-/* name[:key=value]... */
-static int one_variant(variants *out, const options *o, const char *cmd_name, const char *s, size_t n) {
-    if (out->n == VARIANT_MAX) return usage(cmd_name, "more than %d attentions", VARIANT_MAX);
-    variant *v = &out->v[out->n];
-    if (n == 0 || n >= sizeof v->name) return bad(cmd_name, s, n);
+bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *why, size_t cap) {
+    if (n == 0 || n >= sizeof v->name) return bad(s, n, why, cap);
     size_t word = strcspn(s, ":,");
     if (word > n) word = n;
     v->attn = o->attn;
     int mode = find_name(attn_names, s, word), quality = find_name(quality_names, s, word);
-    if (mode >= 0) {
+    if (mode >= 0)
         v->attn.mode = (crit_attn)mode;
-    } else if (quality >= 0) {
+    else if (quality >= 0)
         crit_attn_params_preset(&v->attn, (crit_quality)quality);
-    }
     memcpy(v->name, s, n);
     v->name[n] = 0;
-    if (mode < 0 && quality < 0) {
+    v->policy = mode < 0 && quality < 0;
+    if (v->policy) {
         crit_error err = {0};
-        v->policy = true;
         v->attn.mode = CRIT_ATTN_DENSE;
-        if (crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err))
-            return word < n ? usage(cmd_name, "--attn: %s", err.message) : bad(cmd_name, s, word);
-        out->n++;
-        return EXIT_OK;
+        if (!crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err)) {
+            v->streams = policy_streams(v->name);
+            return true;
+        }
+        if (word == n) return bad(s, word, why, cap);
+        snprintf(why, cap, "%s", err.message);
+        return false;
     }
     for (size_t at = word; at < n;) {
         size_t len = 0;
@@ -50,10 +51,16 @@ static int one_variant(variants *out, const options *o, const char *cmd_name, co
         char part[sizeof v->name];
         memcpy(part, s + at, len);
         part[len] = 0;
-        int rc = args_set_field(attn_fields, cmd_name, "--attn", part, &v->attn);
-        if (rc) return rc;
+        if (!args_field(attn_fields, part, &v->attn, why, cap)) return false;
         at += len;
     }
+    return true;
+}
+
+static int one_variant(variants *out, const options *o, const char *cmd_name, const char *s, size_t n) {
+    char why[256];
+    if (out->n == VARIANT_MAX) return usage(cmd_name, "more than %d attentions", VARIANT_MAX);
+    if (!variant_parse(&out->v[out->n], o, s, n, why, sizeof why)) return usage(cmd_name, "--attn: %s", why);
     out->n++;
     return EXIT_OK;
 }
@@ -93,6 +100,12 @@ int variants_sweep(variants *out, const options *o, const char *cmd_name, const 
     int rc = name.oom ? fail_memory() : sweep_from(out, o, cmd_name, sweep, &name);
     buf_free(&name);
     return rc;
+}
+
+bool variants_stream(const variants *list) {
+    for (size_t i = 0; i < list->n; i++)
+        if (!list->v[i].streams) return false;
+    return list->n > 0;
 }
 
 crit_session_params variant_session(const options *o, const variant *v, uint32_t n_ctx) {

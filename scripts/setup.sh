@@ -19,6 +19,8 @@ command -v ninja >/dev/null || need ninja-build
 lib() { command -v pkg-config >/dev/null && pkg-config --exists "$1"; }
 command -v pkg-config >/dev/null || need pkg-config
 lib libpcre2-8 || need libpcre2-dev
+lib libxxhash || need libxxhash-dev
+lib libzstd || need libzstd-dev
 lib jansson || need libjansson-dev
 lib cairo || need libcairo2-dev
 lib cmocka || need libcmocka-dev

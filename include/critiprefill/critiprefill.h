@@ -150,7 +150,11 @@ typedef struct crit_session_params {
     crit_attn_params attn;
     const char *decode;  /* how tokens behind the prompt attend: a policy with options (policy.h); NULL = full
                             attention.  Read while opening only */
-    const char *prefill; /* how the prompt attends, instead of attn: a policy with options; NULL = attn.  Likewise */
+    const char *prefill; /* how the prompt attends, instead of attn: a policy with options; NULL = attn.  Likewise.  A
+                           policy that streams (policy.h) keeps a cache of a fixed size instead of the KV store: n_ctx
+                           only limits the timeline (0 = 2^30), n_batch is at most its stride, it also decodes, a
+                           prompt that failed behind the first of the timeline leaves what was read, up to
+                           crit_session_n_past, and crit_session_rewind only goes back to 0 (CRIT_E_STATE) */
     const char *kv;      /* how the prompt's keys and values are kept: likewise; NULL = as they were computed */
 } crit_session_params;
 CRIT_API void crit_session_params_init(crit_session_params *p);
@@ -165,7 +169,7 @@ CRIT_API void crit_session_close(crit_session **session); /* accepts NULL */
 typedef struct crit_memory {
     size_t struct_size;
     size_t weights_bytes;    /* the mapped file, all of which a prefill touches */
-    size_t kv_bytes;         /* K, V and block statistics at n_ctx */
+    size_t kv_bytes;         /* K, V and block statistics at n_ctx; of a policy that streams: its cache */
     size_t activation_bytes; /* one chunk */
     size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */
     size_t policy_bytes;     /* what the policies of decoding, of the prompt and of the store keep */

@@ -35,6 +35,7 @@ typedef struct crit_policy_info {
     crit_policy_place place;
     const char *source; /* paper */
     bool exact;         /* the same result as full attention, up to rounding */
+    bool streams;       /* has a cache of its own, of a fixed size: see crit_session_params.prefill */
     const crit_policy_option *options;
     size_t n_option;
     const char *combines; /* what it may be combined with, in words */
@@ -65,6 +66,39 @@ typedef struct crit_decode_stats {
 CRIT_API crit_status crit_session_decode_stats(crit_session *session, bool reset, crit_decode_stats *out);
 /* With on, every step also computes what the keys it read weigh for exact attention: slow, for instruments. */
 CRIT_API crit_status crit_session_watch_decode(crit_session *session, bool on, crit_error *err);
+
+/* ------------------------------------------------------------------------------------------------ snapshots */
+
+/* A file of what a session has read: keys and values, the last position's logits, what attention has learnt so far and
+ * what the policy of decoding has prepared (squeezed: its clusters).  A session that loads it goes on as the one that
+ * saved it would have, to the bit at the same CPU level; another level's keys and values are rounded to its own.  It
+ * belongs to one model; checksums find every damaged byte.  Errors name the file: CRIT_E_IO, CRIT_E_FORMAT (no
+ * snapshot, truncated, damaged), CRIT_E_UNSUPPORTED (a newer version), CRIT_E_VALUE (of another model), CRIT_E_NOMEM.
+ */
+typedef struct crit_save_params {
+    size_t struct_size;
+    int zstd;      /* compression level, 0 = none (default), up to 19 */
+    uint32_t mark; /* the caller's own, default 0 */
+} crit_save_params;
+CRIT_API void crit_save_params_init(crit_save_params *p);
+/* tokens [n_tok]: all of the timeline, which the session does not keep (CRIT_E_ARG when it has another number).  path
+ * is replaced when the whole file is there.  CRIT_E_STATE: no prompt yet, or one unfinished, or a batch is open. */
+CRIT_API crit_status crit_session_save(crit_session *session, const char *path, const int32_t *tokens, size_t n_tok,
+                                       const crit_save_params *params, crit_error *err);
+
+typedef struct crit_snapshot_info {
+    size_t struct_size;
+    uint32_t n_tok, mark;
+    size_t file_bytes;
+    char policy[32]; /* whose preparations are in it; "" = none */
+} crit_snapshot_info;
+/* What is in a file, before a session is opened for it; tokens [cap] out, as many as fit (NULL with 0). */
+CRIT_API crit_status crit_snapshot_read_info(const crit_model *model, const char *path, crit_snapshot_info *info,
+                                             int32_t *tokens, size_t cap, crit_error *err);
+/* Into a session without a past: afterwards its n_past is n_tok, and crit_logits the last position's.  What the file
+ * has for the session's policy of decoding is used, with the session's options where they can still matter.  On failure
+ * the session is as before.  Further errors: CRIT_E_STATE, CRIT_E_CONTEXT. */
+CRIT_API crit_status crit_session_load(crit_session *session, const char *path, crit_error *err);
 
 /* ------------------------------------------------------------------------------------------------ batches */
 

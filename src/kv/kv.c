@@ -71,18 +71,49 @@ static float value_of(bool bf16, uint16_t h) {
     return bf16 ? f : crit_f16_value(h);
 }
 
+static void get_key(bool bf16, const uint16_t *key, size_t d, float *k) {
+    for (size_t i = 0; i < d; i++) k[i] = value_of(bf16, key[i]);
+}
+
+static void get_value(bool bf16, const uint16_t *vblk, size_t at, size_t d, float *v) {
+    for (size_t i = 0; i < d; i++) v[i] = value_of(bf16, vblk[bf16 ? i * CRIT_BLK_LEN + at : at * d + i]);
+}
+
+void crit_block_get(unsigned layout, const uint16_t *kblk, const uint16_t *vblk, size_t at, uint32_t d, float *k,
+                    float *v) {
+    if (k) get_key(layout == CRIT_KV_BF16T, kblk + at * d, d, k);
+    if (v) get_value(layout == CRIT_KV_BF16T, vblk, at, d, v);
+}
+
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v) {
-    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     size_t d = kv->d;
+    bool bf16 = kv->kernels->kv_layout == CRIT_KV_BF16T;
     for (uint32_t t = 0; t < n; t++) {
         uint16_t narrow[CRIT_D_HEAD_MAX];
-        const uint16_t *key = crit_kv_key(kv, head, pos + t, narrow);
-        size_t blk = ((size_t)head * kv->n_blk_cap + (pos + t) / CRIT_BLK_LEN) * CRIT_BLK_LEN * d;
-        size_t in_blk = (pos + t) % CRIT_BLK_LEN;
-        for (size_t i = 0; i < d; i++) {
-            if (k) k[t * d + i] = value_of(bf16, key[i]);
-            if (v) v[t * d + i] = value_of(bf16, kv->v[blk + (bf16 ? i * CRIT_BLK_LEN + in_blk : in_blk * d + i)]);
-        }
+        size_t blk = (size_t)(pos + t) / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        if (k) get_key(bf16, crit_kv_key(kv, head, pos + t, narrow), d, k + t * d);
+        if (v) get_value(bf16, crit_kv_v(kv, head) + blk, (pos + t) % CRIT_BLK_LEN, d, v + t * d);
+    }
+}
+
+void crit_kv_import(crit_kv *kv, uint32_t head, int layout, const uint16_t *k, const uint16_t *v, uint32_t n) {
+    size_t d = kv->d, blk0 = (size_t)head * kv->n_blk_cap;
+    bool own = layout == kv->kernels->kv_layout;
+    float row[2][CRIT_D_HEAD_MAX];
+    if (own && k != crit_kv_k(kv, head)) {
+        size_t values = ((size_t)n + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        memcpy(kv->k + blk0 * CRIT_BLK_LEN * d, k, values * sizeof *k);
+        memcpy(kv->v + blk0 * CRIT_BLK_LEN * d, v, values * sizeof *v);
+    }
+    for (uint32_t t = 0; t < n && !own; t++) {
+        size_t blk = (size_t)t / CRIT_BLK_LEN * CRIT_BLK_LEN * d;
+        crit_block_get((unsigned)layout, k + blk, v + blk, t % CRIT_BLK_LEN, kv->d, row[0], row[1]);
+        crit_kv_put(kv, head, t, 1, row[0], d, row[1], d);
+    }
+    for (uint32_t t = 0; t < n && own; t += CRIT_BLK_LEN) {
+        size_t blk = blk0 + t / CRIT_BLK_LEN;
+        kv->kernels->block_stats(kv->k + blk * CRIT_BLK_LEN * d, n - t < CRIT_BLK_LEN ? n - t : CRIT_BLK_LEN, 0, kv->d,
+                                 kv->kmax + blk * d, kv->kmin + blk * d, kv->ksum + blk * d);
     }
 }
 

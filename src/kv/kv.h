@@ -40,6 +40,13 @@ void crit_kv_put(crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, const flo
 /* Keys and values of one head at positions [pos, pos + n) as f32, exactly what attention reads (dropped channels: 0);
  * k, v [n][d], either may be NULL.  Slow: for instruments. */
 void crit_kv_get(const crit_kv *kv, uint32_t head, uint32_t pos, uint32_t n, float *k, float *v);
+/* One head's first n keys and values as another store packed them, k and v [blocks of n][CRIT_BLK_LEN][d]; layout:
+ * CRIT_KV_F16 or CRIT_KV_BF16T.  In the store's own layout the bytes may lie in place already (k = crit_kv_k, v =
+ * crit_kv_v); another one is rounded to it.  Safe in parallel for different heads. */
+void crit_kv_import(crit_kv *kv, uint32_t head, int layout, const uint16_t *k, const uint16_t *v, uint32_t n);
+/* One key and value out of a packed block, at place `at` of it; k, v [d], either may be NULL. */
+void crit_block_get(unsigned layout, const uint16_t *kblk, const uint16_t *vblk, size_t at, uint32_t d, float *k,
+                    float *v);
 void crit_kv_advance(crit_kv *kv, uint32_t n);
 void crit_kv_cut(crit_kv *kv, uint32_t n_tok); /* n_tok <= kv->n_tok */
 /* Bytes in use, statistics included. */

@@ -39,16 +39,40 @@ void crit_slab_clear(crit_slab *s) {
     memset(s, 0, sizeof *s);
 }
 
-void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos) {
-    size_t d = s->d, from_blk = (size_t)(pos / CRIT_BLK_LEN) * CRIT_BLK_LEN * d, from = pos % CRIT_BLK_LEN;
-    size_t to_blk = head * crit_slab_head(s) + (size_t)(slot / CRIT_BLK_LEN) * CRIT_BLK_LEN * d,
-           to = slot % CRIT_BLK_LEN;
-    const uint16_t *v = crit_kv_v(kv, head) + from_blk;
-    uint16_t narrow[CRIT_D_HEAD_MAX];
-    memcpy(s->k + to_blk + to * d, crit_kv_key(kv, head, pos, narrow), d * sizeof *s->k);
+static void copy_bits(const crit_slab *s, size_t to_blk, uint32_t to, const uint16_t *key, const uint16_t *v,
+                      uint32_t from) {
+    size_t d = s->d;
+    memcpy(s->k + to_blk + to * d, key, d * sizeof *key);
     if (s->kernels->kv_layout == CRIT_KV_BF16T) {
         for (size_t i = 0; i < d; i++) s->v[to_blk + i * CRIT_BLK_LEN + to] = v[i * CRIT_BLK_LEN + from];
     } else {
         memcpy(s->v + to_blk + to * d, v + from * d, d * sizeof *v);
     }
+}
+
+static size_t block_at(const crit_slab *s, uint32_t head, uint32_t slot) {
+    return head * crit_slab_head(s) + (size_t)(slot / CRIT_BLK_LEN) * CRIT_BLK_LEN * s->d;
+}
+
+void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos) {
+    size_t from = (size_t)(pos / CRIT_BLK_LEN) * CRIT_BLK_LEN * s->d;
+    uint16_t narrow[CRIT_D_HEAD_MAX];
+    copy_bits(s, block_at(s, head, slot), slot % CRIT_BLK_LEN, crit_kv_key(kv, head, pos, narrow),
+              crit_kv_v(kv, head) + from, pos % CRIT_BLK_LEN);
+}
+
+void crit_slab_move(crit_slab *s, uint32_t head, uint32_t to, uint32_t from) {
+    size_t blk = block_at(s, head, from);
+    copy_bits(s, block_at(s, head, to), to % CRIT_BLK_LEN, s->k + blk + from % CRIT_BLK_LEN * s->d, s->v + blk,
+              from % CRIT_BLK_LEN);
+}
+
+void crit_slab_get(const crit_slab *s, uint32_t head, uint32_t slot, float *k, float *v) {
+    size_t blk = block_at(s, head, slot);
+    crit_block_get(s->kernels->kv_layout, s->k + blk, s->v + blk, slot % CRIT_BLK_LEN, s->d, k, v);
+}
+
+void crit_slab_put(crit_slab *s, uint32_t head, uint32_t slot, const float *k, const float *v) {
+    size_t blk = block_at(s, head, slot);
+    s->kernels->kv_put(k, s->d, v, s->d, slot % CRIT_BLK_LEN, 1, s->d, s->k + blk, s->v + blk);
 }

@@ -22,6 +22,11 @@ crit_status crit_slab_init(crit_slab *s, const crit_kernels *kernels, uint32_t n
 void crit_slab_clear(crit_slab *s); /* frees; a zeroed struct is fine */
 /* Key and value of position pos into a slot.  Safe in parallel for different heads or blocks of the slab. */
 void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos);
+/* Likewise from another slot of the head. */
+void crit_slab_move(crit_slab *s, uint32_t head, uint32_t to, uint32_t from);
+/* One slot as f32, k and v [d], and rounded back. */
+void crit_slab_get(const crit_slab *s, uint32_t head, uint32_t slot, float *k, float *v);
+void crit_slab_put(crit_slab *s, uint32_t head, uint32_t slot, const float *k, const float *v);
 
 static inline size_t crit_slab_head(const crit_slab *s) {
     return (size_t)s->n_blk_cap * CRIT_BLK_LEN * s->d;

@@ -94,6 +94,8 @@ crit_status crit_batch_open(crit_batch **out, crit_session *s, const crit_batch_
             return crit_fail(err, CRIT_E_ARG, "crit_batch_params: struct_size not set");
         p = *params;
     }
+    if (crit_session_streams(s))
+        return crit_fail(err, CRIT_E_STATE, "crit_batch_open: the cache of %s cannot be shared", s->fwd.prefill->name);
     if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "the session has a batch already");
     if (s->in_turn || !s->has_logits)
         return crit_fail(err, CRIT_E_STATE, "crit_batch_open: the session has no finished prompt");

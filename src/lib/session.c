@@ -55,6 +55,24 @@ void crit_prefill_params_init(crit_prefill_params *p) {
     *p = (crit_prefill_params){.struct_size = sizeof *p};
 }
 
+/* The policy of the prompt, NULL for none, and how many keys attention may meet at a time. */
+static crit_status prefill_of(const crit_session_params *p, const crit_policy **policy, crit_policy_values *values,
+                              uint32_t *n_key, crit_error *err) {
+    *policy = NULL;
+    *n_key = p->n_ctx;
+    if (!p->prefill) return CRIT_OK;
+    crit_status st = crit_policy_parse(CRIT_POLICY_PREFILL, p->prefill, policy, values, err);
+    if (!st && (*policy)->n_key_cap) *n_key = (*policy)->n_key_cap(values);
+    return st;
+}
+
+/* A cache of its own is one of decoding, too. */
+static crit_status check_decode(const crit_policy *prefill, const crit_policy *decode, crit_error *err) {
+    if (!prefill || !prefill->stream || decode == crit_policy_at(0)) return CRIT_OK;
+    return crit_fail(err, CRIT_E_ARG, "decode: %s has no store of keys to choose from, %s decodes from its own cache",
+                     prefill->name, prefill->name);
+}
+
 /* Fills the open questions of params: context, chunk length. */
 static crit_status settle(const crit_model *m, const crit_session_params *params, crit_session_params *p,
                           crit_error *err) {
@@ -65,16 +83,24 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
             return crit_fail(err, CRIT_E_ARG, "crit_session_params: struct_size not set");
         *p = *params;
     }
+    const crit_policy *policy;
+    crit_policy_values values;
+    uint32_t n_key;
     crit_status st = crit_attn_params_check(&p->attn, err);
+    if (!st) st = prefill_of(p, &policy, &values, &n_key, err);
     if (st) return st;
-    if (p->n_ctx == 0) {
+    bool streams = policy && policy->stream;
+    if (p->n_ctx == 0 && streams) {
+        p->n_ctx = 1u << 30; /* a limit of counters, not of memory */
+    } else if (p->n_ctx == 0) {
         p->n_ctx = c->n_ctx_train ? c->n_ctx_train : 8192;
         if (c->n_swa && c->n_swa < p->n_ctx) p->n_ctx = c->n_swa;
     }
-    if (c->n_swa && p->n_ctx > c->n_swa)
+    if (!streams) n_key = p->n_ctx;
+    if (c->n_swa && n_key > c->n_swa)
         return crit_fail(err, CRIT_E_CONTEXT,
                          "%s: a context of %u tokens exceeds the model's sliding window of %u, which is not supported",
-                         gguf_path(m->file), p->n_ctx, c->n_swa);
+                         gguf_path(m->file), n_key, c->n_swa);
     if (p->n_ctx > 1u << 30) return crit_fail(err, CRIT_E_ARG, "a context of %u tokens is too large", p->n_ctx);
     if (p->n_batch > 65536) return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 0..65536", p->n_batch);
     if (p->n_batch == 0) {
@@ -82,17 +108,14 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
         p->n_batch = crit_cost_chunk(&cost, p->n_threads ? p->n_threads : crit_cpu_count(), c->n_head);
     }
     uint32_t align = crit_attn_align(&p->attn);
-    if (p->prefill) {
-        const crit_policy *policy;
-        crit_policy_values values;
-        st = crit_policy_parse(CRIT_POLICY_PREFILL, p->prefill, &policy, &values, err);
-        if (st) return st;
+    if (policy) {
         p->attn.mode = CRIT_ATTN_DENSE; /* no plan, no calibration */
-        align = policy->chunk_tok(&values);
+        if (!streams) align = policy->chunk_tok(&values);
     }
     uint32_t whole = (p->n_ctx + align - 1) / align * align;
     p->n_batch = (p->n_batch + align - 1) / align * align;
     if (p->n_batch > whole) p->n_batch = whole;
+    if (streams && p->n_batch > policy->chunk_tok(&values)) p->n_batch = policy->chunk_tok(&values);
     return CRIT_OK;
 }
 
@@ -104,12 +127,17 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     const crit_config *c = &m->config;
     unsigned n_thread = p->n_threads ? p->n_threads : crit_cpu_count();
     size_t kv;
-    const crit_policy *decode;
-    crit_policy_values values;
+    uint32_t n_key;
+    const crit_policy *decode, *prefill;
+    crit_policy_values values, prefill_values;
     crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, p->decode, &decode, &values, err);
+    if (!st) st = prefill_of(p, &prefill, &prefill_values, &n_key, err);
     if (st) return st;
     *out = (crit_memory){.struct_size = sizeof *out, .n_batch = p->n_batch};
-    if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) || !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
+    if (prefill && prefill->stream)
+        out->kv_bytes = crit_forward_stream_bytes(c, prefill, &prefill_values);
+    else if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) ||
+             !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
         return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", p->n_ctx);
     /* Of an embedding that is not also the output only the prompt's rows are ever read. */
     const crit_mat *e = &m->weights.embd;
@@ -117,19 +145,15 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     if (m->weights.output.w != e->w) out->weights_bytes -= (size_t)e->n_out * e->row_bytes;
     out->activation_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, chunk_rows(p));
     out->scratch_bytes =
-        crit_forward_fixed_bytes(c, p->n_ctx, n_thread) + m->weights.f32_count * sizeof(float) +
-        crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), p->n_ctx, n_thread) +
+        crit_forward_fixed_bytes(c, n_key, n_thread) + m->weights.f32_count * sizeof(float) +
+        crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), n_key, n_thread) +
         (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
-    out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
+    out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, n_key, n_thread);
     st = crit_policy_parse(CRIT_POLICY_KV, p->kv, &decode, &values, err);
     if (st) return st;
-    out->policy_bytes += crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
-    if (p->prefill) {
-        st = crit_policy_parse(CRIT_POLICY_PREFILL, p->prefill, &decode, &values, err);
-        if (st) return st;
-        out->policy_bytes += crit_forward_policy_bytes(c, decode, &values, p->n_ctx);
-    }
+    out->policy_bytes += crit_forward_policy_bytes(c, decode, &values, n_key, n_thread);
+    if (prefill) out->policy_bytes += crit_forward_policy_bytes(c, prefill, &prefill_values, n_key, n_thread);
     size_t total;
     if (!crit_add_size(out->weights_bytes, out->kv_bytes, &total) ||
         !crit_add_size(total, out->activation_bytes, &total) || !crit_add_size(total, out->scratch_bytes, &total) ||
@@ -155,13 +179,18 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     *out = NULL;
     crit_session_params p;
     crit_memory mem;
-    const crit_policy *decode, *prefill = NULL, *store;
+    const crit_policy *decode, *prefill, *store;
     crit_policy_values decode_values, prefill_values, store_values;
+    uint32_t n_key;
     crit_status st = settle(model, params, &p, err);
     if (!st) st = crit_policy_parse(CRIT_POLICY_DECODE, p.decode, &decode, &decode_values, err);
-    if (!st && p.prefill) st = crit_policy_parse(CRIT_POLICY_PREFILL, p.prefill, &prefill, &prefill_values, err);
+    if (!st) st = prefill_of(&p, &prefill, &prefill_values, &n_key, err);
     if (!st) st = crit_policy_parse(CRIT_POLICY_KV, p.kv, &store, &store_values, err);
     if (!st) st = crit_policy_pair(decode, store, err);
+    if (!st) st = check_decode(prefill, decode, err);
+    if (!st && prefill && prefill->stream && store->store)
+        st = crit_fail(err, CRIT_E_ARG, "kv: %s keeps its own cache, %s has no store to change", prefill->name,
+                       store->name);
     if (!st) st = estimate(model, &p, &mem, err);
     if (st) return st;
     /* The weights are file pages, which the system can drop and read again: they do not count as needed. */
@@ -180,10 +209,10 @@ crit_status crit_session_open(crit_session **out, const crit_model *model, const
     s->calib = crit_calloc(c->n_layer, sizeof *s->calib);
     if (!s->kv || !s->calib) st = crit_fail(err, CRIT_E_NOMEM, "out of memory");
     if (!st) st = crit_pool_open(&s->pool, p.n_threads, p.pin, err);
-    for (uint32_t i = 0; i < c->n_layer && !st; i++)
+    for (uint32_t i = 0; i < c->n_layer && !st && !(prefill && prefill->stream); i++)
         st = crit_kv_init(&s->kv[i], &model->kernels, c->n_kv_head, c->d_head, p.n_ctx, err);
     if (!st) {
-        st = crit_forward_init(&s->fwd, model, s->pool, s->kv, s->calib, &p.attn, chunk_rows(&p), p.n_ctx, err);
+        st = crit_forward_init(&s->fwd, model, s->pool, s->kv, s->calib, &p.attn, chunk_rows(&p), n_key, err);
         s->fwd_open = !st;
     }
     if (!st) st = crit_forward_policy(&s->fwd, decode, &decode_values, err);
@@ -213,6 +242,10 @@ void crit_session_close(crit_session **session) {
 /* ---- prefill ---- */
 
 static void cut(crit_session *s, uint32_t n_tok) {
+    if (crit_session_streams(s)) {
+        if (n_tok) n_tok = s->n_done; /* nothing goes back but to the start */
+        s->fwd.prefill->cut(s->fwd.prefill_state, n_tok);
+    }
     if (s->fwd.policy->cut) s->fwd.policy->cut(s->fwd.policy_state, n_tok);
     for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
         if (s->kv[i].n_tok > n_tok) crit_kv_cut(&s->kv[i], n_tok);
@@ -267,6 +300,11 @@ static int on_view(void *user, const crit_layer_view *view) {
     return t->p->on_layer(t->p->layer_user, view);
 }
 
+/* All layers have seen the tokens before position n_done. */
+static void commit(crit_session *s, bool part_ends) {
+    if (crit_session_streams(s)) s->fwd.prefill->commit(s->fwd.prefill_state, &s->fwd.env, s->n_done, part_ends);
+}
+
 /* Reads the pending tokens up to position `stop`. */
 static crit_status read_until(crit_session *s, uint32_t stop, bool final, const crit_prefill_params *p,
                               crit_error *err) {
@@ -301,6 +339,7 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
         if (st) return st;
         t.done += t.chunk;
         s->n_done = to;
+        commit(s, final && to == stop);
     }
     memmove(s->pending, s->pending + (stop - first), (end - stop) * sizeof *s->pending);
     s->n_pending = end - stop;
@@ -359,6 +398,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     }
     if (st) {
         cut(s, start);
+        if (s->n_done != start) s->has_logits = false;
         return st;
     }
     if (!p.more) {
@@ -401,6 +441,7 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
         return st;
     }
     s->n_done++;
+    commit(s, true);
     s->has_logits = true;
     return CRIT_OK;
 }
@@ -411,11 +452,15 @@ crit_status crit_session_set_decode(crit_session *s, const char *text, crit_erro
     crit_policy_values values;
     crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, text, &policy, &values, err);
     if (!st) st = crit_policy_pair(policy, s->fwd.kv_policy, err);
+    if (!st) st = check_decode(s->fwd.prefill, policy, err);
     return st ? st : crit_forward_policy(&s->fwd, policy, &values, err);
 }
 
 crit_status crit_session_watch_decode(crit_session *s, bool on, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_watch_decode: no session");
+    if (on && crit_session_streams(s))
+        return crit_fail(err, CRIT_E_STATE, "crit_session_watch_decode: %s keeps no store to weigh its keys against",
+                         s->fwd.prefill->name);
     return crit_forward_watch(&s->fwd, on, err);
 }
 
@@ -452,6 +497,9 @@ crit_status crit_session_rewind(crit_session *s, uint32_t n_past, crit_error *er
     if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: the prompt has not been finished");
     if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: a batch of the session is open");
     if (n_past > s->n_done) return crit_fail(err, CRIT_E_ARG, "cannot rewind %u tokens to %u", s->n_done, n_past);
+    if (n_past && n_past < s->n_done && crit_session_streams(s))
+        return crit_fail(err, CRIT_E_STATE, "cannot rewind %u tokens to %u: %s has forgotten, it only goes back to 0",
+                         s->n_done, n_past, s->fwd.prefill->name);
     if (n_past < s->n_done) s->has_logits = false;
     cut(s, n_past);
     return CRIT_OK;
@@ -461,6 +509,7 @@ crit_status crit_session_stats(const crit_session *s, crit_stats *out) {
     if (!s || !out || out->struct_size != sizeof *out) return CRIT_E_ARG;
     if (!s->stats.struct_size) return CRIT_E_STATE;
     *out = s->stats;
+    out->kv_bytes = crit_forward_stream_bytes(&s->model->config, s->fwd.prefill, &s->fwd.prefill_values);
     for (uint32_t i = 0; i < s->model->config.n_layer; i++) out->kv_bytes += crit_kv_used_bytes(&s->kv[i]);
     out->n_channel = s->kv[0].n_narrow ? s->kv[0].narrow->dk : s->model->config.d_head;
     return CRIT_OK;

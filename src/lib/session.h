@@ -30,4 +30,9 @@ struct crit_session {
     crit_stats stats; /* of the last complete prompt; struct_size 0 before */
 };
 
+/* The policy of its prompt keeps its own cache, and the session no keys. */
+static inline bool crit_session_streams(const crit_session *s) {
+    return s->fwd.prefill && s->fwd.prefill->stream;
+}
+
 #endif

@@ -53,6 +53,7 @@ void crit_rope_item(void *arg, size_t item, unsigned worker) {
         rope(q, c->n_group, c->d_head, c->n_rot, cosv, sinv);
     }
     size_t r0 = p0 - a->chunk->pos0;
+    if (!a->kv) return; /* the policy keeps keys itself */
     crit_kv_put(a->kv, head, p0, p1 - p0, f->k + r0 * n_kv + head * d, n_kv, f->v + r0 * n_kv + head * d, n_kv);
 }
 
@@ -159,6 +160,54 @@ static crit_status attend_parts(crit_forward *f, const crit_chunk *chunk, uint32
     return st;
 }
 
+/* A chunk that the policy reads in its own way. */
+static crit_status chunk_by_policy(crit_forward *f, const crit_chunk *chunk, uint32_t layer, uint32_t q_from,
+                                   crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    uint32_t pos0 = chunk->pos0 + q_from, n = chunk->n_tok - q_from;
+    crit_prefill_job job = {.env = &f->env,
+                            .layer = layer,
+                            .kv = &f->kv[layer],
+                            .pos0 = pos0,
+                            .n_tok = n,
+                            .q = f->q + q_from * n_q,
+                            .q_stride = n_q,
+                            .out = f->att + q_from * n_q,
+                            .out_stride = n_q};
+    uint64_t t = crit_now_ns();
+    crit_status st = f->policy->chunk(f->policy_state, &job, err);
+    f->stats.attend_ns += crit_now_ns() - t;
+    f->stats.pairs += job.pairs;
+    f->stats.pairs_causal += c->n_head * (pos0 * (double)n + n * (n + 1.0) / 2);
+    return st;
+}
+
+crit_status crit_forward_stream(crit_forward *f, uint32_t layer, uint32_t pos0, uint32_t n_tok, crit_error *err) {
+    const crit_config *c = &f->model->config;
+    size_t n_q = (size_t)c->n_head * c->d_head;
+    crit_stream_job job = {.env = &f->env,
+                           .layer = layer,
+                           .pos0 = pos0,
+                           .n_tok = n_tok,
+                           .one = f->one,
+                           .q = f->q,
+                           .q_stride = n_q,
+                           .k = f->k,
+                           .v = f->v,
+                           .kv_stride = (size_t)c->n_kv_head * c->d_head,
+                           .out = f->att,
+                           .out_stride = n_q};
+    uint64_t t = crit_now_ns();
+    crit_status st = f->prefill->stream(f->prefill_state, &job, err);
+    *(f->one ? &f->step.attend_ns : &f->stats.attend_ns) += crit_now_ns() - t;
+    if (!f->one) {
+        f->stats.pairs += job.pairs;
+        f->stats.pairs_causal += (pos0 + (n_tok + 1) / 2.0) * n_tok * c->n_head;
+    }
+    return st;
+}
+
 /* Rows behind row `from` matter after attention, queries from q_from on (a tile boundary at or before it). */
 static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_t i, uint32_t q_from, uint32_t from,
                                crit_error *err) {
@@ -166,22 +215,24 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_layer *l = &f->model->weights.layers[i];
     const crit_attn_params *o = &f->attn;
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
-    bool paper = o->mode == CRIT_ATTN_PAPER,
+    bool streams = f->prefill && f->prefill->stream, paper = o->mode == CRIT_ATTN_PAPER,
          dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip));
+    bool by_policy =
+        f->policy->takes && !f->prefill && !chunk->on_layer && f->policy->takes(f->policy_state, chunk->pos0);
+    crit_status st = CRIT_OK;
     crit_steps s;
     crit_steps_begin(&s, f);
 
     crit_steps_qkv(&s, l, n, q_from);
-    crit_rows_arg rows = {f, chunk, l, &f->kv[i], q_from};
+    crit_rows_arg rows = {f, chunk, l, streams ? NULL : &f->kv[i], q_from};
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n || chunk->on_layer) {
+    if (!dense || q_from >= n || chunk->on_layer || by_policy) {
         crit_steps_run(&s);
-        crit_kv_advance(&f->kv[i], chunk->n_tok);
+        if (!streams) crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
     }
-
     crit_plan_job job = {
         .kv = &f->kv[i],
         .q = f->q + q_from * n_q,
@@ -196,8 +247,11 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
     crit_attend_job attend = {&f->plan, &job, f->att + q_from * n_q, n_q};
-    crit_status st;
-    if (f->prefill) {
+    if (streams) {
+        st = crit_forward_stream(f, i, chunk->pos0, chunk->n_tok, err);
+    } else if (by_policy) {
+        st = chunk_by_policy(f, chunk, i, q_from, err);
+    } else if (f->prefill) {
         st = attend_parts(f, chunk, i, q_from, err);
     } else {
         st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
@@ -288,6 +342,7 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
     uint32_t q_pos = need / align * align, q_from = need >= end            ? chunk->n_tok
                                                     : q_pos <= chunk->pos0 ? 0
                                                                            : q_pos - chunk->pos0;
+    if (f->prefill && f->prefill->stream) q_from = 0; /* every query tells what keys weigh */
     for (uint32_t i = 0; i < c->n_layer; i++) {
         bool last = i + 1 == c->n_layer;
         if (last && !rows_finite(f, chunk->n_tok)) return crit_weights_find_nonfinite(f->model->file, err);

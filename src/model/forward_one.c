@@ -56,16 +56,23 @@ static crit_status layer_one(crit_forward *f, crit_rows_arg *rows, uint32_t i, c
     crit_steps s;
     crit_steps_begin(&s, f);
     crit_steps_qkv(&s, l, 1, 0);
+    bool streams = f->prefill && f->prefill->stream;
     rows->layer = l;
-    rows->kv = &f->kv[i];
+    rows->kv = streams ? NULL : &f->kv[i];
     crit_steps_add(&s, (crit_stage){.n_item = c->n_kv_head, .task = crit_rope_item, .arg = rows}, NULL);
     crit_decode_job job = {&f->env, i, &f->kv[i], pos + 1, f->q, f->att};
     crit_pieces pieces;
-    crit_status st = attend_one(f, &s, &job, &pieces, err);
+    crit_status st;
+    if (streams) {
+        crit_steps_run(&s);
+        st = crit_forward_stream(f, i, pos, 1, err);
+    } else {
+        st = attend_one(f, &s, &job, &pieces, err);
+    }
     if (st) return st;
     crit_steps_rest(&s, l, 0, 1);
     crit_steps_run(&s);
-    crit_kv_advance(&f->kv[i], 1);
+    if (!streams) crit_kv_advance(&f->kv[i], 1);
     return CRIT_OK;
 }
 

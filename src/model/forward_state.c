@@ -64,7 +64,7 @@ static size_t slice_bytes(const crit_config *c) {
     return up64(a) + 64;
 }
 
-static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx) {
+static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
     return (crit_decode_env){.n_layer = c->n_layer,
                              .n_head = c->n_head,
                              .n_kv_head = c->n_kv_head,
@@ -72,19 +72,25 @@ static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx) {
                              .d = c->d_head,
                              .n_ctx = n_ctx,
                              .store_share = 1,
+                             .n_thread = n_thread,
                              .n_rot = c->n_rot,
                              .neox = c->neox,
                              .scale = 1.0f / sqrtf((float)c->d_head)};
 }
 
 size_t crit_forward_policy_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values,
-                                 uint32_t n_ctx) {
-    crit_decode_env e = env_of(c, n_ctx);
+                                 uint32_t n_ctx, unsigned n_thread) {
+    crit_decode_env e = env_of(c, n_ctx, n_thread);
     return policy->bytes ? policy->bytes(&e, values) : 0;
 }
 
+size_t crit_forward_stream_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values) {
+    crit_decode_env e = env_of(c, 0, 1);
+    return policy && policy->kv_bytes ? policy->kv_bytes(&e, values) : 0;
+}
+
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread) {
-    crit_decode_env e = env_of(c, n_ctx);
+    crit_decode_env e = env_of(c, n_ctx, n_thread);
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1;
     return 2 * c->n_vocab * sizeof(float) + n_thread * slice_bytes(c) + n_blk * sizeof(uint32_t) +
            crit_decode_env_bytes(&e) + crit_pieces_of((uint32_t)n_blk) * sizeof(crit_piece);
@@ -117,7 +123,8 @@ crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *p
     }
     layout(f, c, &m->kernels, &m->weights, n_batch);
     for (size_t i = 0; i < n_blk; i++) f->all_blk[i] = (uint32_t)i;
-    f->env = env_of(c, n_ctx);
+    f->env = env_of(c, n_ctx, crit_pool_size(pool));
+    f->env.rope_freq = m->rope.freq;
     f->env.pool = pool;
     f->env.kernels = &m->kernels;
     f->env.all_blk = f->all_blk;
@@ -163,6 +170,7 @@ crit_status crit_forward_prefill(crit_forward *f, const crit_policy *policy, con
     if (f->prefill) f->prefill->close(f->prefill_state);
     f->prefill = policy;
     f->prefill_state = state;
+    if (policy) f->prefill_values = *values;
     f->align = policy ? policy->chunk_tok(values) : crit_attn_align(&f->attn);
     return CRIT_OK;
 }

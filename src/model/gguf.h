@@ -56,6 +56,8 @@ void gguf_close(gguf **g); /* accepts NULL and *g == NULL */
 
 const char *gguf_path(const gguf *g);
 size_t gguf_file_bytes(const gguf *g);
+/* The same for the same model only: metadata, tensor names and shapes, samples of the weights (gguf_hash.c). */
+uint64_t gguf_fingerprint(const gguf *g);
 size_t gguf_n_kv(const gguf *g);
 gguf_str gguf_kv_key(const gguf *g, size_t i);
 

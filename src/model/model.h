@@ -134,6 +134,7 @@ typedef struct crit_forward {
     void *policy_state;
     crit_piece *piece;          /* full attention of one token */
     const crit_policy *prefill; /* of the prompt, instead of a plan; or NULL */
+    crit_policy_values prefill_values;
     void *prefill_state;
     uint32_t align;               /* where parts of the prompt are cut */
     const crit_policy *kv_policy; /* of what has been read */
@@ -163,7 +164,7 @@ typedef struct crit_chunk {
 
 size_t crit_forward_chunk_bytes(const crit_config *c, const crit_kernels *kt, const crit_weights *w, uint32_t n_batch);
 size_t crit_forward_policy_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values,
-                                 uint32_t n_ctx);
+                                 uint32_t n_ctx, unsigned n_thread);
 size_t crit_forward_fixed_bytes(const crit_config *c, uint32_t n_ctx, unsigned n_thread);
 crit_status crit_forward_init(crit_forward *f, const crit_model *m, crit_pool *pool, crit_kv *kv, crit_calib *calib,
                               const crit_attn_params *attn, uint32_t n_batch, uint32_t n_ctx, crit_error *err);
@@ -183,6 +184,10 @@ crit_status crit_forward_prefill(crit_forward *f, const crit_policy *policy, con
 /* Steps also compute what the keys they read weigh. */
 crit_status crit_forward_watch(crit_forward *f, bool on, crit_error *err);
 void crit_forward_clear(crit_forward *f);
+/* Bytes of a streaming policy's cache; 0 without one. */
+size_t crit_forward_stream_bytes(const crit_config *c, const crit_policy *policy, const crit_policy_values *values);
+/* Attention of rows of f->q, f->k, f->v, rotated by position, into f->att, by the policy that streams. */
+crit_status crit_forward_stream(crit_forward *f, uint32_t layer, uint32_t pos0, uint32_t n_tok, crit_error *err);
 /* The KV stores hold pos0 tokens; afterwards pos0 + n_tok.  On failure the caller cuts them back. */
 crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err);
 /* One token of each of n sequences, whose leaves stand in the order of crit_segment_order, can take it, and have it

@@ -5,9 +5,11 @@
  *   full.c        every key: what each policy falls back to, and is held against
  *   recycled.c    a copy of the keys that mattered
  *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
+ *   cascade*.c    a cache of a fixed size, of rings that thin out with age
  *   bifurcated.c  sequences that share segments of a tree
  *   subgen.c      clusters of keys: centres, or a streaming sketch
  *   think.c       keys without their least important channels, under any of them
+ *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_step.c)
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *
@@ -18,6 +20,7 @@
 
 #include "critiprefill/policy.h"
 
+#include "core/blob.h"
 #include "core/core.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
@@ -30,12 +33,14 @@ typedef struct crit_decode_env {
     const crit_kernels *kernels;
     uint32_t n_layer, n_head, n_kv_head, n_group, d, n_ctx;
     float scale;
+    unsigned n_thread;
+    uint32_t n_rot;          /* leading values of a head that rotate with the position */
+    bool neox;               /* pairs (i, i + n_rot/2) instead of (2i, 2i + 1) */
+    const double *rope_freq; /* [n_rot/2] angle a position */
     const uint32_t *all_blk; /* 0, 1, 2, ... up to n_ctx */
     unsigned char *scratch;  /* attention's, a slice per thread */
     size_t scratch_slice;
     float store_share;      /* bytes of K and V that a step over the whole store reads, of those at full width */
-    uint32_t n_rot;         /* leading channels of a head that rotate, in pairs: */
-    bool neox;              /* (i, i + n_rot / 2) instead of neighbours */
     float *part, *part_lse; /* partial results; grown by crit_pieces_prepare */
     size_t part_cap;        /* rows */
     double moved_bytes;     /* read and copied since the owner set it to 0 */
@@ -78,15 +83,20 @@ uint32_t crit_pieces_cut(crit_piece *out, const uint16_t *k, const uint16_t *v, 
 /* Likewise a list of blocks of a KV store, whose first keys may be narrow ones. */
 uint32_t crit_pieces_cut_kv(crit_piece *out, const crit_kv *kv, const uint32_t *blk, uint32_t n_blk, uint32_t n_key,
                             uint32_t row0, uint32_t n_row);
+static inline uint32_t crit_ranges_of(uint32_t n_blk) {
+    return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK;
+}
 /* Enough for either: where narrow keys end a piece ends. */
 static inline uint32_t crit_pieces_of(uint32_t n_blk) {
-    return (n_blk + CRIT_RANGE_BLK - 1) / CRIT_RANGE_BLK + 1;
+    return crit_ranges_of(n_blk) + 1;
 }
 /* Room for partial results; counts the bytes to be read. */
 crit_status crit_pieces_prepare(crit_pieces *p, crit_error *err);
 /* The two stages that do it; p must live until they have ended. */
 void crit_pieces_stages(crit_pieces *p, crit_stage stage[2]);
 void crit_pieces_run(crit_pieces *p);
+/* out, *lse_out = attention over the keys of both results, which share none: one soft-max. */
+void crit_merge_part(float *out, float *lse_out, const float *part, float lse_part, uint32_t d);
 
 /* ---- a policy ---- */
 
@@ -118,6 +128,21 @@ typedef struct crit_prefill_job {
     double pairs; /* filled in: (query, key) pairs attended to, over all heads */
 } crit_prefill_job;
 
+/* Attention of new tokens in one layer by a policy that keeps its own cache: consecutive positions of one part, one or
+ * more calls a part. */
+typedef struct crit_stream_job {
+    crit_decode_env *env;
+    uint32_t layer, pos0, n_tok;
+    bool one; /* a decoded token: n_tok is 1 */
+    float *q; /* [n_tok][q_stride] rotated by position; overwritten */
+    size_t q_stride;
+    const float *k, *v; /* [n_tok][kv_stride], k rotated by position */
+    size_t kv_stride;
+    float *out; /* [n_tok][out_stride] */
+    size_t out_stride;
+    double pairs; /* filled in: (query, key) pairs attended to, over all heads */
+} crit_stream_job;
+
 typedef struct crit_policy {
     const char *name, *summary, *source, *combines;
     crit_policy_place place;
@@ -136,6 +161,14 @@ typedef struct crit_policy {
      * at multiples of it and at the prompt's end. */
     uint32_t (*chunk_tok)(const crit_policy_values *o);
     crit_status (*chunk)(void *state, crit_prefill_job *job, crit_error *err);
+    /* Instead of chunk and of decoding, where the policy owns the cache and the session keeps no keys: NULL = it does
+     * not.  Parts end at multiples of chunk_tok and at the prompt's end; each decoded token is a part. */
+    crit_status (*stream)(void *state, crit_stream_job *job, crit_error *err);
+    /* All layers have seen the tokens before position n_tok, which lies in the part that the last call went on with, or
+     * ends it (part_ends).  What stream has seen and no commit has confirmed never was. */
+    void (*commit)(void *state, crit_decode_env *env, uint32_t n_tok, bool part_ends);
+    uint32_t (*n_key_cap)(const crit_policy_values *o);                          /* most keys that a query attends to */
+    size_t (*kv_bytes)(const crit_decode_env *env, const crit_policy_values *o); /* of the cache; not part of bytes */
 
     /* Of the store: the prompt has been read, first is where its turn began; q as for `prompt`, which comes after.
      * May move keys (crit_narrow_move).  Called for every layer, opened. */
@@ -148,13 +181,21 @@ typedef struct crit_policy {
      * positions.  Called for every layer. */
     crit_status (*prompt)(void *state, crit_decode_env *env, uint32_t layer, const crit_kv *kv, const float *q,
                           size_t q_stride, uint32_t n_q, crit_error *err);
+    /* Of decoding: whether it reads a chunk that begins at pos0, too, by `chunk`; NULL = none. */
+    bool (*takes)(const void *state, uint32_t pos0);
     crit_status (*decode)(void *state, const crit_decode_job *job, crit_error *err);
     /* Instead of decode, where nothing is decided by the query: two stages, so that a layer stays one run.
      * piece [crit_pieces_of(blocks of n_tok)]; p and piece live until the run has ended. */
     crit_status (*stages)(const crit_decode_job *job, crit_pieces *p, crit_piece *piece, crit_stage stage[2],
                           crit_error *err);
-    /* The timeline was cut back to n_tok; whatever was kept of it counts no more. */
+    /* The timeline was cut back to n_tok; whatever was kept of it counts no more.  With stream: to 0. */
     void (*cut)(void *state, uint32_t n_tok);
+    /* What a snapshot keeps of a state beside keys and values; NULL, or nothing written = nothing.  load: into a state
+     * of the same policy, whatever its options, kv [n_layer] holding n_tok tokens already; CRIT_E_FORMAT when the bytes
+     * are none. */
+    crit_status (*save)(const void *state, crit_blob *out, crit_error *err);
+    crit_status (*load)(void *state, crit_decode_env *env, const crit_kv *kv, uint32_t n_tok, crit_blob_view *in,
+                        crit_error *err);
     /* For instruments: the positions that the last decode step of the layer read for a KV head, ascending, into
      * pos [n_tok]; returns how many. */
     uint32_t (*kept)(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
@@ -164,7 +205,8 @@ typedef struct crit_policy {
 } crit_policy;
 
 extern const crit_policy crit_policy_full, crit_policy_recycled, crit_policy_tokenselect,
-    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think;
+    crit_policy_tokenselect_prefill, crit_policy_bifurcated, crit_policy_subgen, crit_policy_full_kv, crit_policy_think,
+    crit_policy_squeezed, crit_policy_cascade;
 const crit_policy *crit_policy_at(size_t i); /* NULL past the end; 0 is full attention */
 
 /* "name[:key=value,...]"; NULL and "" are full attention.  CRIT_E_ARG with the reason. */

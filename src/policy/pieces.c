@@ -116,6 +116,13 @@ static void piece_item(void *arg, size_t item, unsigned worker) {
     }
 }
 
+void crit_merge_part(float *out, float *lse_out, const float *part, float lse_part, uint32_t d) {
+    float top = *lse_out > lse_part ? *lse_out : lse_part, a = expf(*lse_out - top), b = expf(lse_part - top);
+    float wa = a / (a + b), wb = b / (a + b);
+    for (uint32_t i = 0; i < d; i++) out[i] = wa * out[i] + wb * part[i];
+    *lse_out = top + logf(a + b);
+}
+
 /* One row of one KV head. */
 static void merge_item(void *arg, size_t item, unsigned worker) {
     (void)worker;

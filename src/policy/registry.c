@@ -3,8 +3,16 @@
 #include "policy/decode_policy.h"
 
 static const crit_policy *const policies[] = {
-    &crit_policy_full,       &crit_policy_recycled, &crit_policy_tokenselect, &crit_policy_tokenselect_prefill,
-    &crit_policy_bifurcated, &crit_policy_subgen,   &crit_policy_full_kv,     &crit_policy_think,
+    &crit_policy_full,
+    &crit_policy_recycled,
+    &crit_policy_tokenselect,
+    &crit_policy_squeezed,
+    &crit_policy_tokenselect_prefill,
+    &crit_policy_cascade,
+    &crit_policy_bifurcated,
+    &crit_policy_subgen,
+    &crit_policy_full_kv,
+    &crit_policy_think,
 };
 enum { N_POLICY = sizeof policies / sizeof *policies };
 
@@ -26,6 +34,7 @@ crit_status crit_policy_get(size_t i, crit_policy_info *info) {
         .place = p->place,
         .source = p->source,
         .exact = p->exact,
+        .streams = p->stream,
         .options = p->options,
         .n_option = p->n_option,
         .combines = p->combines,

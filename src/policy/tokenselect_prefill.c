@@ -114,13 +114,6 @@ typedef struct part_arg {
     bool copy;      /* and the copy */
 } part_arg;
 
-/* out = both results as one soft-max. */
-static void merge(float *out, const float *part, uint32_t d, float lse_out, float lse_part) {
-    float top = lse_out > lse_part ? lse_out : lse_part, a = expf(lse_out - top), b = expf(lse_part - top);
-    float wa = a / (a + b), wb = b / (a + b);
-    for (uint32_t i = 0; i < d; i++) out[i] = wa * out[i] + wb * part[i];
-}
-
 /* One head's queries of a span of CRIT_ATTEND_ROWS positions.  Spans lie on a grid and far blocks come last, as in a
  * dense plan, so that a part without a choice has its bits. */
 static void part_item(void *arg, size_t item, unsigned worker) {
@@ -167,7 +160,8 @@ static void part_item(void *arg, size_t item, unsigned worker) {
     k.causal = 0;
     k.pos0 = 0;
     e->kernels->attend(&k, scratch);
-    for (uint32_t i = 0; i < n; i++) merge(out + i * job->out_stride, part + i * row, e->d, lse[1][i], lse[0][i]);
+    for (uint32_t i = 0; i < n; i++)
+        crit_merge_part(out + i * job->out_stride, &lse[1][i], part + i * row, lse[0][i], e->d);
 }
 
 static void choose(reader *r, const crit_prefill_job *job, uint32_t first) {

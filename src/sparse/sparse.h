@@ -17,6 +17,7 @@
 #define CRIT_SPARSE_H
 
 #include "core/core.h"
+#include "core/blob.h"
 #include "kernels/kernels.h"
 #include "kv/kv.h"
 
@@ -67,6 +68,9 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positio
 /* Appends an entry; probe [n_head], NULL = there is none at that position. */
 void crit_calib_push(crit_calib *c, const crit_probe *probe);
 size_t crit_calib_bytes(uint32_t n_head, uint32_t step, uint32_t n_tok);
+/* Into and out of a snapshot (calib_file.c); load: of a timeline of n_tok tokens, CRIT_E_FORMAT when it is none. */
+void crit_calib_save(const crit_calib *c, crit_blob *out);
+crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit_blob_view *in, crit_error *err);
 
 /* Costs of a CPU level on one core, and what follows from them (cost.c). */
 typedef struct crit_cost {

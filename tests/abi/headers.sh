@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Each public header compiles on its own, as strict C11 and as C++17 (skipped without a C++ compiler), and all of them
-# together stay within 720 lines.  (600 before policies of decoding and batches, instruments and inspection had an API:
-# policy.h, measure.h, inspect.h are 290 lines of declarations with their units, ranges and errors.)
+# together stay within 800 lines.  (600 before policies of decoding, snapshots and batches, instruments and inspection
+# had an API: policy.h, measure.h, inspect.h are 330 lines of declarations with their units, ranges and errors.)
 #   usage: headers.sh c11|c++17
 set -euo pipefail
 std=${1:?usage: headers.sh c11|c++17}
@@ -27,5 +27,5 @@ for h in critiprefill/*.h; do
         "$cc" -x "$lang" -std="$std" -Wall -Wextra -Wpedantic -Wundef -Werror -fsyntax-only -I . - || { echo "$h: failed as $std"; rc=1; }
 done
 lines=$(cat critiprefill/*.h | wc -l)
-if [ "$lines" -gt 720 ]; then echo "public headers have $lines lines, more than 720"; rc=1; fi
+if [ "$lines" -gt 800 ]; then echo "public headers have $lines lines, more than 800"; rc=1; fi
 exit $rc

@@ -36,6 +36,15 @@ static void scores(void **state) {
     assert_int_equal(score_common("abc", "xyz"), 0);
     assert_int_equal(score_common("", "xyz"), 0);
     assert_int_equal(score_common("ABAB", "abab"), 4);
+    assert_true(score_piece("x12345y", REFS("0123459\0y", 2)) == 5.0 / 7);
+    assert_true(score_piece("", REFS("a", 1)) == 0);
+    assert_true(score_order("a then B, then c", REFS("a\0b\0c", 3), found) == 1);
+    assert_string_equal(found, "111");
+    assert_true(score_order("a c b", REFS("a\0b\0c", 3), found) == 2.0 / 3);
+    assert_string_equal(found, "110");
+    assert_true(score_order("b c", REFS("a\0b\0c", 3), found) == 0);
+    assert_string_equal(found, "000");
+    assert_true(score_order("aa", REFS("a\0a\0a", 3), found) == 2.0 / 3); /* one place is not two */
 }
 
 static void shared_words(void **state) {

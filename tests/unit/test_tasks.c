@@ -140,6 +140,7 @@ static void golden(void **state) {
         {"passkey", {UINT64_C(0x03bd81ca8b92f7f8), UINT64_C(0xae428f2b5363100e), UINT64_C(0x80ce7b648131dd41), UINT64_C(0xb29f7b453759e53c)}},
         {"kv", {UINT64_C(0x08a2c68ab659228e), UINT64_C(0xaa866c4f5d7269d0), UINT64_C(0x8d614d3b1ee67479), UINT64_C(0x31263b3fb176a6ec)}},
         {"lines", {UINT64_C(0xf7e5f1d28d7ce2e6), UINT64_C(0x9921e67e146decae), UINT64_C(0x3b4568f709898a2d), UINT64_C(0x3e3b390556f9557b)}},
+        {"copy", {UINT64_C(0xde96e86a9820a6ff), UINT64_C(0x8a3476f8dfb55d67), UINT64_C(0x923d313c20976213), UINT64_C(0xc0b206fa9ef65cd6)}},
         {"lookup", {UINT64_C(0xf548ebf1df0d091b), UINT64_C(0xe11f00ebbae0697f), UINT64_C(0x751da1bcf8a41c52), UINT64_C(0xfd8e584bd0ac0f77)}},
         {"niah_single_1", {UINT64_C(0xc5333d0034e8d44f), UINT64_C(0x1109b20760e400d8), UINT64_C(0xcae96876be802c2a), UINT64_C(0x3d3cad3e9a5d2b7a)}},
         {"niah_single_2", {UINT64_C(0x760f28685e10be1c), UINT64_C(0x77e164b70257a11d), UINT64_C(0x91f004e42f32ee7f), UINT64_C(0xb1708dd443772ddb)}},
@@ -154,7 +155,8 @@ static void golden(void **state) {
         {"fwe", {UINT64_C(0x5c3bcc010b38a9bd), UINT64_C(0x278835394732039e), UINT64_C(0xf28f579e33466ed7), UINT64_C(0x5cd849d2d435e892)}},
         {"qa_1", {UINT64_C(0x007d1513015d1c58), UINT64_C(0x8d683efdf7734964), UINT64_C(0x4568909c1e19f820), UINT64_C(0xc1e2c53245c3ca8a)}},
         {"qa_2", {UINT64_C(0xa1a2cb9a66d27a9a), UINT64_C(0xbe2e9c4dc0092049), UINT64_C(0x7b833b4c0d30a590), UINT64_C(0xbe2e9c4dc0092049)}},
-        {"longbench", {UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524), UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524)}}
+        {"longbench", {UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524), UINT64_C(0xbbac5a72f0f206bb), UINT64_C(0x5fa5f22e4dd37524)}},
+        {"chain", {UINT64_C(0x968ddbce7f76aebd), UINT64_C(0x93bc6b1b0b24ca3a), UINT64_C(0x4176e261dfe70a64), UINT64_C(0x26f36a443be844b0)}}
         /* clang-format on */
     };
     const bool print = getenv("CRIT_PRINT_GOLDEN") != NULL;
@@ -269,6 +271,8 @@ static void question_moves(void **state) {
                  {"lines", "Question: What is the REG"},
                  {"needle", "Question: What is the access"},
                  {"passkey", "What is the pass key?"},
+                 {"copy", "Question: What is the string"},
+                 {"chain", "Question: Which keys come after"},
                  {"longbench", "Answer this question"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t example = !strcmp(cases[i].task, "vt") || !strcmp(cases[i].task, "cwe"); /* it asks too, at its end */
@@ -363,6 +367,53 @@ static void lines_hold_the_number(void **state) {
     *strchr(strchr(want, ':'), ' ') = 0; /* up to the name: no other line has it */
     assert_int_equal(occurrences(s.text.s, want), 1);
     sample_free(&s);
+}
+
+/* The prefix ends with the first pieces of the string, the reference is all of the rest. */
+static void copy_goes_on(void **state) {
+    for (int depth = 0; depth <= 100; depth += 50) {
+        task_env env = env_of(*state, 8192);
+        sample s = {0};
+        env.depth = depth;
+        make("copy", &env, 1, &s);
+        const char *given = strstr(s.prefix.s, "keep is ");
+        assert_non_null(given);
+        char want[128];
+        snprintf(want, sizeof want, "The string to keep is %s %s.", given + strlen("keep is "), ref(&s, 0));
+        assert_int_equal(strlen(given + strlen("keep is ")), 9);
+        assert_int_equal(strlen(ref(&s, 0)), 69);
+        assert_int_equal(occurrences(s.text.s, want), 1);
+        double where = 100.0 * (double)(strstr(s.text.s, want) - s.text.s) / (double)s.text.n;
+        assert_true(fabs(where - depth) < 4 && s.depth == depth);
+        assert_true(s.how == SCORE_PIECE && s.n_predict >= 69);
+        sample_free(&s);
+    }
+}
+
+/* Whoever follows the lines from the key asked for meets the references, in their order, and no key twice. */
+static void chain_leads_through(void **state) {
+    task_env env = env_of(*state, 4096);
+    for (uint64_t number = 0; number < 4; number++) {
+        sample s = {0};
+        make("chain", &env, number, &s);
+        char key[64], line[128];
+        const char *q = strstr(s.text.s, "Which keys come after ");
+        assert_non_null(q);
+        assert_int_equal(sscanf(q, "Which keys come after %63[^?]?", key), 1);
+        assert_non_null(strstr(s.prefix.s, key));
+        assert_int_equal(s.n_ref, 8);
+        assert_int_equal(occurrences(s.text.s, "The key after "), 32);
+        for (size_t i = 0; i < s.n_ref; i++) {
+            snprintf(line, sizeof line, "\nThe key after %s is %s.\n", key, ref(&s, i));
+            assert_int_equal(occurrences(s.text.s, line), 1);
+            snprintf(line, sizeof line, "The key after %s is ", key);
+            assert_int_equal(occurrences(s.text.s, line), 1);
+            snprintf(line, sizeof line, " is %s.\n", ref(&s, i));
+            assert_int_equal(occurrences(s.text.s, line), 1);
+            snprintf(key, sizeof key, "%s", ref(&s, i));
+        }
+        sample_free(&s);
+    }
 }
 
 static void lookup_spans(void **state) {
@@ -622,6 +673,8 @@ int main(void) {
                                        cmocka_unit_test(depth_moves_the_needle_only),
                                        cmocka_unit_test(kv_is_json),
                                        cmocka_unit_test(lines_hold_the_number),
+                                       cmocka_unit_test(copy_goes_on),
+                                       cmocka_unit_test(chain_leads_through),
                                        cmocka_unit_test(lookup_spans),
                                        cmocka_unit_test(niah),
                                        cmocka_unit_test(niah_words),

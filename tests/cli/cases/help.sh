@@ -3,7 +3,7 @@
 run --help; want_rc 0; want_no_err; want_golden help.txt; cp out overview
 run -h; want_rc 0; cmp -s out overview || bad "-h is not --help"
 run help; want_rc 0; cmp -s out overview || bad "help is not --help"
-for c in run bench tokenize info; do
+for c in run bench cluster tokenize info; do
     run "$c" --help; want_rc 0; want_no_err; want_golden "help-$c.txt"; cp out first
     want_out '^Examples?:'
     awk 'length > 110 { exit 1 }' out || bad "a line of the help is longer than 110"

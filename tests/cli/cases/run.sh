@@ -54,3 +54,13 @@ for order in '--quality fast --attn-opt theta=0' '--attn-opt theta=0 --quality f
     run run -m "$M" -f lines.txt -n 1 --json --min-recall 1 $order; want_rc 0
     want_json 'j["attn"]["peak_recall_measured"] == j["attn"]["mass_measured"] == j["attn"]["density"] == 1'
 done
+# A cache of a fixed size: no prompt is too long, and memory does not grow with it.
+for i in $(seq 30); do cat lines.txt; done | head -c 14000 >long.txt
+r -f long.txt -n 4; want_fail 'long.txt: the prompt has [0-9]+ tokens, the model'
+r -f long.txt -n 4 --attn cascade:C=64,stride=256,sinks=4 --json; want_rc 0; want_no_err
+want_json 'j["prompt_n"] > 4096 and j["kv_bytes"] > 0 and j["attn"]["density"] < .1'; cp out streamed
+r -f lines.txt -n 4 --attn cascade:C=64,stride=256,sinks=4 --json; want_rc 0
+want_json 'j["kv_bytes"] == json.load(open("streamed"))["kv_bytes"]'
+r -f long.txt -c 4000 -n 4 --attn cascade:C=64; want_fail 'the context 4000'
+run info -m "$M" --attn cascade:C=64,stride=256,sinks=4 -c 1000000 --json; want_rc 0
+want_json 'j["memory"]["kv_bytes"] == json.load(open("streamed"))["kv_bytes"] and j["attn"]["mode"].startswith("cascade")'

@@ -27,6 +27,9 @@ r --top-p 1.5; want_usage '--top-p: '
 r --attn sparse; want_usage "--attn: 'sparse' is none of .*criti, dense, paper"
 r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
 r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
+r --attn cascade:C=30; want_usage 'C=30 is not a multiple of n=4'
+r --attn cascade --decode recycled; want_usage 'decodes from its own cache'
+r --attn cascade --n-samples 2 --temp 1; want_usage 'cannot be shared'
 r --attn recycled; want_usage "--attn: 'recycled' is none of"
 r --attn dense,criti; want_usage '--attn takes one mode'
 r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of the squeezed policy share: squeezed.c prepares, squeezed_step.c attends. */
+#ifndef CRIT_SQUEEZED_H
+#define CRIT_SQUEEZED_H
+
+#include "kv/slab.h"
+#include "policy/clusters.h"
+#include "policy/decode_policy.h"
+
+typedef struct crit_squeezed {
+    uint32_t n_layer, n_kv_head, n_head, n_group, d;
+    double quantile, quantile1, share, share1; /* options q, q1, c, c1 */
+    uint32_t levels, window, least;
+
+    uint32_t n_fix; /* keys [0, n_fix) are in clusters, whole blocks; 0 = there are none */
+    bool due;       /* this prompt's end makes them */
+    float t_fine, t_coarse;
+    crit_clusters *clusters; /* [n_layer][n_kv_head] */
+    crit_slab *slab;         /* [n_layer] the keys and values in the order of the clusters */
+    const crit_kv **kv;      /* [n_layer] while `due` */
+    float *query;            /* [n_layer][window][n_head][d] of the prompt's end */
+    uint32_t n_query;
+
+    uint32_t n_fine_max, n_coarse_max; /* clusters of a head at most */
+    unsigned char *scratch;            /* a slice per thread */
+    size_t scratch_slice;
+    uint32_t *blk;      /* [n_layer][n_kv_head][n_fix / 32] slab blocks of the last step, ascending */
+    uint32_t *n_blk;    /* [n_layer][n_kv_head] */
+    uint32_t *n_scored; /* [n_kv_head] centres looked at by the last step */
+    float *part;        /* [n_kv_head][n_part][n_group][d + 1] results and their log-sum-exp */
+    uint32_t n_part_cap;
+} crit_squeezed;
+
+static inline crit_clusters *crit_squeezed_at(const crit_squeezed *s, uint32_t layer, uint32_t kv_head) {
+    return &s->clusters[(size_t)layer * s->n_kv_head + kv_head];
+}
+static inline uint32_t crit_squeezed_n_blk(const crit_squeezed *s) {
+    return s->n_fix / CRIT_BLK_LEN;
+}
+
+/* Memory of steps and chunks, once n_fix and the clusters are there. */
+crit_status crit_squeezed_reserve(crit_squeezed *s, const crit_decode_env *env, crit_error *err);
+size_t crit_squeezed_scratch_bytes(uint32_t n_fine, uint32_t n_coarse, uint32_t d);
+
+/* Mean weight that queries give one key of each cluster, by the centres alone: score [level->n] out.  Row r of the
+ * n_pos * n_group queries at q + r / n_group * q_stride + r % n_group * d. */
+void crit_squeezed_scores(const crit_squeezed *s, const crit_decode_env *env, const crit_cluster_level *level,
+                          const float *q, size_t q_stride, uint32_t n_pos, float *score, void *scratch);
+
+crit_status crit_squeezed_decode(void *state, const crit_decode_job *job, crit_error *err);
+crit_status crit_squeezed_chunk(void *state, crit_prefill_job *job, crit_error *err);
+uint32_t crit_squeezed_kept(const void *state, uint32_t layer, uint32_t kv_head, uint32_t n_tok, uint32_t *pos);
+
+#endif
