@@ -96,7 +96,7 @@ static int read_prompt(suite_bench *b, size_t p, double *ms) {
     suite_reader *r = &b->reader[b->group[p]];
     const char *decode = b->setup[p].decode;
     int rc = open_session(b, p);
-    bool once = b->s->read_once;
+    bool once = b->s->read_once && !b->setup[p].attn.streams; /* a cache of its own does not go back */
     if (!rc && (!once || r->held != b->serial)) {
         r->held = 0;
         rc = prefill(b, r->session, once ? "full" : decode, 0, &r->whole_ms);

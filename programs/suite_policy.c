@@ -66,22 +66,16 @@ static int set_attn(const suite *s, const suite_policy *p, uint32_t ctx, variant
     return EXIT_OK;
 }
 
-/* Storage other than full is refused until sessions have a field for it. */
-static int check_kv(const suite *s, const suite_policy *p, const char *kv) {
-    char place[64];
-    snprintf(place, sizeof place, "%s.kv", p->place);
-    return *kv && strcmp(kv, "full") ? suite_wrong(s, place, "'%.40s' is not full, the only storage there is", kv)
-                                     : EXIT_OK;
-}
-
-static int check_decode(const suite *s, const suite_policy *p, const char *decode) {
-    static const char flag[] = "--decode: ";
+/* A text of the configuration that the library judges. */
+static int check_text(const suite *s, const suite_policy *p, const char *key, crit_policy_place where,
+                      const char *text) {
     crit_error err = {0};
     char place[64];
-    if (!crit_policy_check(CRIT_POLICY_DECODE, decode, &err)) return EXIT_OK;
-    snprintf(place, sizeof place, "%s.decode", p->place);
+    if (!crit_policy_check(where, text, &err)) return EXIT_OK;
+    snprintf(place, sizeof place, "%s.%s", p->place, key);
     const char *what = err.message;
-    if (!strncmp(what, flag, sizeof flag - 1)) what += sizeof flag - 1;
+    size_t flag = strlen(key) + 4; /* "--decode: " */
+    if (!strncmp(what, "--", 2) && strlen(what) > flag && !strncmp(what + 2, key, strlen(key))) what += flag;
     return suite_wrong(s, place, "%s", what);
 }
 
@@ -92,8 +86,8 @@ int suite_setup_of(const suite *s, const suite_policy *p, uint32_t ctx, suite_se
     if (!rc) rc = expand(s, p, ctx, "kv", out->kv);
     if (!rc && !*out->decode) snprintf(out->decode, sizeof out->decode, "full");
     if (!rc && !*out->kv) snprintf(out->kv, sizeof out->kv, "full");
-    if (!rc) rc = check_decode(s, p, out->decode);
-    if (!rc) rc = check_kv(s, p, out->kv);
+    if (!rc) rc = check_text(s, p, "decode", CRIT_POLICY_DECODE, out->decode);
+    if (!rc) rc = check_text(s, p, "kv", CRIT_POLICY_KV, out->kv);
     if (rc) return rc;
     out->hash = hash_bytes(out->hash, out->decode, strlen(out->decode) + 1);
     out->hash = hash_bytes(out->hash, out->kv, strlen(out->kv) + 1);
@@ -102,7 +96,8 @@ int suite_setup_of(const suite *s, const suite_policy *p, uint32_t ctx, suite_se
 
 crit_session_params suite_session(const options *o, const suite_setup *u, uint32_t ctx) {
     crit_session_params p = variant_session(o, &u->attn, ctx);
-    p.decode = u->decode; /* and u->kv, once sessions store in more than one way */
+    p.decode = u->decode;
+    p.kv = u->kv;
     return p;
 }
 
