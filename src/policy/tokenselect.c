@@ -11,15 +11,14 @@
 
 #include "policy/tokenselect.h"
 
-enum { OPT_K, OPT_INIT, OPT_LOCAL, OPT_THETA, OPT_VOTE, OPT_POOL };
-static const char *const votes[] = {"plain", "scaled", NULL};
+enum { OPT_THETA = CRIT_VOTE_OWN };
 static const crit_policy_option options[] = {
     {"k", "tokens chosen in each layer", 2048, 32, 1 << 24, true, NULL},
     {"init", "first tokens, always read", 128, 0, 1 << 20, true, NULL},
     {"local", "last tokens, always read", 512, 32, 1 << 20, true, NULL},
     {"theta", "choose anew when the query's cosine to the last choice's falls below; 1.1 = each step", 0.9, -1.1, 1.1,
      false, NULL},
-    {"vote", "soft-max of a vote over logits, plain or scaled by 1/sqrt(d)", 0, 0, 1, true, votes},
+    {"vote", "soft-max of a vote over logits, plain or scaled by 1/sqrt(d)", 0, 0, 1, true, crit_vote_words},
     {"pool", "votes are smoothed by the maximum over so many neighbours; 1 = not", 1, 1, 129, true, NULL},
 };
 
@@ -41,20 +40,12 @@ typedef struct tokenselect {
     crit_voters voters;
 } tokenselect;
 
-static crit_vote_rule rule_of(const crit_policy_values *o) {
-    return (crit_vote_rule){.n_pick = (uint32_t)o->v[OPT_K],
-                            .n_init = (uint32_t)o->v[OPT_INIT],
-                            .n_local = (uint32_t)o->v[OPT_LOCAL],
-                            .pool = (uint32_t)o->v[OPT_POOL],
-                            .scaled = o->v[OPT_VOTE] > 0};
-}
-
 static bool never_needed(const crit_vote_rule *r, const crit_decode_env *e) {
     return (uint64_t)r->n_pick + r->n_init + r->n_local >= e->n_ctx;
 }
 
 static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
-    const crit_vote_rule r = rule_of(o);
+    const crit_vote_rule r = crit_vote_rule_of(o);
     size_t slab;
     if (never_needed(&r, e)) return 0;
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, r.n_pick, &slab)) return SIZE_MAX / 2;
@@ -79,7 +70,7 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
     tokenselect *t = crit_calloc(1, sizeof *t);
     if (!t) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     t->n_layer = e->n_layer;
-    t->rule = rule_of(o);
+    t->rule = crit_vote_rule_of(o);
     t->theta = o->v[OPT_THETA];
     t->layers = crit_calloc(e->n_layer, sizeof *t->layers);
     crit_status st = t->layers ? CRIT_OK : crit_fail(err, CRIT_E_NOMEM, "out of memory");
@@ -173,7 +164,7 @@ static uint32_t kept(const void *state, uint32_t layer_id, uint32_t kv_head, uin
 
 static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
     const tokenselect *t = state;
-    double fresh = 0, read = o->v[OPT_K] + o->v[OPT_INIT] + o->v[OPT_LOCAL];
+    double fresh = 0, read = o->v[CRIT_VOTE_K] + o->v[CRIT_VOTE_INIT] + o->v[CRIT_VOTE_LOCAL];
     if (read >= n_tok) return (double)e->store_share;
     for (uint32_t i = 0; i < t->n_layer; i++) fresh += t->layers[i].fresh;
     return fresh / e->n_layer * ((double)e->store_share - 0.5) + read / n_tok; /* a choice reads all keys */

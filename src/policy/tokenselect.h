@@ -12,6 +12,11 @@ typedef struct crit_vote_rule {
     bool scaled; /* logits over sqrt(d) before the soft-max of a head's vote, as attention has them */
 } crit_vote_rule;
 
+/* Where both ways have the options that a rule is made of; CRIT_VOTE_OWN is the one that is their own. */
+enum { CRIT_VOTE_K, CRIT_VOTE_INIT, CRIT_VOTE_LOCAL, CRIT_VOTE_OWN, CRIT_VOTE_SCALE, CRIT_VOTE_POOL };
+extern const char *const crit_vote_words[]; /* of CRIT_VOTE_SCALE */
+crit_vote_rule crit_vote_rule_of(const crit_policy_values *o);
+
 /* Memory for contexts up to env->n_ctx, shared by the layers of a session. */
 typedef struct crit_voters {
     size_t stride;   /* keys a row has room for */

@@ -10,14 +10,13 @@
 #include "policy/tokenselect.h"
 #include "sparse/sparse.h"
 
-enum { OPT_K, OPT_INIT, OPT_LOCAL, OPT_CHUNK, OPT_VOTE, OPT_POOL };
-static const char *const votes[] = {"plain", "scaled", NULL};
+enum { OPT_CHUNK = CRIT_VOTE_OWN };
 static const crit_policy_option options[] = {
     {"k", "tokens chosen for each part of the prompt, in each layer", 2048, 32, 1 << 24, true, NULL},
     {"init", "first tokens, always read", 128, 0, 1 << 20, true, NULL},
     {"local", "last tokens, always read; the part's own are, too", 512, 32, 1 << 20, true, NULL},
     {"chunk", "queries of a part, a multiple of 128", 512, 128, 1 << 16, true, NULL},
-    {"vote", "soft-max of a vote over logits, plain or scaled by 1/sqrt(d)", 0, 0, 1, true, votes},
+    {"vote", "soft-max of a vote over logits, plain or scaled by 1/sqrt(d)", 0, 0, 1, true, crit_vote_words},
     {"pool", "votes are smoothed by the maximum over so many neighbours; 1 = not", 1, 1, 129, true, NULL},
 };
 
@@ -32,14 +31,6 @@ typedef struct reader {
     float *lse[2];  /* [n_head][chunk] of the copy, of the store */
     crit_voters voters;
 } reader;
-
-static crit_vote_rule rule_of(const crit_policy_values *o) {
-    return (crit_vote_rule){.n_pick = (uint32_t)o->v[OPT_K],
-                            .n_init = (uint32_t)o->v[OPT_INIT],
-                            .n_local = (uint32_t)o->v[OPT_LOCAL],
-                            .pool = (uint32_t)o->v[OPT_POOL],
-                            .scaled = o->v[OPT_VOTE] > 0};
-}
 
 static uint32_t chunk_tok(const crit_policy_values *o) {
     return (uint32_t)o->v[OPT_CHUNK];
@@ -61,7 +52,7 @@ static bool selects(const reader *r, uint32_t first) {
 }
 
 static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
-    const crit_vote_rule r = rule_of(o);
+    const crit_vote_rule r = crit_vote_rule_of(o);
     size_t slab, n = (size_t)r.n_init + r.n_pick, row = (size_t)e->n_head * e->d;
     if (n >= e->n_ctx) return 0;
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, (uint32_t)n, &slab)) return SIZE_MAX / 2;
@@ -85,7 +76,7 @@ static void state_close(void *state) {
 static crit_status state_open(void **out, const crit_decode_env *e, const crit_policy_values *o, crit_error *err) {
     reader *r = crit_calloc(1, sizeof *r);
     if (!r) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
-    r->rule = rule_of(o);
+    r->rule = crit_vote_rule_of(o);
     r->chunk = chunk_tok(o);
     size_t n = (size_t)r->rule.n_init + r->rule.n_pick, row = (size_t)e->n_head * e->d;
     crit_status st = CRIT_OK;

@@ -10,6 +10,16 @@
 
 enum { VOTE_KEYS = 2048 }; /* of a work item */
 
+const char *const crit_vote_words[] = {"plain", "scaled", NULL};
+
+crit_vote_rule crit_vote_rule_of(const crit_policy_values *o) {
+    return (crit_vote_rule){.n_pick = (uint32_t)o->v[CRIT_VOTE_K],
+                            .n_init = (uint32_t)o->v[CRIT_VOTE_INIT],
+                            .n_local = (uint32_t)o->v[CRIT_VOTE_LOCAL],
+                            .pool = (uint32_t)o->v[CRIT_VOTE_POOL],
+                            .scaled = o->v[CRIT_VOTE_SCALE] > 0};
+}
+
 static size_t stride_of(const crit_decode_env *e) {
     return ((size_t)e->n_ctx + 15) & ~(size_t)15;
 }
