@@ -18,7 +18,7 @@
 #include "kernels/lanes_log.h"
 #include "kernels/unroll.h"
 
-enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN, LSE_NV = (CRIT_REP_MAX + V_W - 1) / V_W };
+enum { KEYS = CRIT_ATTEND_KEYS, BLK = CRIT_BLK_LEN, LSE_NV = V_W >= 8 ? CRIT_LSE_ROWS / V_W : 4 };
 
 /* The exponent that P is relative to, m, is the maximum of the first group and then lags behind: P is 2^(S - m) until
  * some round(S - m) reaches LAG.  So common groups need no maximum and no rescaling of O; a group that finds out
@@ -516,28 +516,57 @@ static void attend(const crit_attend_args *a, float *mem) {
 
 /* ---------------------------------------------------------------------------------------------------- block_lse */
 
-static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
-                      float scale, float *lse, float *best, float *mem) {
+/* One block for nv vectors of rows: lse and top of row r at r * stride. */
+CRIT_INLINE void block_lse_rows(const int nv, const float *qt, const float *k, size_t n, size_t d, float *mem,
+                                size_t n_row, float *lse, float *best, size_t stride) {
     enum { W = LSE_NV * V_W };
-    float *qt = mem, *k = qt + W * d, *s = k + BLK * d, *zero = s + BLK * W, *top = zero + W, *sum = top + W;
-    pack_q(q, q_stride, n_row, W, d, scale * 0x1.715476p+0f, qt); /* log2 e */
-    CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) V_STORE(zero + v * V_W, V_ZERO());
-    for (size_t base = 0; base < n_key; base += BLK, lse += CRIT_REP_MAX, best += CRIT_REP_MAX) {
+    const size_t w = (size_t)nv * V_W;
+    float *zero = mem, *top = zero + W, *sum = top + W, *s = sum + W;
+    qk(nv, qt, k, n, d, zero, s);
+    CRIT_UNROLL for (int v = 0; v < nv; v++) {
+        vec m = V_SET1(-INFINITY), l = V_ZERO(), t;
+        for (size_t j = 0; j < n; j++) m = V_MAX(V_LOAD(s + j * w + v * V_W), m);
+        for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * w + v * V_W), m), &t));
+        V_STORE(top + v * V_W, m);
+        V_STORE(sum + v * V_W, l);
+    }
+    for (size_t r = 0; r < w; r += L_W) {
+        const lvec ln2 = L_SET1(0x1.62e430p-1f), m = L_LOAD(top + r);
+        L_STORE(sum + r, L_FMA(m, ln2, l_log(L_LOAD(sum + r))));
+        L_STORE(top + r, L_MUL(m, ln2));
+    }
+    for (size_t r = 0; r < n_row; r++) lse[r * stride] = sum[r], best[r * stride] = top[r];
+}
+
+static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
+                      float scale, float *lse, float *best, size_t stride, float *mem) {
+    enum { W = LSE_NV * V_W };
+    float *qt = mem, *k = qt + CRIT_LSE_ROWS * d, *rest = k + BLK * d;
+    for (size_t r = 0; r < n_row; r += W) {
+        const size_t n = size_min(n_row - r, W), w = (n + V_W - 1) / V_W * V_W;
+        pack_q(q + r * q_stride, q_stride, n, w, d, scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
+    }
+    CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) V_STORE(rest + v * V_W, V_ZERO());
+    for (size_t base = 0; base < n_key; base += BLK, lse++, best++) {
         const size_t n = size_min(n_key - base, BLK);
         widen(key + base * d, n * d, k);
-        qk(LSE_NV, qt, k, n, d, zero, s);
-        CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) {
-            vec m = V_SET1(-INFINITY), l = V_ZERO(), t;
-            for (size_t j = 0; j < n; j++) m = V_MAX(V_LOAD(s + j * W + v * V_W), m);
-            for (size_t j = 0; j < n; j++) l = V_ADD(l, v_exp2(V_SUB(V_LOAD(s + j * W + v * V_W), m), &t));
-            V_STORE(top + v * V_W, m);
-            V_STORE(sum + v * V_W, l);
-        }
-        CRIT_UNROLL for (size_t r = 0; r < CRIT_REP_MAX; r += L_W) {
-            const lvec used = L_LESS(L_LOAD(iota + r), L_SET1((float)n_row));
-            const lvec ln2 = L_SET1(0x1.62e430p-1f), x = L_FMA(L_LOAD(top + r), ln2, l_log(L_LOAD(sum + r)));
-            L_STORE_ANY(lse + r, L_AND(x, used));
-            L_STORE_ANY(best + r, L_AND(L_MUL(L_LOAD(top + r), ln2), used));
+        for (size_t r = 0; r < n_row; r += W) {
+            const size_t rows = size_min(n_row - r, W);
+            float *at = lse + r * stride, *top = best + r * stride;
+            switch ((rows + V_W - 1) / V_W) {
+            case 1:
+                block_lse_rows(1, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                break;
+            case 2:
+                block_lse_rows(2, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                break;
+            case 3:
+                block_lse_rows(3, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                break;
+            default:
+                block_lse_rows(4, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                break;
+            }
         }
     }
 }

@@ -21,7 +21,8 @@
 #define CRIT_TILE_LEN    32  /* T: query positions of one head that share one list of blocks */
 #define CRIT_ATTEND_ROWS 128 /* most query rows of an attend call: four tiles, the grid of prefill's calls */
 #define CRIT_REP_LEN     16  /* consecutive queries behind one representative (2 representatives a tile) */
-#define CRIT_REP_MAX     8   /* representatives a scoring call takes */
+#define CRIT_REP_MAX     8   /* representatives a scoring call takes: those of four tiles */
+#define CRIT_LSE_ROWS    32  /* query rows a call of block_lse takes */
 #define CRIT_GEMM_NR     16  /* outputs of one weight panel: the unit by which callers cut a GEMM's outputs */
 #define CRIT_D_HEAD_MAX  256
 
@@ -96,13 +97,13 @@ size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
 
 /* Per-block log-sum-exp and largest score of a few exact query rows.                  [alg:calibrate] [alg:check]
  *
- *   lse[b][r] = log( sum_{j in block b, j < n_key} exp(scale * q[r].k[j]) )      b = 0 .. ceil(n_key/32)-1
- *   top[b][r] = max_{j in block b, j < n_key} scale * q[r].k[j]
+ *   lse[r][b] = log( sum_{j in block b, j < n_key} exp(scale * q[r].k[j]) )      b = 0 .. ceil(n_key/32)-1
+ *   top[r][b] = max_{j in block b, j < n_key} scale * q[r].k[j]
  *
- *   q [n_row <= 8][q_stride] f32 in; k as above 16bit in; lse, top [ceil(n_key/32)][8] f32 out (columns >= n_row are
- * 0). Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
+ *   q [n_row <= CRIT_LSE_ROWS][q_stride] f32 in; k as above 16bit in; lse, top [n_row][stride >= ceil(n_key/32)] f32
+ * out.  Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
 typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
-                                  uint32_t d, float scale, float *lse, float *top, void *scratch);
+                                  uint32_t d, float scale, float *lse, float *top, size_t stride, void *scratch);
 
 /* Scores of single keys for a few query rows.
  *
@@ -173,10 +174,11 @@ typedef void (*crit_mean_rows_fn)(const float *q, size_t q_stride, size_t n_row,
 typedef void (*crit_score_fn)(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d,
                               float scale, float *z);
 
-/* Column soft-max over blocks, then the mean over representatives.                                   [alg:score]
- *   share[b] = (1/n_rep) sum_{r < n_rep} softmax_b( z[b][r] )     z [n_blk][8] f32 in (overwritten: scratch);
- *   share [n_blk] f32 out, sums to 1.  A column that is all -inf contributes 0. */
-typedef void (*crit_share_fn)(float *z, size_t n_blk, uint32_t n_rep, float *share);
+/* Column soft-max over blocks, then the mean over the n_rep representatives of each of n_tile tiles.  [alg:score]
+ *   share[t][b] = (1/n_rep) sum_{r < n_rep} softmax_b( z[b][t n_rep + r] )         n_tile n_rep <= 8
+ *   z [n_blk][8] f32 in (overwritten: scratch); share [n_tile][stride >= n_blk] f32 out, a row sums to 1.
+ * A column that is all -inf contributes 0. */
+typedef void (*crit_share_fn)(float *z, size_t n_blk, uint32_t n_rep, uint32_t n_tile, float *share, size_t stride);
 
 /* The published score of a group of heads.                                                     [alg:score] paper
  *   a[b] = qmid.kmid[b] + qabs.khalf[b],  kmid = (kmax+kmin)/2, khalf = (kmax-kmin)/2

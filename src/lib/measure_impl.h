@@ -47,10 +47,10 @@ double meas_cpu_time(const meas *m, meas_work work, void *arg);  /* CPU time of 
 double meas_wall_time(const meas *m, meas_work work, void *arg); /* of work that uses the pool */
 double meas_thread_seconds(void);
 
-/* One probe of up to n_head heads of a group as sparse/plan.c does it; mem [3][n_blk][8]. */
 struct crit_kv;
-void meas_probe(const crit_kernels *kt, const struct crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_head,
-                uint32_t pos, uint32_t n_free, const float *share, float *lse, float *mem, void *scratch);
+/* n_row <= CRIT_LSE_ROWS probe rows, all at pos, as sparse/plan.c does them; mem [2][CRIT_LSE_ROWS][n_blk]. */
+void meas_probes(const crit_kernels *kt, const struct crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
+                 uint32_t pos, uint32_t n_free, const float *share, float *mem, void *scratch);
 uint32_t meas_u32(uint64_t *rng);
 void meas_normal(meas *m, float *x, size_t n); /* about N(0, 1) */
 /* n_blk blocks of random weights: every quant, scales of a sensible size.  At most 64 rows differ when rows > 64. */

@@ -12,7 +12,7 @@ typedef struct small {
     meas *m;
     uint32_t d;
     float *x, *y, *z, *w;              /* [N_VEC] */
-    float *rep, *stat, *score, *share; /* [8][d], [N_BLK][d], [2][N_BLK][8], [N_BLK] */
+    float *rep, *stat, *score, *share; /* [8][d], [N_BLK][d], [2][N_BLK][CRIT_LSE_ROWS], [4][N_BLK] */
     uint32_t *ids;                     /* [N_BLK] */
     uint16_t *k, *v;                   /* [N_BLK][CRIT_BLK_LEN][d] */
     unsigned char *act;
@@ -30,7 +30,7 @@ static void run_score(void *arg) {
 /* share overwrites its input: as scores of the time before it stays in range. */
 static void run_share(void *arg) {
     small *s = arg;
-    s->m->kt.share(s->score, N_BLK, CRIT_REP_MAX, s->share);
+    s->m->kt.share(s->score, N_BLK, 2, CRIT_REP_MAX / 2, s->share, N_BLK);
 }
 static void run_select(void *arg) {
     small *s = arg;
@@ -38,8 +38,8 @@ static void run_select(void *arg) {
 }
 static void run_lse(void *arg) {
     small *s = arg;
-    s->m->kt.block_lse(s->rep, s->d, 8, s->k, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score,
-                       s->score + N_BLK * CRIT_REP_MAX, s->m->scratch);
+    s->m->kt.block_lse(s->stat, s->d, CRIT_LSE_ROWS, s->k, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score,
+                       s->score + N_BLK * CRIT_LSE_ROWS, N_BLK, s->m->scratch);
 }
 static void run_put(void *arg) {
     small *s = arg;
@@ -103,7 +103,7 @@ static void head_rows(small *s) {
     row(s, "estimate", "score", MEAS_ISA(m, score), shape, 2 * 8 * n * d, 4 * n * (d + 8), false, run_score);
     row(s, "estimate", "share", MEAS_ISA(m, share), shape, 0, n * 9 * 4, true, run_share);
     row(s, "estimate", "select_above", MEAS_ISA(m, select_above), shape, 0, n * 4, true, run_select);
-    row(s, "estimate", "block_lse", MEAS_ISA(m, block_lse), shape, 2 * 8 * n * CRIT_BLK_LEN * d,
+    row(s, "estimate", "block_lse", MEAS_ISA(m, block_lse), shape, 2 * CRIT_LSE_ROWS * n * CRIT_BLK_LEN * d,
         n * CRIT_BLK_LEN * d * 2, false, run_lse);
     row(s, "estimate", "block_stats", MEAS_ISA(m, block_stats), s->d == 64 ? "d=64, 4 blocks" : "d=128, 4 blocks", 0,
         4 * (CRIT_BLK_LEN * d * 2 + 12 * d), true, run_stats);
@@ -171,8 +171,8 @@ static crit_status small_rows(meas *m, crit_error *err) {
                .w = crit_malloc(N_VEC, 4),
                .rep = crit_malloc(8 * D_MAX, 4),
                .stat = crit_malloc(N_BLK * D_MAX, 4),
-               .score = crit_malloc(2 * N_BLK * 8, 4),
-               .share = crit_malloc(N_BLK, 4),
+               .score = crit_malloc(2 * N_BLK * CRIT_LSE_ROWS, 4),
+               .share = crit_malloc(CRIT_REP_MAX / 2 * N_BLK, 4),
                .ids = crit_malloc(N_BLK, 4),
                .k = crit_malloc(N_BLK * CRIT_BLK_LEN * D_MAX, 2),
                .v = crit_malloc(N_BLK * CRIT_BLK_LEN * D_MAX, 2),

@@ -233,19 +233,14 @@ bool meas_row(meas *m, crit_measure_row r) {
     return !m->cancelled;
 }
 
-void meas_probe(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_head,
-                uint32_t pos, uint32_t n_free, const float *share, float *lse, float *mem, void *scratch) {
+void meas_probes(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
+                 uint32_t pos, uint32_t n_free, const float *share, float *mem, void *scratch) {
     size_t n_blk = pos / CRIT_BLK_LEN + 1;
-    float *top = mem, *mass[CRIT_REP_MAX], *peak[CRIT_REP_MAX];
+    float lse[CRIT_LSE_ROWS], *top = mem + CRIT_LSE_ROWS * n_blk;
+    uint32_t at[CRIT_LSE_ROWS];
     crit_probe probe;
-    for (uint32_t g0 = 0; g0 < n_head; g0 += CRIT_REP_MAX) {
-        uint32_t n = n_head - g0 < CRIT_REP_MAX ? n_head - g0 : CRIT_REP_MAX;
-        for (uint32_t r = 0; r < n; r++) {
-            mass[r] = mem + (CRIT_REP_MAX + r) * n_blk;
-            peak[r] = mem + (2 * CRIT_REP_MAX + r) * n_blk;
-        }
-        crit_probe_weights(kt, kv, kv_head, q + (size_t)g0 * kv->d, kv->d, n, pos, 1.0f / sqrtf((float)kv->d), lse, top,
-                           scratch, mass, peak);
-        for (uint32_t r = 0; r < n; r++) crit_probe_judge(&probe, mass[r], peak[r], share, n_free, 1);
-    }
+    for (uint32_t r = 0; r < n_row; r++) at[r] = pos;
+    crit_probe_weights(kt, kv, kv_head, q, n_row, at, 1.0f / sqrtf((float)kv->d), scratch, mem, top, n_blk, lse);
+    for (uint32_t r = 0; r < n_row; r++)
+        crit_probe_judge(&probe, mem + r * n_blk, top + r * n_blk, lse[r], share, n_free, 1);
 }

@@ -81,7 +81,7 @@ static double causal_pairs(const job *j) {
 /* ---- one item ---- */
 
 typedef struct buffers {
-    float *q, *out, *z, *share, *rep, *probe; /* probe: scores, weights, peaks of eight heads */
+    float *q, *out, *z, *share, *rep, *probe; /* share: of a span; probe: weights and scores */
     uint32_t *ids;
     uint8_t *want;
 } buffers;
@@ -99,9 +99,9 @@ static size_t layout(const job *j, unsigned char *base, buffers *b) {
     b->q = (float *)carve(&at, tile);
     b->out = (float *)carve(&at, tile);
     b->z = (float *)carve(&at, n * CRIT_REP_MAX * sizeof(float));
-    b->share = (float *)carve(&at, n * sizeof(float));
-    b->rep = (float *)carve(&at, (CRIT_REP_MAX + 1) * d * sizeof(float));
-    b->probe = (float *)carve(&at, 3 * n * CRIT_REP_MAX * sizeof(float));
+    b->share = (float *)carve(&at, CRIT_SPAN_TILES * n * sizeof(float));
+    b->rep = (float *)carve(&at, CRIT_REP_MAX * d * sizeof(float));
+    b->probe = (float *)carve(&at, 2 * n * CRIT_LSE_ROWS * sizeof(float));
     b->ids = (uint32_t *)carve(&at, n * sizeof(uint32_t));
     b->want = carve(&at, n);
     return (size_t)(at - base);
@@ -135,29 +135,29 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
     return meas_thread_seconds() - t0;
 }
 
-/* The stages of sparse/plan.c over the tiles of one span; calibration by its share: one probe per so many positions
- * serves the whole group of heads. */
-static double estimate_tile(job *j, const sample *s, const buffers *b, void *scratch) {
+/* The stages of sparse/plan.c over the tiles of one span; calibration by its share: one probe per so many positions. */
+static double estimate_span(job *j, const sample *s, const buffers *b, void *scratch) {
     const crit_shape *sh = &j->p->shape;
     const crit_kernels *kt = &j->m->kt;
-    uint32_t pos = s->tile * CRIT_ATTEND_ROWS, n_group = sh->n_head / sh->n_kv_head, kv_head = s->head / n_group;
-    uint32_t n_free = (uint32_t)far_blocks(s->tile);
-    float scale = 1.0f / sqrtf((float)sh->d_head);
+    uint32_t pos = s->tile * CRIT_ATTEND_ROWS, kv_head = s->head / (sh->n_head / sh->n_kv_head), n_tile = 0;
+    uint32_t n_free = (uint32_t)far_blocks(s->tile), each[CRIT_SPAN_TILES], d = sh->d_head;
     if (n_free == 0) return 0;
     crit_attn_params o;
     crit_attn_params_init(&o);
     double t0 = meas_thread_seconds();
     for (uint32_t r = 0; r < rows_in(j, s->tile); r += CRIT_TILE_LEN) {
         uint32_t n_row = rows_in(j, s->tile) - r < CRIT_TILE_LEN ? rows_in(j, s->tile) - r : CRIT_TILE_LEN;
-        uint32_t n_rep =
-            crit_represent_means(kt, b->q + (size_t)r * sh->d_head, sh->d_head, pos + r, n_row, sh->d_head, b->rep);
-        crit_score_share(kt, &j->kv, kv_head, b->rep, n_rep, n_free, scale, b->z, b->share);
-        (void)kt->select_above(b->share, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
+        crit_represent_means(kt, b->q + (size_t)r * d, d, pos + r, n_row, d,
+                             b->rep + (size_t)n_tile * CRIT_TILE_REPS * d);
+        each[n_tile++] = n_free;
     }
+    crit_score_share(kt, &j->kv, kv_head, b->rep, n_tile, each, 1.0f / sqrtf((float)d), b->z, b->share, j->n_blk);
+    for (uint32_t t = 0; t < n_tile; t++)
+        (void)kt->select_above(b->share + t * j->n_blk, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
     double t1 = meas_thread_seconds();
-    meas_probe(kt, &j->kv, kv_head, b->q, n_group, pos, n_free, b->share, b->z, b->probe, scratch);
+    meas_probes(kt, &j->kv, kv_head, b->q, CRIT_LSE_ROWS, pos, n_free, b->share, b->probe, scratch);
     double t2 = meas_thread_seconds();
-    return t1 - t0 + (t2 - t1) / n_group * CRIT_ATTEND_ROWS / o.probe;
+    return t1 - t0 + (t2 - t1) / CRIT_LSE_ROWS * CRIT_ATTEND_ROWS / o.probe;
 }
 
 static void sample_item(void *arg, size_t item, unsigned worker) {
@@ -175,7 +175,7 @@ static void sample_item(void *arg, size_t item, unsigned worker) {
     if (j->p->density <= 0) return;
     bool dense = dense_tile(j, s->tile);
     s->sparse_s = attend_list(j, s, &b, dense ? j->n_blk : kept_blocks(j, s->tile), !dense, scratch);
-    if (!dense) s->estimate_s = estimate_tile(j, s, &b, scratch);
+    if (!dense) s->estimate_s = estimate_span(j, s, &b, scratch);
 }
 
 /* ---- which items ---- */

@@ -57,16 +57,25 @@ static void run_attend(void *arg) {
     cost_work *w = arg;
     w->m->kt.attend(&w->a, w->m->scratch);
 }
+/* All tiles of a span. */
 static void run_estimate(void *arg) {
     cost_work *w = arg;
     const crit_kernels *kt = &w->m->kt;
-    uint32_t n = crit_represent_means(kt, w->q, w->kv.d, w->pos, CRIT_TILE_LEN, w->kv.d, w->rep);
-    crit_score_share(kt, &w->kv, 0, w->rep, n, w->n_free, w->a.scale, w->z, w->share);
-    (void)kt->select_above(w->share, w->n_free, 1.0f / (float)w->n_free, CRIT_SINK_BLK, w->ids + 4096);
+    uint32_t n_free[CRIT_SPAN_TILES], d = w->kv.d;
+    for (uint32_t t = 0; t < CRIT_SPAN_TILES; t++) {
+        uint32_t row = t * CRIT_TILE_LEN;
+        crit_represent_means(kt, w->q + (size_t)row * d, d, w->pos + row, CRIT_TILE_LEN, d,
+                             w->rep + (size_t)t * CRIT_TILE_REPS * d);
+        n_free[t] = w->n_free;
+    }
+    crit_score_share(kt, &w->kv, 0, w->rep, CRIT_SPAN_TILES, n_free, w->a.scale, w->z, w->share, w->n_free);
+    for (uint32_t t = 0; t < CRIT_SPAN_TILES; t++)
+        (void)kt->select_above(w->share + t * w->n_free, w->n_free, 1.0f / (float)w->n_free, CRIT_SINK_BLK,
+                               w->ids + 4096);
 }
 static void run_calibrate(void *arg) {
     cost_work *w = arg;
-    meas_probe(&w->m->kt, &w->kv, 0, w->q, CRIT_REP_MAX, w->pos, w->n_free, w->share, w->z, w->probe, w->m->scratch);
+    meas_probes(&w->m->kt, &w->kv, 0, w->q, CRIT_LSE_ROWS, w->pos, w->n_free, w->share, w->probe, w->m->scratch);
 }
 
 static void cost_row(meas *m, const char *what, uint32_t d, double seconds, double efficiency) {
@@ -107,7 +116,7 @@ static void costs_of(cost_work *w, uint32_t n_key) {
         w->a.n_far = first;
         w->n_free = i ? n_blk - 2 * own - 1 : few;
         t[i] = meas_cpu_time(m, run_attend, w);
-        e[i] = meas_cpu_time(m, run_estimate, w);
+        e[i] = meas_cpu_time(m, run_estimate, w) / CRIT_SPAN_TILES;
     }
     double blocks = (double)(n_blk - 2 * own - 1 - few), pairs = blocks * CRIT_BLK_LEN * CRIT_ATTEND_ROWS;
     double pair = (t[1] - t[0]) / pairs, block = (e[1] - e[0]) / blocks;
@@ -119,7 +128,7 @@ static void costs_of(cost_work *w, uint32_t n_key) {
     cost_row(m, "attend tile", d, t[0] - pair * near_pairs, MEAS_NEVER);
     cost_row(m, "estimate block", d, block, MEAS_NEVER);
     cost_row(m, "estimate tile", d, e[0] - block * few, MEAS_NEVER);
-    cost_row(m, "calibrate block", d, meas_cpu_time(m, run_calibrate, w) / n_blk, MEAS_NEVER);
+    cost_row(m, "calibrate block", d, meas_cpu_time(m, run_calibrate, w) / n_blk * 8 / CRIT_LSE_ROWS, MEAS_NEVER);
 }
 
 static crit_status cost_rows(meas *m, crit_error *err) {
@@ -131,8 +140,8 @@ static crit_status cost_rows(meas *m, crit_error *err) {
                        .out = crit_malloc(CRIT_ATTEND_ROWS * d, 4),
                        .z = crit_malloc(8192 * CRIT_REP_MAX, 4),
                        .share = crit_malloc(8192, 4),
-                       .rep = crit_malloc((CRIT_REP_MAX + 1) * d, 4),
-                       .probe = crit_malloc(3 * 8192 * CRIT_REP_MAX, 4),
+                       .rep = crit_malloc(CRIT_REP_MAX * d, 4),
+                       .probe = crit_malloc(2 * 512 * CRIT_LSE_ROWS, 4),
                        .ids = crit_malloc(8192, 4),
                        .want = crit_malloc(8192, 1)};
         st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);

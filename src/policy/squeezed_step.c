@@ -81,7 +81,7 @@ static uint32_t add_weights(const crit_kernels *kt, const crit_cluster_level *l,
         for (uint32_t x = 0; x < n; x++)
             for (uint32_t i = 0; i < CRIT_REP_MAX; i++)
                 r->z[(size_t)x * CRIT_REP_MAX + i] = i < n_rep ? r->row[(size_t)i * n + x] + r->ln[x] : 0;
-        kt->share(r->z, n, n_rep, r->share);
+        kt->share(r->z, n, n_rep, 1, r->share, n);
         for (uint32_t x = 0; x < n; x++) r->sum[x] += (float)n_rep * r->share[x];
     }
     return n;

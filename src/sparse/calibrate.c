@@ -93,35 +93,39 @@ static int bin_of(float x) {
     return k < 0 ? 0 : k >= CRIT_GAIN_BINS ? CRIT_GAIN_BINS - 1 : k;
 }
 
-void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, size_t q_stride,
-                        uint32_t n_row, uint32_t pos, float scale, float *lse, float *top, void *scratch,
-                        float *const *mass, float *const *peak) {
-    uint32_t n_blk = pos / CRIT_BLK_LEN + 1;
-    kt->block_lse(q, q_stride, n_row, crit_kv_k(kv, kv_head), (size_t)pos + 1, kv->d, scale, lse, top, scratch);
+void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
+                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
+                        float *lse) {
+    const uint16_t *k = crit_kv_k(kv, kv_head);
+    const uint32_t d = kv->d, n_common = (pos[0] + 1) / CRIT_BLK_LEN, from = n_common * CRIT_BLK_LEN;
+    /* K is read once for all rows; then what each position sees beyond the first one. */
+    kt->block_lse(q, d, n_row, k, from, d, scale, mass, top, stride, scratch);
+    for (uint32_t r = 0, n; r < n_row; r += n) {
+        for (n = 1; r + n < n_row && pos[r + n] == pos[r];) n++;
+        kt->block_lse(q + (size_t)r * d, d, n, k + (size_t)from * d, (size_t)pos[r] + 1 - from, d, scale,
+                      mass + r * stride + n_common, top + r * stride + n_common, stride, scratch);
+    }
     for (uint32_t r = 0; r < n_row; r++) {
-        float m = -INFINITY;
-        double all = 0;
-        for (uint32_t b = 0; b < n_blk; b++) m = lse[b * CRIT_REP_MAX + r] > m ? lse[b * CRIT_REP_MAX + r] : m;
-        for (uint32_t b = 0; b < n_blk; b++) {
-            float x = expf(lse[b * CRIT_REP_MAX + r] - m);
-            mass[r][b] = x;
-            all += (double)x;
-        }
-        float inv = (float)(1.0 / all);
-        for (uint32_t b = 0; b < n_blk; b++) mass[r][b] *= inv;
-        for (uint32_t b = 0; peak && b < n_blk; b++) peak[r][b] = expf(top[b * CRIT_REP_MAX + r] - m) * inv;
+        float *m = mass + r * stride, most = 0;
+        uint32_t n_blk = pos[r] / CRIT_BLK_LEN + 1;
+        double sum = kt->soft_max(m, n_blk, &most);
+        float inv = (float)(1.0 / sum);
+        for (uint32_t b = 0; b < n_blk; b++) m[b] *= inv;
+        lse[r] = (float)((double)most + log(sum));
     }
 }
 
-void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
-                      float power) {
+void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
+                      uint32_t n_free, float power) {
     *p = (crit_probe){.mark = {.there = true, .peak = CRIT_NO_BIN}};
     double far = 0, sink = 0;
+    float most = -INFINITY;
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) sink += (double)mass[b];
     for (uint32_t b = CRIT_SINK_BLK; b < CRIT_SINK_BLK + n_free; b++) {
         far += (double)mass[b];
-        if (peak[b] > p->peak) p->peak = peak[b], p->peak_blk = b;
+        if (top[b] > most) most = top[b], p->peak_blk = b;
     }
+    p->peak = expf(most - lse);
     /* Sinks carry mass but tiny values: they stay outside the normaliser. */
     double rest = 1.0 - sink > 0.02 ? 1.0 - sink : 0.02;
     p->mark.sigma = (float)(far / rest);
@@ -132,11 +136,11 @@ void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const
         float m = mass[CRIT_SINK_BLK + f] * inv;
         p->mark.n[k] += p->mark.n[k] < UINT16_MAX;
         sum[k] += m;
-        use[k] += power == 1 ? m : power == 2 ? m * m : powf(m, power);
+        if (power != 1) use[k] += power == 2 ? m * m : powf(m, power);
     }
     for (int k = 0; k < CRIT_GAIN_BINS; k++) {
         p->mark.mass[k] = short_of(sum[k]);
-        p->mark.use[k] = short_of(use[k]);
+        p->mark.use[k] = short_of(power == 1 ? sum[k] : use[k]);
     }
     if (p->peak > CRIT_PEAK_WEIGHT) p->mark.peak = (uint8_t)bin_of(share[p->peak_blk - CRIT_SINK_BLK] * even);
 }

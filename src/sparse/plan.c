@@ -38,8 +38,8 @@ uint32_t crit_attn_tail(const crit_attn_params *p) {
 
 static size_t scratch_slice(uint32_t d, size_t n_blk, uint32_t n_group) {
     size_t bytes = crit_attend_scratch_bytes(d);
-    bytes += n_blk * (3 * CRIT_REP_MAX * sizeof(float) + sizeof(float) + sizeof(uint64_t));
-    bytes += (size_t)(n_group > CRIT_REP_MAX + 1 ? n_group : CRIT_REP_MAX + 1) * d * sizeof(float);
+    bytes += n_blk * ((CRIT_REP_MAX + CRIT_LSE_ROWS + 1) * sizeof(float) + sizeof(uint64_t));
+    bytes += (size_t)(n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS) * d * sizeof(float);
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
 
@@ -124,7 +124,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
 /* A thread's scratch, carved in the order of scratch_slice. */
 typedef struct scratch {
     void *attend;
-    float *z, *top, *peak, *share, *rep; /* [n_blk][8] x 3, [n_blk], [max(8, group)][d] */
+    float *z, *top, *share, *rep; /* [n_blk][8], [CRIT_LSE_ROWS][n_blk], [n_blk], [max(CRIT_LSE_ROWS, group)][d] */
     uint64_t *keys;
 } scratch;
 
@@ -136,9 +136,7 @@ static scratch scratch_of(const crit_plan *p, unsigned worker) {
     s.z = (float *)at;
     at += p->stride * CRIT_REP_MAX * sizeof(float);
     s.top = (float *)at;
-    at += p->stride * CRIT_REP_MAX * sizeof(float);
-    s.peak = (float *)at;
-    at += p->stride * CRIT_REP_MAX * sizeof(float);
+    at += p->stride * CRIT_LSE_ROWS * sizeof(float);
     s.keys = (uint64_t *)at;
     at += p->stride * sizeof(uint64_t);
     s.share = (float *)at;
@@ -206,42 +204,63 @@ static uint32_t *slot_of(const crit_plan *p, uint32_t head, uint32_t tile) {
     return p->slots + ((size_t)head * p->n_tile + tile) * p->stride;
 }
 
-/* Shares of one head and tile, into the slot that its ids will take. */
+static float *share_of(const crit_plan *p, uint32_t head, uint32_t tile) {
+    return (float *)(void *)slot_of(p, head, tile);
+}
+
+/* Shares of one head's tiles in a span, into the slots that their ids will take. */
 static void share_item(void *arg, size_t item, unsigned worker) {
     row_arg *a = arg;
     crit_plan *p = a->p;
-    uint32_t head = (uint32_t)(item % p->n_head), tile = (uint32_t)(item / p->n_head), n_free = n_free_of(p, tile);
-    uint32_t pos = crit_plan_tile_pos(p, tile), n_row = crit_plan_tile_rows(p, tile);
-    if (!n_free || (criti_tile_is_dense(p, a->job, tile) && !tile_probes(p, tile, NULL))) return;
+    uint32_t head = (uint32_t)(item % p->n_head), t0, t1, n_free[CRIT_SPAN_TILES];
+    bool wanted = false;
+    crit_plan_span(p, (uint32_t)(item / p->n_head), &t0, &t1);
+    while (t0 < t1 && !n_free_of(p, t0)) t0++;
+    for (uint32_t t = t0; t < t1; t++) wanted |= !criti_tile_is_dense(p, a->job, t) || tile_probes(p, t, NULL) > 0;
+    if (!wanted) return;
     scratch s = scratch_of(p, worker);
-    const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
-    uint32_t n_rep = crit_represent_means(p->kernels, q, a->job->q_stride, pos, n_row, p->d, s.rep);
-    crit_score_share(p->kernels, a->job->kv, head / (p->n_head / p->n_kv_head), s.rep, n_rep, n_free, p->scale, s.z,
-                     s.share);
-    memcpy(slot_of(p, head, tile), s.share, n_free * sizeof *s.share);
+    for (uint32_t t = t0; t < t1; t++) {
+        uint32_t pos = crit_plan_tile_pos(p, t);
+        const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
+        crit_represent_means(p->kernels, q, a->job->q_stride, pos, crit_plan_tile_rows(p, t), p->d,
+                             s.rep + (size_t)(t - t0) * CRIT_TILE_REPS * p->d);
+        n_free[t - t0] = n_free_of(p, t);
+    }
+    crit_score_share(p->kernels, a->job->kv, head / (p->n_head / p->n_kv_head), s.rep, t1 - t0, n_free, p->scale, s.z,
+                     share_of(p, head, t0), p->stride);
 }
 
-/* One probe of up to CRIT_REP_MAX heads of one KV head.                                       [alg:calibrate] */
+static float *mass_of(const crit_plan *p, uint32_t probe, uint32_t head) {
+    size_t n_group = p->n_head / p->n_kv_head, kv_head = head / n_group;
+    return p->probe_mass + ((kv_head * p->n_probe + probe) * n_group + head % n_group) * p->stride;
+}
+
+static size_t probe_parts(const crit_plan *p) {
+    return ((size_t)p->n_probe * (p->n_head / p->n_kv_head) + CRIT_LSE_ROWS - 1) / CRIT_LSE_ROWS;
+}
+
+/* Up to CRIT_LSE_ROWS of the (probe, head) rows of one KV head.                               [alg:calibrate] */
 static void probe_item(void *arg, size_t item, unsigned worker) {
     row_arg *a = arg;
     crit_plan *p = a->p;
-    uint32_t n_group = p->n_head / p->n_kv_head, n_part = (n_group + CRIT_REP_MAX - 1) / CRIT_REP_MAX;
-    uint32_t part = (uint32_t)(item % n_part), kv_head = (uint32_t)(item / n_part % p->n_kv_head),
-             i = (uint32_t)(item / n_part / p->n_kv_head), g0 = part * CRIT_REP_MAX;
-    uint32_t n = n_group - g0 < CRIT_REP_MAX ? n_group - g0 : CRIT_REP_MAX, head = kv_head * n_group + g0;
-    uint32_t pos = (p->probe0 + i) * p->params.probe, tile = pos / CRIT_TILE_LEN - p->tile0;
+    uint32_t n_group = p->n_head / p->n_kv_head, n_part = (uint32_t)probe_parts(p);
+    uint32_t kv_head = (uint32_t)(item / n_part), row0 = (uint32_t)(item % n_part) * CRIT_LSE_ROWS;
+    uint32_t left = p->n_probe * n_group - row0, n = left < CRIT_LSE_ROWS ? left : CRIT_LSE_ROWS, pos[CRIT_LSE_ROWS];
+    float lse[CRIT_LSE_ROWS], *mass = mass_of(p, 0, kv_head * n_group) + row0 * p->stride;
     scratch s = scratch_of(p, worker);
-    float *mass[CRIT_REP_MAX], *peak[CRIT_REP_MAX];
     for (uint32_t r = 0; r < n; r++) {
-        mass[r] = p->probe_mass + ((size_t)i * p->n_head + head + r) * p->stride;
-        peak[r] = s.peak + r * p->stride;
+        pos[r] = (p->probe0 + (row0 + r) / n_group) * p->params.probe;
+        memcpy(s.rep + (size_t)r * p->d,
+               a->job->q + (size_t)(pos[r] - p->pos0) * a->job->q_stride +
+                   (size_t)(kv_head * n_group + (row0 + r) % n_group) * p->d,
+               p->d * sizeof *s.rep);
     }
-    crit_probe_weights(p->kernels, a->job->kv, kv_head,
-                       a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d, p->d, n, pos,
-                       p->scale, s.z, s.top, s.attend, mass, peak);
-    for (uint32_t r = 0; r < n; r++)
-        crit_probe_judge(&p->probes[(size_t)i * p->n_head + head + r], mass[r], peak[r],
-                         (const float *)(const void *)slot_of(p, head + r, tile), n_free_of(p, tile), p->params.power);
+    crit_probe_weights(p->kernels, a->job->kv, kv_head, s.rep, n, pos, p->scale, s.attend, mass, s.top, p->stride, lse);
+    for (uint32_t r = 0; r < n; r++) {
+        uint32_t head = kv_head * n_group + (row0 + r) % n_group, tile = pos[r] / CRIT_TILE_LEN - p->tile0;
+        crit_probe_judge(&p->probes[(size_t)((row0 + r) / n_group) * p->n_head + head], mass + r * p->stride,
+                         s.top + r * p->stride, lse[r], share_of(p, head, tile), n_free_of(p, tile), p->params.power);
+    }
 }
 
 /* The probes of a tile looked at again with its plan.                                             [alg:check] */
@@ -250,7 +269,7 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
     uint32_t i, n = tile_probes(p, tile, &i);
     for (n += i; i < n; i++) {
         crit_probe *pr = &p->probes[(size_t)i * p->n_head + head];
-        const float *mass = p->probe_mass + ((size_t)i * p->n_head + head) * p->stride;
+        const float *mass = mass_of(p, i, head);
         uint32_t last = (p->probe0 + i) * p->params.probe / CRIT_BLK_LEN;
         double kept = 0;
         pr->peak_kept = row->dense;
@@ -285,7 +304,7 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     scratch s = scratch_of(p, worker);
     uint32_t local = first_local(p, tile), last = end / CRIT_BLK_LEN, n_free = local - CRIT_SINK_BLK;
     uint32_t *ids = slot_of(p, head, tile), n = 0;
-    memcpy(s.share, ids, n_free * sizeof *s.share);
+    memcpy(s.share, share_of(p, head, tile), n_free * sizeof *s.share);
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
     /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
@@ -330,9 +349,8 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
         !grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||
         !grow(&p->gains, &p->n_gains_cap, n + p->n_head, sizeof *p->gains))
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
-    size_t n_row = (size_t)p->n_head * p->n_tile, n_part = (p->n_head / p->n_kv_head + CRIT_REP_MAX - 1) / CRIT_REP_MAX;
-    crit_stage stages[] = {{.n_item = n_row, .task = share_item, .arg = a},
-                           {.n_item = p->n_probe * p->n_kv_head * n_part, .task = probe_item, .arg = a}};
+    crit_stage stages[] = {{.n_item = (size_t)p->n_head * crit_plan_n_span(p), .task = share_item, .arg = a},
+                           {.n_item = p->n_kv_head * probe_parts(p), .task = probe_item, .arg = a}};
     crit_pool_run_stages(p->pool, stages, 2);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     /* Positions that had none (early ones, decoded tokens) have empty entries. */
@@ -342,7 +360,7 @@ static crit_status criti_plan(crit_plan *p, row_arg *a, crit_calib *calib, crit_
         crit_calib_push(calib, p->probes + (size_t)i * p->n_head);
         memcpy(p->gains + (size_t)(i + 1) * p->n_head, calib->total, p->n_head * sizeof *p->gains);
     }
-    crit_pool_run(p->pool, n_row, criti_item, a);
+    crit_pool_run(p->pool, (size_t)p->n_head * p->n_tile, criti_item, a);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     for (size_t i = 0; i < n; i++) {
         const crit_probe *pr = &p->probes[i];

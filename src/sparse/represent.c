@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Cheap stand-ins for the queries of a tile or segment.                                    [alg:represent] */
+#include <string.h>
+
 #include "sparse/sparse.h"
 
-uint32_t crit_represent_means(const crit_kernels *kt, const float *q, size_t q_stride, uint32_t pos, uint32_t n_row,
-                              uint32_t d, float *rep) {
+void crit_represent_means(const crit_kernels *kt, const float *q, size_t q_stride, uint32_t pos, uint32_t n_row,
+                          uint32_t d, float *rep) {
     /* Groups lie on the absolute grid: a tile that a turn enters in the middle has fewer, and a short first one. */
     uint32_t n = 0;
     for (uint32_t r = 0; r < n_row;) {
@@ -11,7 +13,7 @@ uint32_t crit_represent_means(const crit_kernels *kt, const float *q, size_t q_s
         kt->mean_rows(q + r * q_stride, q_stride, len, d, rep + (size_t)n++ * d);
         r += len;
     }
-    return n;
+    if (n == 1) memcpy(rep + d, rep, d * sizeof *rep);
 }
 
 void crit_represent_mid(const float *q, size_t q_stride, uint32_t n_row, uint32_t d, float *qmid) {

@@ -4,12 +4,16 @@
 
 #include "sparse/sparse.h"
 
-void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *rep, uint32_t n_rep,
-                      uint32_t n_free, float scale, float *z, float *share) {
+void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *rep, uint32_t n_tile,
+                      const uint32_t *n_free, float scale, float *z, float *share, size_t stride) {
     /* Free blocks are complete, so the mean key is the sum over CRIT_BLK_LEN: the division goes into the scale. */
     const float *ksum = crit_kv_stat(kv, kv->ksum, kv_head) + (size_t)CRIT_SINK_BLK * kv->d;
-    kt->score(rep, n_rep, ksum, n_free, kv->d, scale / CRIT_BLK_LEN, z);
-    kt->share(z, n_free, n_rep, share);
+    uint32_t most = n_free[n_tile - 1];
+    kt->score(rep, n_tile * CRIT_TILE_REPS, ksum, most, kv->d, scale / CRIT_BLK_LEN, z);
+    for (uint32_t t = 0; t < n_tile; t++)
+        for (uint32_t b = n_free[t]; b < most; b++)
+            for (uint32_t r = 0; r < CRIT_TILE_REPS; r++) z[b * CRIT_REP_MAX + t * CRIT_TILE_REPS + r] = -INFINITY;
+    kt->share(z, most, CRIT_TILE_REPS, n_tile, share, stride);
 }
 
 void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *qmid, uint32_t n_group,

@@ -141,7 +141,7 @@ struct crit_plan {
 
     crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
     crit_probe *probes;   /* [n_probe][n_head] of the chunk */
-    float *probe_mass;    /* [n_probe][n_head][stride] */
+    float *probe_mass;    /* [n_kv_head][n_probe][n_group][stride] */
     crit_gain *gains;     /* [n_probe + 1][n_head]: before the chunk, and after each of its probes */
     size_t n_probes_cap, n_probe_mass_cap, n_gains_cap;
     uint32_t probe0, n_probe; /* entry of the first, how many */
@@ -208,27 +208,32 @@ static inline uint32_t crit_plan_tile_rows(const crit_plan *p, uint32_t tile) {
 
 /* ---- stages, each over one work item; see the files ---- */
 
-/* Means of CRIT_REP_LEN consecutive queries on the absolute grid; rep [CRIT_REP_MAX][d]; returns how many. */
-uint32_t crit_represent_means(const crit_kernels *kt, const float *q, size_t q_stride, uint32_t pos, uint32_t n_row,
-                              uint32_t d, float *rep);
+/* Means of CRIT_REP_LEN consecutive queries of a tile on the absolute grid; rep [CRIT_TILE_REPS][d].  A tile that has
+ * only one gets it twice. */
+#define CRIT_TILE_REPS (CRIT_TILE_LEN / CRIT_REP_LEN)
+void crit_represent_means(const crit_kernels *kt, const float *q, size_t q_stride, uint32_t pos, uint32_t n_row,
+                          uint32_t d, float *rep);
 /* qmid[i] = (max_r q[r][i] + min_r q[r][i]) / 2 over the rows of a segment. */
 void crit_represent_mid(const float *q, size_t q_stride, uint32_t n_row, uint32_t d, float *qmid);
 
-/* share [n_free] of the far blocks [CRIT_SINK_BLK, CRIT_SINK_BLK + n_free); z [n_free][8] scratch. */
-void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *rep, uint32_t n_rep,
-                      uint32_t n_free, float scale, float *z, float *share);
+/* share [n_tile <= CRIT_SPAN_TILES][stride] of the far blocks [CRIT_SINK_BLK, CRIT_SINK_BLK + n_free[t]) of consecutive
+ * tiles of a head, 0 behind them; n_free ascends; rep [n_tile][CRIT_TILE_REPS][d]; z [n_free of the last][8] scratch.
+ */
+void crit_score_share(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *rep, uint32_t n_tile,
+                      const uint32_t *n_free, float scale, float *z, float *share, size_t stride);
 /* prob [n_cand]: soft-max over candidate blocks of the published score, mean over the group's qmid [n_group][d]. */
 void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *qmid, uint32_t n_group,
                       uint32_t n_cand, float *prob);
 
-/* Exact soft-max weights by block of n_row <= CRIT_REP_MAX query rows of one position (heads of a group):
- * mass[r] and peak[r] (or peak NULL) [pos/32 + 1]; lse, top [pos/32 + 1][8] scratch. */
-void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, size_t q_stride,
-                        uint32_t n_row, uint32_t pos, float scale, float *lse, float *top, void *scratch,
-                        float *const *mass, float *const *peak);
+/* Exact soft-max weights by block of n_row <= CRIT_LSE_ROWS query rows of heads of one KV head, q [n_row][d], row r at
+ * position pos[r], ascending: mass [n_row][stride >= pos[r]/32 + 1].  What one key weighs is e^(score - lse[r]); top
+ * [n_row][stride] are the largest scores by block. */
+void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
+                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
+                        float *lse);
 /* What the weights of one probe say of the head; share [n_free] of the probe's tile, NULL = no gain. */
-void crit_probe_judge(crit_probe *p, const float *mass, const float *peak, const float *share, uint32_t n_free,
-                      float power);
+void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
+                      uint32_t n_free, float power);
 /* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until what
  * the probes met below it is at most mass_loss of the weight outside the sink and peak_loss of the look-ups
  * (1 = any). */

@@ -552,14 +552,16 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
     crit_block_lse_fn fn = (crit_block_lse_fn)row->fn;
     static const size_t keys[] = {1, 5, 31, 32, 33, 64, 100, 257};
     static const uint32_t ds[] = {8, 24, 64, 128, 256};
-    for (size_t i = 0; i < 40; i++) {
-        const uint32_t d = ds[i % 5], n_row = (uint32_t)(1 + i % 8);
-        const size_t n_key = keys[i % 7 + (i > 20)], n_blk = (n_key + B - 1) / B, stride = d + i % 3 * 7;
+    for (size_t i = 0; i < 64; i++) {
+        const uint32_t d = ds[i % 5], n_row = (uint32_t)(1 + (i < 40 ? i % 8 : ck_u32(s) % CRIT_LSE_ROWS));
+        const size_t n_key = keys[i % 7 + (i > 20)], n_blk = (n_key + B - 1) / B, stride = d + i % 3 * 7,
+                     apart = n_blk + i % 3;
         const float scale = i % 4 == 3 ? 5.0f : 1 / sqrtf((float)d);
         const ck_place place = (ck_place)(i % CK_PLACES);
         s->note = scale > 1 ? "huge logits" : "normal";
         float *q = ck_alloc(s, ((n_row - 1) * stride + d) * sizeof *q, place),
-              *lse = ck_alloc(s, n_blk * 8 * sizeof *lse, place), *best = ck_alloc(s, n_blk * 8 * sizeof *best, place);
+              *lse = ck_alloc(s, ((n_row - 1) * apart + n_blk) * sizeof *lse, place),
+              *best = ck_alloc(s, ((n_row - 1) * apart + n_blk) * sizeof *best, place);
         uint16_t *k = ck_alloc(s, n_blk * B * d * sizeof *k, place), *v = malloc(n_blk * B * d * sizeof *v);
         for (size_t r = 0; r < n_row; r++) ck_fill_normal(s, q + r * stride, d, 2);
         for (size_t j = 0; j < n_key; j++) {
@@ -568,13 +570,13 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
             put_key(s, k, v, d, j, kx, kx);
         }
         free(v);
-        fn(q, stride, n_row, k, n_key, d, scale, lse, best, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        fn(q, stride, n_row, k, n_key, d, scale, lse, best, apart, ck_scratch(s, crit_attend_scratch_bytes(d)));
         for (size_t b = 0; b < n_blk; b++) {
-            for (size_t r = 0; r < 8; r++) {
+            for (size_t r = 0; r < n_row; r++) {
                 const size_t n = n_key - b * B < B ? n_key - b * B : B;
                 for (int rounded = bf16t(s); rounded >= 0; rounded--) {
                     double z[B], top = -(double)INFINITY, sum = 0, mag = 0;
-                    for (size_t j = 0; j < n && r < n_row; j++) {
+                    for (size_t j = 0; j < n; j++) {
                         double dot = 0, abs_dot = 0;
                         for (size_t e = 0; e < d; e++) {
                             const double x =
@@ -584,23 +586,23 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
                         z[j] = dot;
                         top = fmax(top, z[j]), mag = fmax(mag, abs_dot);
                     }
-                    for (size_t j = 0; j < n && r < n_row; j++) sum += exp(z[j] - top);
-                    const double want = r < n_row ? top + log(sum) : 0, q_error = bf16t(s) && !rounded ? 0x1p-8 : 0;
+                    for (size_t j = 0; j < n; j++) sum += exp(z[j] - top);
+                    const double want = top + log(sum), q_error = bf16t(s) && !rounded ? 0x1p-8 : 0;
                     const double tol = ((d + 16) * 0x1p-24 + q_error) * mag + 40 * 0x1p-24 + 0x1p-22;
-                    ck_near(s, "lse", b, r, (double)lse[b * 8 + r], want, r < n_row ? tol + 0x1p-22 * fabs(want) : 0);
+                    ck_near(s, "lse", b, r, (double)lse[r * apart + b], want, tol + 0x1p-22 * fabs(want));
                     /* the largest of the computed scores; two roundings of the change of base */
-                    ck_near(s, "top", b, r, (double)best[b * 8 + r], r < n_row ? top : 0,
-                            r < n_row ? ((d + 16) * 0x1p-24 + q_error) * mag + 0x1p-22 * fabs(top) : 0);
+                    ck_near(s, "top", b, r, (double)best[r * apart + b], top,
+                            ((d + 16) * 0x1p-24 + q_error) * mag + 0x1p-22 * fabs(top));
                 }
             }
         }
-        float alone[8], alone_best[8];
+        float alone, alone_best;
         for (size_t b = 0; b < n_blk; b++) { /* a block's row has the same bits by itself */
             const size_t r = ck_u32(s) % n_row;
-            fn(q + r * stride, stride, 1, k + b * B * d, n_key - b * B < B ? n_key - b * B : B, d, scale, alone,
-               alone_best, ck_scratch(s, crit_attend_scratch_bytes(d)));
-            ck_same_bits(s, "alone", alone, &lse[b * 8 + r], sizeof *alone);
-            ck_same_bits(s, "alone", alone_best, &best[b * 8 + r], sizeof *alone_best);
+            fn(q + r * stride, stride, 1, k + b * B * d, n_key - b * B < B ? n_key - b * B : B, d, scale, &alone,
+               &alone_best, 1, ck_scratch(s, crit_attend_scratch_bytes(d)));
+            ck_same_bits(s, "alone", &alone, &lse[r * apart + b], sizeof alone);
+            ck_same_bits(s, "alone", &alone_best, &best[r * apart + b], sizeof alone_best);
         }
         ck_release(s);
     }
@@ -616,17 +618,17 @@ typedef struct lse_work {
 } lse_work;
 static void run_lse(void *arg) {
     lse_work *w = arg;
-    w->fn(w->q, w->d, 8, w->k, 4096, w->d, 0.125f, w->lse, w->top, w->mem);
+    w->fn(w->q, w->d, CRIT_LSE_ROWS, w->k, 4096, w->d, 0.125f, w->lse, w->top, 128, w->mem);
 }
 
 void ck_bench_block_lse(ck *s, const ck_row *row) {
     for (uint32_t d = 64; d <= 128; d += 64) {
         uint16_t *k = malloc((size_t)4096 * d * sizeof *k), *v = malloc((size_t)4096 * d * sizeof *v);
-        float q[8 * 128], lse[128 * 8], top[128 * 8];
-        fill_store(s, k, v, 4096, d), ck_fill_normal(s, q, 8 * d, 1);
+        float q[CRIT_LSE_ROWS * 128], lse[128 * CRIT_LSE_ROWS], top[128 * CRIT_LSE_ROWS];
+        fill_store(s, k, v, 4096, d), ck_fill_normal(s, q, CRIT_LSE_ROWS * d, 1);
         lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, top, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
-        ck_report(s, d == 64 ? "d=64 8 rows, 4K keys" : "d=128 8 rows, 4K keys", ck_time(run_lse, &w),
-                  2.0 * 8 * 4096 * d, 0);
+        ck_report(s, d == 64 ? "d=64 32 rows, 4K keys" : "d=128 32 rows, 4K keys", ck_time(run_lse, &w),
+                  2.0 * CRIT_LSE_ROWS * 4096 * d, 0);
         ck_release(s);
         free(k), free(v);
     }

@@ -144,13 +144,13 @@ typedef struct score_work {
 } score_work;
 static void run_score(void *arg) {
     score_work *w = arg;
-    w->fn(w->rep, 2, w->kvec, 512, 64, 0.125f, w->z);
+    w->fn(w->rep, 8, w->kvec, 512, 64, 0.125f, w->z);
 }
 void ck_bench_score(ck *s, const ck_row *row) {
     static score_work w;
     w.fn = (crit_score_fn)row->fn;
     ck_fill_normal(s, w.rep, 8 * 64, 1), ck_fill_normal(s, w.kvec, 512 * 64, 1);
-    ck_report(s, "2 x 512 blocks, d=64", ck_time(run_score, &w), 2.0 * 2 * 512 * 64, 0);
+    ck_report(s, "8 x 512 blocks, d=64", ck_time(run_score, &w), 2.0 * 8 * 512 * 64, 0);
 }
 
 /* ---- share ---- */
@@ -159,37 +159,40 @@ void ck_test_share(ck *s, const ck_row *row) {
     crit_share_fn fn = (crit_share_fn)row->fn;
     static const char *const kinds[] = {"normal",          "wide",     "all equal", "a column of -inf",
                                         "entries of -inf", "all -inf", "huge"};
-    for (size_t i = 0; i < 77; i++) {
-        const size_t n = sizes[i % N_SIZES], how = i % 7;
-        const uint32_t n_rep = (uint32_t)(1 + i % 8);
+    for (size_t i = 0; i < 154; i++) {
+        const size_t n = sizes[i % N_SIZES], how = i % 7, stride = n + i % 3;
+        const uint32_t n_rep = (uint32_t)(1 + i % 8), n_tile = i < 77 ? 1 : 1 + ck_u32(s) % (8 / n_rep);
         s->note = kinds[how];
         float *z = ck_alloc(s, n * 8 * sizeof *z, (ck_place)(i % CK_PLACES)),
-              *share = ck_alloc(s, n * sizeof *share, (ck_place)(i % CK_PLACES));
-        double *want = calloc(2 * n, sizeof *want), *tol = want + n, whole = 0, live = 0;
+              *share = ck_alloc(s, ((n_tile - 1) * stride + n) * sizeof *share, (ck_place)(i % CK_PLACES));
+        double *want = calloc(2 * n * n_tile, sizeof *want), *tol = want + n * n_tile, live[8] = {0};
         for (size_t j = 0; j < n * 8; j++) {
             z[j] = (how == 1 ? 40.0f : how == 6 ? 1e30f : 2.0f) * ck_normal(s);
             if (how == 2) z[j] = -3.5f;
             if (how == 5 || (how == 3 && j % 8 == 0) || (how == 4 && j / 8 % 3)) z[j] = -INFINITY;
-            if (j % 8 >= n_rep) z[j] = i % 2 ? 0 : NAN; /* the unused columns do not count */
+            if (j % 8 >= n_rep * n_tile) z[j] = i % 2 ? 0 : NAN; /* the unused columns do not count */
         }
-        for (size_t r = 0; r < n_rep; r++) {
+        for (size_t r = 0; r < n_rep * n_tile; r++) {
             double top = -(double)INFINITY, sum = 0;
             for (size_t b = 0; b < n; b++) top = fmax(top, (double)z[b * 8 + r]);
             if (isinf(top)) continue;
-            live++;
+            live[r / n_rep]++;
             for (size_t b = 0; b < n; b++) sum += exp((double)z[b * 8 + r] - top);
             for (size_t b = 0; b < n; b++) {
                 const double x = (double)z[b * 8 + r] - top, p = exp(x) / (sum * n_rep);
-                want[b] += p;
-                if (p > 0) tol[b] += p * (fabs(x) * 0x1p-22 + ((double)n + 16) * 0x1p-24 + 0x1p-21);
+                want[r / n_rep * n + b] += p;
+                if (p > 0) tol[r / n_rep * n + b] += p * (fabs(x) * 0x1p-22 + ((double)n + 16) * 0x1p-24 + 0x1p-21);
             }
         }
-        fn(z, n, n_rep, share);
-        for (size_t b = 0; b < n; b++) {
-            ck_near(s, "share", b, 0, (double)share[b], want[b], tol[b] + 0x1p-99);
-            whole += (double)share[b];
+        fn(z, n, n_rep, n_tile, share, stride);
+        for (size_t t = 0; t < n_tile; t++) {
+            double whole = 0;
+            for (size_t b = 0; b < n; b++) {
+                ck_near(s, "share", t, b, (double)share[t * stride + b], want[t * n + b], tol[t * n + b] + 0x1p-99);
+                whole += (double)share[t * stride + b];
+            }
+            ck_near(s, "sum", t, 0, whole, live[t] / n_rep, ((double)n + 16) * 0x1p-22);
         }
-        ck_near(s, "sum", 0, 0, whole, live / n_rep, ((double)n + 16) * 0x1p-22);
         free(want);
         ck_release(s);
     }
@@ -197,17 +200,17 @@ void ck_test_share(ck *s, const ck_row *row) {
 
 typedef struct share_work {
     crit_share_fn fn;
-    float z[512 * 8], share[512];
+    float z[512 * 8], share[4 * 512];
 } share_work;
 static void run_share(void *arg) {
     share_work *w = arg;
-    w->fn(w->z, 512, 8, w->share);
+    w->fn(w->z, 512, 2, 4, w->share, 512);
 }
 void ck_bench_share(ck *s, const ck_row *row) {
     static share_work w;
     w.fn = (crit_share_fn)row->fn;
     ck_fill_normal(s, w.z, 512 * 8, 1);
-    ck_report(s, "512 blocks x 8", ck_time(run_share, &w), 0, sizeof w.z);
+    ck_report(s, "512 blocks, 4 tiles", ck_time(run_share, &w), 0, sizeof w.z);
 }
 
 /* ---- minmax_score ---- */

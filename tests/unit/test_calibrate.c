@@ -41,12 +41,12 @@ static void weights_are_exact(void **state) {
         assert_true(kx[i] == vx[i]);
     }
 
-    float *lse = crit_malloc(N_BLK * 8, 4), *top = crit_malloc(N_BLK * 8, 4);
     void *scratch = crit_malloc(crit_attend_scratch_bytes(D), 1);
-    float mass[3][N_BLK], peak[3][N_BLK], *m[] = {mass[0], mass[1], mass[2]}, *p[] = {peak[0], peak[1], peak[2]};
-    const uint32_t pos = N_KEY - 5;
-    crit_probe_weights(&kt, &kv, 1, q, D, 3, pos, 0.125f, lse, top, scratch, m, p);
+    float mass[3][N_BLK + 1], top[3][N_BLK + 1], lse[3];
+    const uint32_t at[] = {N_KEY - 100, N_KEY - 5, N_KEY - 5}; /* what the first one sees is read for all three */
+    crit_probe_weights(&kt, &kv, 1, q, 3, at, 0.125f, scratch, mass[0], top[0], N_BLK + 1, lse);
     for (size_t r = 0; r < 3; r++) {
+        const uint32_t pos = at[r];
         double s[N_KEY], all = 0, most = -1e300, sum = 0;
         for (size_t j = 0; j <= pos; j++) {
             s[j] = 0;
@@ -63,19 +63,19 @@ static void weights_are_exact(void **state) {
             }
             /* AMX rounds q to bf16: 2^-8 of the scores */
             assert_true(fabs((double)mass[r][b] - w) <= 0.05 * w + 1e-6);
-            assert_true(fabs((double)peak[r][b] - best) <= 0.05 * best + 1e-6);
+            assert_true(fabs(exp((double)(top[r][b] - lse[r])) - best) <= 0.05 * best + 1e-6);
             sum += (double)mass[r][b];
         }
         assert_true(fabs(sum - 1) < 1e-5);
     }
     crit_probe pr;
-    crit_probe_judge(&pr, mass[0], peak[0], NULL, 24, 1);
+    crit_probe_judge(&pr, mass[0], top[0], lse[0], NULL, 24, 1);
     assert_int_equal(pr.peak_blk, 700 / CRIT_BLK_LEN);
     assert_true(pr.peak > CRIT_PEAK_WEIGHT);
-    crit_probe_judge(&pr, mass[0], peak[0], NULL, 10, 1); /* the key is not far now */
+    crit_probe_judge(&pr, mass[0], top[0], lse[0], NULL, 10, 1); /* the key is not far now */
     assert_true(pr.peak_blk <= 10 && pr.peak < CRIT_PEAK_WEIGHT);
     free(k), free(q), free(kx), free(vx);
-    crit_free(lse), crit_free(top), crit_free(scratch);
+    crit_free(scratch);
     crit_kv_clear(&kv);
 }
 
@@ -84,12 +84,12 @@ static void judge_counts_by_octave(void **state) {
     enum { FREE = 8 };
     /* sink .5; far weights, of which the third block's is one key */
     const float mass[] = {.5f, .1f, .05f, .25f, 0, 0, 0, 0, 0, .1f};
-    const float peak[] = {.5f, .02f, .01f, .25f, 0, 0, 0, 0, 0, .1f};
+    const float top[] = {-1, -5, -6, -1.386294f, -9, -9, -9, -9, -9, -2}; /* e^-1.386294 = .25 */
     const float share[FREE] = {.5f,    .25f,   .0625f,  .1f,
                                .0125f, .0125f, .03125f, .03125f}; /* * 8: 4 2 .5 .8 .1 .1 .25 .25 */
     crit_probe p;
     crit_gain g = {0};
-    crit_probe_judge(&p, mass, peak, share, FREE, 1);
+    crit_probe_judge(&p, mass, top, 0, share, FREE, 1);
     crit_gain_add(&g, &p.mark);
     assert_true(fabs(g.sigma - .8) < 1e-6); /* (.1 + .05 + .25) / .5 */
     assert_int_equal(p.peak_blk, 3);
@@ -99,7 +99,7 @@ static void judge_counts_by_octave(void **state) {
     assert_true(g.n[2 - CRIT_GAIN_LOW] == 1 && fabsf(g.use[2 - CRIT_GAIN_LOW] - .2f) < .01f * .2f);
     assert_true(g.n[-1 - CRIT_GAIN_LOW] == 2 && fabsf(g.use[-1 - CRIT_GAIN_LOW] - .5f) < .01f * .5f);
     assert_true(g.peak[-1 - CRIT_GAIN_LOW] == 1);
-    crit_probe_judge(&p, mass, peak, share, FREE, 2);
+    crit_probe_judge(&p, mass, top, 0, share, FREE, 2);
     crit_gain_add(&g, &p.mark);
     assert_int_equal(g.n_probe, 2);
     assert_true(fabsf(g.use[-1 - CRIT_GAIN_LOW] - .75f) < .01f * .75f); /* .5 + .5^2 */

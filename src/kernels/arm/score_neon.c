@@ -90,7 +90,7 @@ CRIT_INLINE float32x4_t exp_not_positive(float32x4_t x) {
     return crit_clear_f32(p, vcltq_f32(x, vdupq_n_f32(-69.0f)));
 }
 
-void crit_share_neon(float *z, size_t n_blk, uint32_t n_rep, float *share) {
+void crit_share_neon(float *z, size_t n_blk, uint32_t n_rep, uint32_t n_tile, float *share, size_t stride) {
     float inv[8];
     for (size_t h = 0; h < 8; h += 4) {
         const float32x4_t none = vdupq_n_f32(-INFINITY);
@@ -112,19 +112,22 @@ void crit_share_neon(float *z, size_t n_blk, uint32_t n_rep, float *share) {
     }
     for (size_t b = 0; b < n_blk; b += 4) {
         const size_t n = n_blk - b < 4 ? n_blk - b : 4;
-        float32x4_t s = vdupq_n_f32(0);
-        for (size_t h = 0; h < 8; h += 4) {
-            float32x4_t x[4];
-            CRIT_UNROLL for (size_t i = 0; i < 4; i++) x[i] = i < n ? vld1q_f32(z + (b + i) * 8 + h) : vdupq_n_f32(0);
-            crit_transpose_4x4(x);
-            CRIT_UNROLL for (size_t r = 0; r < 4; r++) if (h + r < n_rep) s = vfmaq_n_f32(s, x[r], inv[h + r]);
-        }
-        if (n == 4)
-            vst1q_f32(share + b, s);
-        else {
-            float last[4];
-            vst1q_f32(last, s);
-            memcpy((void *)(share + b), last, n * sizeof *share);
+        float32x4_t x[8];
+        CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
+            i % 4 < n ? vld1q_f32(z + (b + i % 4) * 8 + i / 4 * 4) : vdupq_n_f32(0);
+        crit_transpose_4x4(x);
+        crit_transpose_4x4(x + 4);
+        for (size_t t = 0, r = 0; t < n_tile; t++) {
+            float32x4_t mean = vdupq_n_f32(0);
+            for (size_t to = r + n_rep; r < to; r++) mean = vfmaq_n_f32(mean, x[r], inv[r]);
+            float *out = share + t * stride + b;
+            if (n == 4)
+                vst1q_f32(out, mean);
+            else {
+                float last[4];
+                vst1q_f32(last, mean);
+                memcpy((void *)out, last, n * sizeof *out);
+            }
         }
     }
 }

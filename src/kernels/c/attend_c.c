@@ -81,24 +81,20 @@ void crit_attend_c(const crit_attend_args *a, void *scratch) {
 }
 
 void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                      float scale, float *lse, float *top_out, void *scratch) {
+                      float scale, float *lse, float *top_out, size_t stride, void *scratch) {
     (void)scratch;
     for (size_t base = 0; base < n_key; base += CRIT_BLK_LEN) {
         const size_t n = n_key - base < CRIT_BLK_LEN ? n_key - base : CRIT_BLK_LEN;
-        float *out = lse + base / CRIT_BLK_LEN * CRIT_REP_MAX, *best = top_out + base / CRIT_BLK_LEN * CRIT_REP_MAX;
-        for (uint32_t r = 0; r < CRIT_REP_MAX; r++) {
+        float *out = lse + base / CRIT_BLK_LEN, *best = top_out + base / CRIT_BLK_LEN;
+        for (uint32_t r = 0; r < n_row; r++, out += stride, best += stride) {
             double s[CRIT_BLK_LEN], top = -(double)INFINITY, sum = 0;
-            if (r >= n_row) {
-                out[r] = best[r] = 0;
-                continue;
-            }
             for (size_t j = 0; j < n; j++) {
                 s[j] = (double)scale * dot_f16(q + r * q_stride, k + (base + j) * d, d);
                 top = s[j] > top ? s[j] : top;
             }
             for (size_t j = 0; j < n; j++) sum += exp(s[j] - top);
-            out[r] = (float)(top + log(sum));
-            best[r] = (float)top;
+            *out = (float)(top + log(sum));
+            *best = (float)top;
         }
     }
 }

@@ -42,15 +42,16 @@ void crit_score_c(const float *rep, uint32_t n_rep, const float *kvec, size_t n_
     }
 }
 
-void crit_share_c(float *z, size_t n_blk, uint32_t n_rep, float *share) {
-    for (size_t b = 0; b < n_blk; b++) share[b] = 0;
-    for (uint32_t r = 0; r < n_rep; r++) {
+void crit_share_c(float *z, size_t n_blk, uint32_t n_rep, uint32_t n_tile, float *share, size_t stride) {
+    for (uint32_t r = 0; r < n_rep * n_tile; r++) {
+        float *out = share + r / n_rep * stride;
+        for (size_t b = 0; b < n_blk && r % n_rep == 0; b++) out[b] = 0;
         double top = -(double)INFINITY, sum = 0;
         for (size_t b = 0; b < n_blk; b++) top = fmax(top, (double)z[b * CRIT_REP_MAX + r]);
         if (isinf(top) && top < 0) continue;
         for (size_t b = 0; b < n_blk; b++) sum += exp((double)z[b * CRIT_REP_MAX + r] - top);
         for (size_t b = 0; b < n_blk; b++)
-            share[b] += (float)(exp((double)z[b * CRIT_REP_MAX + r] - top) / (sum * (double)n_rep));
+            out[b] += (float)(exp((double)z[b * CRIT_REP_MAX + r] - top) / (sum * (double)n_rep));
     }
 }
 

@@ -406,7 +406,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
     const size_t dk = crit_attend_dk(a), wk = (dk + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
-    const int pad = w != d && !a->dk;                    /* keys are copied */
+    const int pad = w != d && !a->dk;                                              /* keys are copied */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
     float *ot = scratch, *s = ot + CRIT_ATTEND_ROWS * w, *m = s + KEYS * STRIP;
     float *l = m + CRIT_ATTEND_ROWS, *met = l + CRIT_ATTEND_ROWS;
@@ -505,60 +505,73 @@ static void qk_pair(const uint16_t *q, const uint16_t *k, const uint16_t *k1, si
     _tile_stored(3, s + 48 * COL, AMX_BYTES);
 }
 
-/* Eight columns at most hold rows: keys j and j + 16 share a vector. */
-CRIT_INLINE __m512 two_keys(const float *s, size_t j) {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(s + j * COL)),
-                              _mm256_load_ps(s + (j + BLK / 2) * COL), 1);
+/* Log-sum-exp and maximum of nb slabs' columns, a slab [BLK][COL], the slabs' chains side by side. */
+CRIT_INLINE void lse_slabs(const int nb, const float *s, float *lse, float *best) {
+    __m512 m[2], l[2][2], t;
+    CRIT_UNROLL for (int b = 0; b < nb; b++) {
+        m[b] = _mm512_load_ps(s + b * BLK * COL);
+        l[b][0] = l[b][1] = _mm512_setzero_ps();
+    }
+    for (size_t j = 1; j < BLK; j++) {
+        CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(_mm512_load_ps(s + (b * BLK + j) * COL), m[b]);
+    }
+    for (size_t j = 0; j < BLK; j += 2) {
+        CRIT_UNROLL for (size_t i = 0; i < 2; i++) {
+            CRIT_UNROLL for (int b = 0; b < nb; b++) l[b][i] = _mm512_add_ps(
+                l[b][i], exp2_lag(5, _mm512_sub_ps(_mm512_load_ps(s + (b * BLK + j + i) * COL), m[b]), &t));
+        }
+    }
+    CRIT_UNROLL for (int b = 0; b < nb; b++) {
+        float *at = lse + b * COL;
+        const __m512 top = _mm512_mul_ps(m[b], _mm512_set1_ps(LN2));
+        _mm512_store_ps(at, _mm512_add_ps(l[b][0], l[b][1]));
+        CRIT_UNROLL for (int h = 0; h < COL; h += 8) _mm256_store_ps(at + h, l_log(_mm256_load_ps(at + h)));
+        _mm512_store_ps(at, _mm512_fmadd_ps(m[b], _mm512_set1_ps(LN2), _mm512_load_ps(at)));
+        _mm512_store_ps(best + b * COL, top);
+    }
 }
 
-/* Log-sum-exp and maximum of nb blocks' S, the blocks' chains side by side. */
-CRIT_INLINE void lse_blocks(const int nb, const float *s, __m256 used, float *lse, float *best) {
-    __m512 m[2], l[2], t;
-    CRIT_UNROLL for (int b = 0; b < nb; b++) {
-        m[b] = two_keys(s + b * BLK * COL, 0);
-        l[b] = _mm512_setzero_ps();
-    }
-    for (size_t j = 1; j < BLK / 2; j++) {
-        CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(two_keys(s + b * BLK * COL, j), m[b]);
-    }
-    CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(m[b], _mm512_shuffle_f32x4(m[b], m[b], 0x4e));
-    for (size_t j = 0; j < BLK / 2; j++) {
-        CRIT_UNROLL for (int b = 0; b < nb; b++) l[b] =
-            _mm512_add_ps(l[b], exp2_lag(5, _mm512_sub_ps(two_keys(s + b * BLK * COL, j), m[b]), &t));
-    }
-    CRIT_UNROLL for (int b = 0; b < nb; b++) {
-        float both[2 * COL] __attribute__((aligned(64)));
-        _mm512_store_ps(both, m[b]);
-        _mm512_store_ps(both + COL, _mm512_add_ps(l[b], _mm512_shuffle_f32x4(l[b], l[b], 0x4e)));
-        const __m256 top = _mm256_load_ps(both), ln2 = _mm256_set1_ps(LN2);
-        const __m256 x = _mm256_fmadd_ps(top, ln2, l_log(_mm256_load_ps(both + COL)));
-        _mm256_storeu_ps(lse + b * CRIT_REP_MAX, _mm256_and_ps(x, used));
-        _mm256_storeu_ps(best + b * CRIT_REP_MAX, _mm256_and_ps(_mm256_mul_ps(top, ln2), used));
-    }
+/* What n_blk (1 or 2) blocks say of up to 16 rows, s [2][BLK][COL]. */
+static void put_lse(const float *s, size_t n_blk, size_t n_row, float *lse, float *best, size_t stride) {
+    float x[2][2 * COL] __attribute__((aligned(64)));
+    if (n_blk == 2)
+        lse_slabs(2, s, x[0], x[1]);
+    else
+        lse_slabs(1, s, x[0], x[1]);
+    for (size_t r = 0; r < n_row; r++)
+        for (size_t b = 0; b < n_blk; b++)
+            lse[r * stride + b] = x[0][b * COL + r], best[r * stride + b] = x[1][b * COL + r];
 }
 
 void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                        float scale, float *lse, float *best, void *scratch) {
+                        float scale, float *lse, float *best, size_t stride, void *scratch) {
     const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
     float *s = scratch;
-    uint16_t *qt = (uint16_t *)(void *)(s + 2 * BLK * COL), *k_copy = qt + COL * w;
-    const __m256 used = _mm256_cmp_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_ps((float)n_row), _CMP_LT_OQ);
-    pack_q(q, q_stride, n_row, d, w, scale * LOG2E, qt);
+    uint16_t *qt = (uint16_t *)(void *)(s + STRIP_COLS * KEYS * COL), *k_copy = qt + STRIP * w;
+    const int n_col = n_row > COL ? 2 : 1;
+    for (size_t c = 0; c < (size_t)n_col; c++)
+        pack_q(q + c * COL * q_stride, q_stride, size_min(n_row - c * COL, COL), d, w, scale * LOG2E, qt + c * COL * w);
     amx_begin();
-    for (size_t base = 0; base < n_key; base += 2 * BLK, lse += 2 * CRIT_REP_MAX, best += 2 * CRIT_REP_MAX) {
-        const size_t n = size_min(n_key - base, 2 * BLK);
-        const uint16_t *at = k + base * d, *at1 = n > BLK ? at + BLK * d : at;
+    for (size_t base = 0; base < n_key; base += KEYS, lse += GROUP, best += GROUP) {
+        const size_t n = size_min(n_key - base, KEYS), n_blk = n > BLK ? 2 : 1;
+        const uint16_t *at = k + base * d, *at1 = n_blk == 2 ? at + BLK * d : at;
         if (w != d) {
             pad_k(at, d, w, k_copy);
-            if (n > BLK) pad_k(at1, d, w, k_copy + BLK * w);
-            at = k_copy, at1 = n > BLK ? k_copy + BLK * w : k_copy;
+            if (n_blk == 2) pad_k(at1, d, w, k_copy + BLK * w);
+            at = k_copy, at1 = n_blk == 2 ? k_copy + BLK * w : k_copy;
         }
-        qk_pair(qt, at, at1, w, s);
-        for (size_t j = n; j < 2 * BLK; j++) _mm512_store_ps(s + j * COL, _mm512_set1_ps(-INFINITY));
-        if (n > BLK)
-            lse_blocks(2, s, used, lse, best);
-        else
-            lse_blocks(1, s, used, lse, best);
+        if (n_col == 1) {
+            qk_pair(qt, at, at1, w, s);
+        } else {
+            qk(2, qt, at, w, w, s);
+            if (n_blk == 2) qk(2, qt, at1, w, w, s + BLK * COL);
+        }
+        for (size_t c = 0; c < (size_t)n_col; c++) {
+            float *slab = s + c * KEYS * COL;
+            for (size_t j = n; j < n_blk * BLK; j++) _mm512_store_ps(slab + j * COL, _mm512_set1_ps(-INFINITY));
+            put_lse(slab, n_blk, size_min(n_row - c * COL, COL), lse + c * COL * stride, best + c * COL * stride,
+                    stride);
+        }
     }
     amx_end();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Estimation and selection for AVX2, and the statistics of a key block.        [alg:represent] [alg:score] [alg:select]
  *
- * share keeps the representatives in lanes, so nothing is horizontal until it adds the eight columns of one block,
- * which it does after a transposition.  score has few representatives (two a tile) and takes values of d as lanes. */
+ * Representatives are the lanes, so nothing is horizontal until share adds the columns of one block, which it does
+ * after a transposition. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -23,49 +23,38 @@ void crit_mean_rows_avx2(const float *q, size_t q_stride, size_t n_row, uint32_t
     mean_rows(q, q_stride, n_row, d, rep);
 }
 
-/* Two representatives, which is what a tile has, against four blocks: values of d are the lanes, so that nothing is
- * broadcast.  The last 1..7 values come from zero-padded copies. */
-CRIT_INLINE void score_pair(const int nr, const float *rep, const float *const *kvec, size_t d, float *sums) {
+/* n blocks at once: one load of the representatives feeds n chains. */
+CRIT_INLINE void score_blocks(const int n, const float *rt, const float *kvec, size_t d, __m256 scale, __m256 used,
+                              float *z) {
     __m256 acc[8];
-    size_t e = 0;
-    CRIT_UNROLL for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_ps();
-    for (; e + 8 <= d; e += 8) {
-        const __m256 r0 = _mm256_loadu_ps(rep + e), r1 = nr > 1 ? _mm256_loadu_ps(rep + d + e) : r0;
-        CRIT_UNROLL for (int b = 0; b < 4; b++) {
-            const __m256 k = _mm256_loadu_ps(kvec[b] + e);
-            acc[2 * b] = _mm256_fmadd_ps(r0, k, acc[2 * b]);
-            if (nr > 1) acc[2 * b + 1] = _mm256_fmadd_ps(r1, k, acc[2 * b + 1]);
-        }
+    CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] = _mm256_setzero_ps();
+    for (size_t e = 0; e < d; e++) {
+        const __m256 r = _mm256_load_ps(rt + e * 8);
+        CRIT_UNROLL for (int b = 0; b < n; b++) acc[b] =
+            _mm256_fmadd_ps(r, _mm256_broadcast_ss(kvec + (size_t)b * d + e), acc[b]);
     }
-    if (e < d) {
-        float pad[6][8] = {{0}};
-        for (int b = 0; b < 4; b++) memcpy(pad[b], kvec[b] + e, (d - e) * sizeof **pad);
-        for (int r = 0; r < nr; r++) memcpy(pad[4 + r], rep + (size_t)r * d + e, (d - e) * sizeof **pad);
-        CRIT_UNROLL for (int i = 0; i < 8; i++) acc[i] =
-            _mm256_fmadd_ps(_mm256_loadu_ps(pad[4 + i % 2]), _mm256_loadu_ps(pad[i / 2]), acc[i]);
-    }
-    l_sums(acc, sums);
+    /* 0 times an infinite or NaN block vector is not 0, hence the mask */
+    CRIT_UNROLL for (int b = 0; b < n; b++)
+        _mm256_storeu_ps(z + b * 8, _mm256_and_ps(used, _mm256_mul_ps(scale, acc[b])));
 }
 
 void crit_score_avx2(const float *rep, uint32_t n_rep, const float *kvec, size_t n_blk, uint32_t d, float scale,
                      float *z) {
+    float rt[CRIT_D_HEAD_MAX * 8] __attribute__((aligned(32)));
     const __m256 f = _mm256_set1_ps(scale);
-    memset(z, 0, n_blk * 8 * sizeof *z);
-    for (size_t b = 0; b < n_blk; b += 4) {
-        const size_t n = n_blk - b < 4 ? n_blk - b : 4;
-        const float *at[4]; /* a group that is not full meets its last block again */
-        CRIT_UNROLL for (size_t i = 0; i < 4; i++) at[i] = kvec + (b + (i < n ? i : n - 1)) * d;
-        for (size_t r = 0; r < n_rep; r += 2) {
-            const size_t nr = n_rep - r < 2 ? 1 : 2;
-            float sums[8];
-            if (nr == 2)
-                score_pair(2, rep + r * d, at, d, sums);
-            else
-                score_pair(1, rep + r * d, at, d, sums);
-            _mm256_storeu_ps(sums, _mm256_mul_ps(f, _mm256_loadu_ps(sums)));
-            for (size_t i = 0; i < n; i++) memcpy(z + (b + i) * 8 + r, sums + 2 * i, nr * sizeof *sums);
-        }
+    const __m256 used = _mm256_cmp_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_ps((float)n_rep), _CMP_LT_OQ);
+    size_t e = 0, b = 0;
+    for (; e + 8 <= d; e += 8) {
+        __m256 x[8];
+        CRIT_UNROLL for (size_t r = 0; r < 8; r++) x[r] =
+            r < n_rep ? _mm256_loadu_ps(rep + r * d + e) : _mm256_setzero_ps();
+        crit_transpose_8x8(x);
+        CRIT_UNROLL for (size_t r = 0; r < 8; r++) _mm256_store_ps(rt + (e + r) * 8, x[r]);
     }
+    for (; e < d; e++)
+        for (size_t r = 0; r < 8; r++) rt[e * 8 + r] = r < n_rep ? rep[r * d + e] : 0.0f;
+    for (; b + 8 <= n_blk; b += 8) score_blocks(8, rt, kvec + b * d, d, f, used, z + b * 8);
+    for (; b < n_blk; b++) score_blocks(1, rt, kvec + b * d, d, f, used, z + b * 8);
 }
 
 /* e^x for x <= 0, exactly 1 at 0 and exactly 0 below -69 (where it is under 2^-99). */
@@ -82,7 +71,7 @@ CRIT_INLINE __m256 exp_not_positive(__m256 x) {
     return _mm256_and_ps(p, _mm256_cmp_ps(x, _mm256_set1_ps(-69.0f), _CMP_NLT_UQ));
 }
 
-void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, float *share) {
+void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, uint32_t n_tile, float *share, size_t stride) {
     const __m256 none = _mm256_set1_ps(-INFINITY);
     __m256 top = none, sum[4];
     for (size_t b = 0; b < n_blk; b++) top = _mm256_max_ps(_mm256_loadu_ps(z + b * 8), top);
@@ -112,17 +101,18 @@ void crit_share_avx2(float *z, size_t n_blk, uint32_t n_rep, float *share) {
     _mm256_storeu_ps(inv, _mm256_andnot_ps(empty, _mm256_div_ps(_mm256_set1_ps(1.0f / (float)n_rep), all)));
     for (size_t b = 0; b < n_blk; b += 8) {
         const size_t n = n_blk - b < 8 ? n_blk - b : 8;
-        __m256 x[8], s = _mm256_setzero_ps();
+        __m256 x[8];
         CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
             i < n ? _mm256_loadu_ps(z + (b + i) * 8) : _mm256_setzero_ps();
         crit_transpose_8x8(x);
-        CRIT_UNROLL for (size_t r = 0; r < 8; r++) if (r < n_rep) s = _mm256_fmadd_ps(x[r], _mm256_set1_ps(inv[r]), s);
-        if (n == 8)
-            _mm256_storeu_ps(share + b, s);
-        else {
-            float last[8];
-            _mm256_storeu_ps(last, s);
-            memcpy(share + b, last, n * sizeof *share);
+        for (size_t t = 0, r = 0; t < n_tile; t++) {
+            __m256 mean = _mm256_setzero_ps();
+            for (size_t to = r + n_rep; r < to; r++) mean = _mm256_fmadd_ps(x[r], _mm256_set1_ps(inv[r]), mean);
+            float *out = share + t * stride + b;
+            if (n == 8)
+                _mm256_storeu_ps(out, mean);
+            else
+                memcpy(out, &mean, n * sizeof *out);
         }
     }
 }
