@@ -7,7 +7,9 @@
  *   fuse.c       (paper) scores of this layer with those of the one before     [alg:fuse]
  *   select.c     shares -> sorted block ids                                    [alg:select]
  *   cost.c       what dense and sparse tiles cost at a CPU level: a tile is dense where sparse would not be faster
- *   plan.c       runs the above over a chunk, in parallel, and lets the probes judge the plans [alg:check]
+ *   plan_criti.c runs the above over a chunk, in parallel, and lets the probes judge the plans [alg:check]
+ *   plan_paper.c the published rule's plan
+ *   plan.c       one plan's memory, and whichever of the two makes it
  *   attend.c     executes any plan                                             [alg:attend]
  *
  * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
