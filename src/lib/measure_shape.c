@@ -135,7 +135,8 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
     return meas_thread_seconds() - t0;
 }
 
-/* The stages of sparse/plan_criti.c over the tiles of one span; calibration by its share: one probe per so many positions. */
+/* The stages of sparse/plan_criti.c over the tiles of one span; calibration by its share: one probe per so many
+ * positions. */
 static double estimate_span(job *j, const sample *s, const buffers *b, void *scratch) {
     const crit_shape *sh = &j->p->shape;
     const crit_kernels *kt = &j->m->kt;
