@@ -16,7 +16,7 @@ typedef struct crit_cluster_level {
     uint16_t *key;  /* [n][d] the same as the CPU level packs keys, which is what queries meet */
     float *size;    /* [n] keys */
     float *ln_size; /* [n] */
-    float *score;   /* [n] mean weight that the calibrating queries give one of its keys; 0 before */
+    float *score;   /* [n] fine: mean weight that the calibrating queries give one of its keys; else 0 */
 } crit_cluster_level;
 
 typedef struct crit_clusters {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the squeezed policy share: squeezed.c prepares, squeezed_step.c attends. */
+/* What the parts of the squeezed policy share: squeezed.c prepares, squeezed_pick.c chooses, squeezed_step.c
+ * attends. */
 #ifndef CRIT_SQUEEZED_H
 #define CRIT_SQUEEZED_H
 
@@ -9,12 +10,13 @@
 
 typedef struct crit_squeezed {
     uint32_t n_layer, n_kv_head, n_head, n_group, d;
-    double quantile, quantile1, share, share1; /* options q, q1, c, c1 */
+    double quantile, share, share1; /* options q, c, c1 */
+    float lose;                     /* option lose */
     uint32_t levels, window, least;
 
-    uint32_t n_fix; /* keys [0, n_fix) are in clusters, whole blocks; 0 = there are none */
-    bool due;       /* this prompt's end makes them */
-    float t_fine, t_coarse;
+    uint32_t n_fix;          /* keys [0, n_fix) are in clusters, whole blocks; 0 = there are none */
+    bool due;                /* this prompt's end makes them */
+    float t_block;           /* a block is read when the mean weight of its keys is larger; -INFINITY = all are */
     crit_clusters *clusters; /* [n_layer][n_kv_head] */
     crit_slab *slab;         /* [n_layer] the keys and values in the order of the clusters */
     const crit_kv **kv;      /* [n_layer] while `due` */
@@ -38,14 +40,29 @@ static inline uint32_t crit_squeezed_n_blk(const crit_squeezed *s) {
     return s->n_fix / CRIT_BLK_LEN;
 }
 
+/* Query rows of one KV head: row r at q + r / n_group * stride + r % n_group * d. */
+typedef struct crit_squeezed_rows {
+    const float *q;
+    size_t stride;
+    uint32_t n_pos, n_group, d;
+    float scale;
+} crit_squeezed_rows;
+
 /* Memory of steps and chunks, once n_fix and the clusters are there. */
 crit_status crit_squeezed_reserve(crit_squeezed *s, const crit_decode_env *env, crit_error *err);
-size_t crit_squeezed_scratch_bytes(uint32_t n_fine, uint32_t n_coarse, uint32_t d);
 
-/* Mean weight that queries give one key of each cluster, by the centres alone: score [level->n] out.  Row r of the
- * n_pos * n_group queries at q + r / n_group * q_stride + r % n_group * d. */
-void crit_squeezed_scores(const crit_squeezed *s, const crit_decode_env *env, const crit_cluster_level *level,
-                          const float *q, size_t q_stride, uint32_t n_pos, float *score, void *scratch);
+/* What follows needs this much scratch, for at most so many clusters and blocks. */
+size_t crit_squeezed_scratch_bytes(uint32_t n_fine, uint32_t n_coarse, uint32_t n_blk, uint32_t d);
+/* Mean weight that queries give one key of each cluster, by the centres alone: score [level->n] out. */
+void crit_squeezed_scores(const crit_cluster_level *level, const crit_kernels *kernels, const crit_squeezed_rows *q,
+                          float *score, void *scratch);
+/* Mean weight of the keys of each block of the slab, each having its cluster's `score`: blk, score [n_fix / 32] out;
+ * returns how many blocks. */
+uint32_t crit_squeezed_block_scores(const crit_cluster_level *fine, uint32_t *blk, float *score);
+/* Blocks of the slab whose keys weigh more than the threshold for these queries, ascending into blk [n_fix / 32];
+ * returns how many.  *n_scored: centres looked at. */
+uint32_t crit_squeezed_pick(const crit_squeezed *s, const crit_kernels *kernels, const crit_clusters *c,
+                            const crit_squeezed_rows *q, void *scratch, uint32_t *blk, uint32_t *n_scored);
 
 crit_status crit_squeezed_decode(void *state, const crit_decode_job *job, crit_error *err);
 crit_status crit_squeezed_chunk(void *state, crit_prefill_job *job, crit_error *err);
