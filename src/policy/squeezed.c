@@ -19,7 +19,7 @@ enum { OPT_Q, OPT_LEVELS, OPT_LOSE, OPT_C, OPT_C1, OPT_W, OPT_MIN };
 enum { WINDOW_MAX = 128 };
 static const crit_policy_option options[] = {
     {"q", "share of the prefix's blocks that fall below the threshold; 0 keeps all", 0.9, 0, 1, false, NULL},
-    {"levels", "1 = look at all centres; 2 = not at those in coarse clusters that hardly weigh", 2, 1, 2, true, NULL},
+    {"levels", "1 = look at all centres; 2 = not at those in coarse clusters that hardly weigh", 1, 1, 2, true, NULL},
     {"lose", "with levels=2: weight that all coarse clusters not looked at may have together", 0.05, 0, 1, false, NULL},
     {"c", "clusters, as a share of the keys", 0.05, 0.0001, 1, false, NULL},
     {"c1", "coarse clusters, likewise", 0.01, 0.0001, 1, false, NULL},

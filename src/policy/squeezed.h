@@ -16,7 +16,7 @@ typedef struct crit_squeezed {
 
     uint32_t n_fix;          /* keys [0, n_fix) are in clusters, whole blocks; 0 = there are none */
     bool due;                /* this prompt's end makes them */
-    float t_block;           /* a block is read when the mean weight of its keys is larger; -INFINITY = all are */
+    float t_block;           /* a block is read when a key of it weighs more; -INFINITY = all are */
     crit_clusters *clusters; /* [n_layer][n_kv_head] */
     crit_slab *slab;         /* [n_layer] the keys and values in the order of the clusters */
     const crit_kv **kv;      /* [n_layer] while `due` */
@@ -56,10 +56,10 @@ size_t crit_squeezed_scratch_bytes(uint32_t n_fine, uint32_t n_coarse, uint32_t 
 /* Mean weight that queries give one key of each cluster, by the centres alone: score [level->n] out. */
 void crit_squeezed_scores(const crit_cluster_level *level, const crit_kernels *kernels, const crit_squeezed_rows *q,
                           float *score, void *scratch);
-/* Mean weight of the keys of each block of the slab, each having its cluster's `score`: blk, score [n_fix / 32] out;
- * returns how many blocks. */
+/* The largest `score` of the clusters with a key in each block of the slab: blk, score [n_fix / 32] out; returns how
+ * many blocks. */
 uint32_t crit_squeezed_block_scores(const crit_cluster_level *fine, uint32_t *blk, float *score);
-/* Blocks of the slab whose keys weigh more than the threshold for these queries, ascending into blk [n_fix / 32];
+/* Blocks of the slab with a key that weighs more than the threshold for these queries, ascending into blk [n_fix / 32];
  * returns how many.  *n_scored: centres looked at. */
 uint32_t crit_squeezed_pick(const crit_squeezed *s, const crit_kernels *kernels, const crit_clusters *c,
                             const crit_squeezed_rows *q, void *scratch, uint32_t *blk, uint32_t *n_scored);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which blocks of clustered keys a few queries read: soft-max over centres, the mean weight of a block's keys, the
+/* Which blocks of clustered keys a few queries read: soft-max over centres, the best cluster of each block, the
  * threshold. */
 #include <math.h>
 #include <string.h>
@@ -104,21 +104,20 @@ void crit_squeezed_scores(const crit_cluster_level *level, const crit_kernels *k
 
 /* ---- blocks ---- */
 
-/* The mean over a block's keys of the weight that a key's cluster gives it: into score and blk, blocks ascending.
- * weight: of one key of each cluster, x counting those of the list; keys of other clusters weigh nothing. */
+/* The largest weight that a block's clusters give one of their keys: into score and blk, blocks ascending.  weight: x
+ * counts the clusters of the list; blocks with keys of others only are left out. */
 static uint32_t block_scores(const crit_cluster_level *l, const run *list, uint32_t n_run, const float *weight,
                              uint32_t *blk, float *score) {
     uint32_t n = 0, x = 0;
     for (uint32_t i = 0; i < n_run; i++)
         for (uint32_t j = list[i].from; j < list[i].to; j++, x++)
-            for (uint32_t p = l->from[j], end; p < l->from[j + 1]; p = end) {
-                uint32_t b = p / CRIT_BLK_LEN;
-                end = (b + 1) * CRIT_BLK_LEN < l->from[j + 1] ? (b + 1) * CRIT_BLK_LEN : l->from[j + 1];
-                if (n == 0 || blk[n - 1] != b) {
+            for (uint32_t b = l->from[j] / CRIT_BLK_LEN; b * CRIT_BLK_LEN < l->from[j + 1]; b++) {
+                if (n && blk[n - 1] == b) {
+                    score[n - 1] = score[n - 1] > weight[x] ? score[n - 1] : weight[x];
+                } else {
                     blk[n] = b;
-                    score[n++] = 0;
+                    score[n++] = weight[x];
                 }
-                score[n - 1] += (float)(end - p) * weight[x] / CRIT_BLK_LEN;
             }
     return n;
 }

@@ -68,7 +68,7 @@ static const spec specs[] = {
     {"subgen:k=96,window=64,sinks=32", "subgen:k=200,window=64,sinks=100", .1},
     {"subgen:k=200,window=33,sinks=0", "subgen:window=400,k=1", .1},
     {"squeezed:min=64,levels=1,q=0.7", "squeezed:min=100000", .5},
-    {"squeezed:min=64,q=0.6,c=0.2,c1=0.05,W=40", "squeezed:min=100000", .5},
+    {"squeezed:min=64,levels=2,q=0.6,c=0.2,c1=0.05,W=40", "squeezed:min=100000", .5},
 };
 
 static void keeps_what_it_says(void **state) {
