@@ -39,7 +39,7 @@ static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o)
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, n, &slab)) return SIZE_MAX / 2;
     return e->n_layer * (slab + e->n_kv_head * (crit_clusters_bytes(n, e->d, n_fine, n_coarse) + n / CRIT_BLK_LEN * 4) +
                          (size_t)o->v[OPT_W] * e->n_head * e->d * sizeof(float)) +
-           (n / (CRIT_RANGE_BLK * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
+           (n / (16 * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
 }
 
 static void forget(crit_squeezed *s) {

@@ -45,6 +45,12 @@ crit_status crit_squeezed_reserve(crit_squeezed *s, const crit_decode_env *e, cr
 
 /* ---- a step ---- */
 
+enum { PART_BLK = 16 }; /* blocks of a work item: heads read so differently much that larger ones leave threads idle */
+
+static uint32_t parts_of(uint32_t n_blk) {
+    return (n_blk + PART_BLK - 1) / PART_BLK;
+}
+
 typedef struct step {
     crit_squeezed *s;
     const crit_decode_job *job;
@@ -89,7 +95,7 @@ static void part_item(void *arg, size_t item, unsigned worker) {
     if (part < a->n_late) {
         list = e->all_blk + crit_squeezed_n_blk(s);
         n_list = (job->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN - crit_squeezed_n_blk(s);
-        first = part * CRIT_RANGE_BLK;
+        first = part * PART_BLK;
         t.k = crit_kv_k(job->kv, head);
         t.v = crit_kv_v(job->kv, head);
         t.n_key = job->n_tok;
@@ -97,14 +103,14 @@ static void part_item(void *arg, size_t item, unsigned worker) {
         const crit_slab *slab = &s->slab[layer];
         list = list_of(s, layer, head);
         n_list = *count_of(s, layer, head);
-        first = (part - a->n_late) * CRIT_RANGE_BLK;
+        first = (part - a->n_late) * PART_BLK;
         t.k = slab->k + head * crit_slab_head(slab);
         t.v = slab->v + head * crit_slab_head(slab);
         t.n_key = s->n_fix;
     }
     if (first >= n_list) return;
     t.blk = list + first;
-    t.n_blk = n_list - first < CRIT_RANGE_BLK ? n_list - first : CRIT_RANGE_BLK;
+    t.n_blk = n_list - first < PART_BLK ? n_list - first : PART_BLK;
     float *out = part_of(a, head, part);
     for (uint32_t r = 0; r < s->n_group; r += CRIT_ATTEND_ROWS, t.q += CRIT_ATTEND_ROWS * s->d) {
         t.out = out + (size_t)r * s->d;
@@ -119,7 +125,7 @@ static void merge_item(void *arg, size_t head, unsigned worker) {
     const step *a = arg;
     const crit_squeezed *s = a->s;
     size_t kv_head = head / s->n_group, g = head % s->n_group, d = s->d;
-    uint32_t n_part = a->n_late + crit_ranges_of(*count_of(s, a->job->layer, (uint32_t)kv_head));
+    uint32_t n_part = a->n_late + parts_of(*count_of(s, a->job->layer, (uint32_t)kv_head));
     float *out = a->job->out + head * d, top = -INFINITY, sum = 0;
     memset(out, 0, d * sizeof *out);
     for (uint32_t p = 0; p < n_part; p++) {
@@ -150,8 +156,8 @@ crit_status crit_squeezed_decode(void *state, const crit_decode_job *job, crit_e
     crit_decode_env *e = job->env;
     if (!s->n_fix || job->n_tok <= s->n_fix) return crit_full_decode(job, err);
     uint32_t n_late = (job->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN - crit_squeezed_n_blk(s);
-    step a = {s, job, crit_ranges_of(n_late), 0};
-    a.n_part = a.n_late + crit_ranges_of(crit_squeezed_n_blk(s));
+    step a = {s, job, parts_of(n_late), 0};
+    a.n_part = a.n_late + parts_of(crit_squeezed_n_blk(s));
     crit_status st = reserve_parts(s, a.n_part, err);
     if (st) return st;
     crit_stage stage[] = {{.n_item = s->n_kv_head, .task = pick_item, .arg = &a},
