@@ -45,6 +45,8 @@ static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o)
 static void forget(crit_squeezed *s) {
     for (uint32_t i = 0; s->clusters && i < s->n_layer * s->n_kv_head; i++) crit_clusters_clear(&s->clusters[i]);
     for (uint32_t i = 0; s->slab && i < s->n_layer; i++) crit_slab_clear(&s->slab[i]);
+    crit_unmap(s->map, s->map_bytes);
+    s->map = NULL;
     s->n_fix = 0;
 }
 
@@ -56,7 +58,6 @@ static void state_close(void *state) {
     crit_free(s->slab);
     crit_free(s->kv);
     crit_free(s->query);
-    crit_free(s->scratch);
     crit_free(s->blk);
     crit_free(s->n_blk);
     crit_free(s->n_scored);

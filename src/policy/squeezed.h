@@ -24,7 +24,9 @@ typedef struct crit_squeezed {
     uint32_t n_query;
 
     uint32_t n_fine_max, n_coarse_max; /* clusters of a head at most */
-    unsigned char *scratch;            /* a slice per thread */
+    unsigned char *map;                /* what steps read of the clusters, then scratch: a slice per thread */
+    size_t map_bytes;
+    unsigned char *scratch;
     size_t scratch_slice;
     uint32_t *blk;      /* [n_layer][n_kv_head][n_fix / 32] slab blocks of the last step, ascending */
     uint32_t *n_blk;    /* [n_layer][n_kv_head] */

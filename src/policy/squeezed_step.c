@@ -32,14 +32,19 @@ crit_status crit_squeezed_reserve(crit_squeezed *s, const crit_decode_env *e, cr
         if (c->fine.n > s->n_fine_max) s->n_fine_max = c->fine.n;
         if (c->coarse.n > s->n_coarse_max) s->n_coarse_max = c->coarse.n;
     }
-    crit_free(s->scratch);
     crit_free(s->blk);
     crit_free(s->n_blk);
-    s->scratch_slice = pick_bytes(s) + (size_t)CRIT_ATTEND_ROWS * (s->d + 2) * sizeof(float);
-    s->scratch = crit_malloc(crit_pool_size(e->pool), s->scratch_slice);
+    s->scratch_slice = pick_bytes(s) + (size_t)CRIT_ATTEND_ROWS * (s->d + 2) * sizeof(float); /* aligned */
+    size_t at = 0;
+    for (size_t i = 0; i < n_list; i++) at += crit_clusters_place(&s->clusters[i], NULL);
+    s->map_bytes = at + crit_pool_size(e->pool) * s->scratch_slice;
+    s->map = crit_map(s->map_bytes);
+    at = 0;
+    for (size_t i = 0; s->map && i < n_list; i++) at += crit_clusters_place(&s->clusters[i], s->map + at);
+    s->scratch = s->map ? s->map + at : NULL;
     s->blk = crit_malloc(n_list * crit_squeezed_n_blk(s), sizeof *s->blk);
     s->n_blk = crit_calloc(n_list, sizeof *s->n_blk);
-    if (s->scratch && s->blk && s->n_blk) return CRIT_OK;
+    if (s->map && s->blk && s->n_blk) return CRIT_OK;
     return crit_fail(err, CRIT_E_NOMEM, "out of memory for the scores of clusters");
 }
 
