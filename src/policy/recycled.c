@@ -15,13 +15,14 @@
 #include "policy/decode_policy.h"
 #include "policy/select_keys.h"
 
-enum { OPT_K, OPT_S, OPT_QC, OPT_SIM, OPT_POOL };
+enum { OPT_K, OPT_S, OPT_QC, OPT_SIM, OPT_POOL, OPT_MIN };
 static const crit_policy_option options[] = {
     {"K", "keys in the copy, for each KV head", 4096, 32, 1 << 24, true, NULL},
     {"S", "one full step every S steps; without effect with qc", 50, 1, 1 << 24, true, NULL},
     {"qc", "compare the query with that of the last full step every qc steps; 0 = go by S", 0, 0, 1 << 24, true, NULL},
     {"s", "with qc: a full step when the cosine is below", 0.8, -1.1, 1.1, false, NULL},
     {"pool", "weights are smoothed by the maximum over so many neighbours; 1 = not", 7, 1, 129, true, NULL},
+    {"min", "shorter timelines are read in full; 0 = below K and an eighth", 0, 0, 1 << 24, true, NULL},
 };
 
 enum { N_LEAST = 64 }; /* entries to be dropped next that are looked for at a time */
@@ -40,12 +41,19 @@ typedef struct layer {
 
 typedef struct recycled {
     uint32_t n_layer, n_kv_head, n_keep, cap;
+    uint32_t least; /* shorter timelines are read in full */
     uint32_t every, check_every, pool;
     double least_cos;
     layer *layers;
     crit_slab *slab; /* [n_layer] */
     crit_key_picker picker;
 } recycled;
+
+/* A copy that is nearly the whole saves less than choosing it costs.  K itself always falls short. */
+static uint32_t least_tok(const crit_policy_values *o) {
+    double k = o->v[OPT_K], least = o->v[OPT_MIN] > 0 ? o->v[OPT_MIN] : k + k / 8;
+    return (uint32_t)(least > k ? least : k + 1);
+}
 
 static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o) {
     uint32_t cap = (uint32_t)o->v[OPT_K] + 1;
@@ -80,6 +88,7 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
     r->n_kv_head = e->n_kv_head;
     r->n_keep = (uint32_t)o->v[OPT_K];
     r->cap = r->n_keep + 1;
+    r->least = least_tok(o);
     r->every = (uint32_t)o->v[OPT_S];
     r->check_every = (uint32_t)o->v[OPT_QC];
     r->least_cos = o->v[OPT_SIM];
@@ -138,7 +147,7 @@ static crit_status prompt(void *state, crit_decode_env *e, uint32_t layer_id, co
     recycled *r = state;
     layer *l = &r->layers[layer_id];
     l->n = 0;
-    if (n_q && kv->n_tok > r->n_keep)
+    if (n_q && kv->n_tok >= r->least)
         choose(r, e, layer_id, kv, kv->n_tok, q + (size_t)(n_q - 1) * q_stride, (size_t)e->n_head * e->d);
     return CRIT_OK;
 }
@@ -204,7 +213,7 @@ static crit_status decode(void *state, const crit_decode_job *job, crit_error *e
     layer *l = &r->layers[job->layer];
     crit_decode_env *e = job->env;
     l->last_full = true;
-    if (job->n_tok <= r->n_keep) return crit_full_decode(job, err);
+    if (job->n_tok < r->least) return crit_full_decode(job, err);
     if (full_step_due(r, l, job)) {
         /* Nothing is chosen for a copy that would not be read. */
         if (r->every > 1 || r->check_every)
@@ -257,7 +266,7 @@ static uint32_t kept(const void *state, uint32_t layer_id, uint32_t kv_head, uin
 
 static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
     (void)state;
-    if (o->v[OPT_K] >= n_tok) return (double)e->store_share;
+    if (n_tok < least_tok(o)) return (double)e->store_share;
     double full = o->v[OPT_QC] > 0 ? 0 : 1 / o->v[OPT_S]; /* with a check: at best */
     return full * (double)e->store_share + (1 - full) * o->v[OPT_K] / n_tok;
 }
