@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Squeezed attention (arXiv 2411.09688): the keys of a fixed prefix lie in clusters, and a query reads the clusters
- * whose centres say that their keys will weigh more than a threshold, which is one for the whole model.
+/* Squeezed attention (arXiv 2411.09688): the keys of a fixed prefix lie in clusters, and a query reads the blocks of 32
+ * keys in whose best cluster a key weighs more than a threshold by its centre, which is one for the whole model.
  *
- * This file makes clusters and thresholds at the end of a prompt, or takes them from a snapshot; the last W tokens of
+ * This file makes clusters and threshold at the end of a prompt, or takes them from a snapshot; the last W tokens of
  * the prefix and all that follow stay outside, in the KV store, and are always read.
  * DEVIATION: the official code has no groups of query heads; here clusters are those of a KV head and scores the mean
- * over its query heads.  Keys are read by whole blocks of 32, so that a step also reads neighbours of what it picked:
- * never less than the rule keeps.  k-means in two stages (kmeans.h).  Both levels are always made; a coarse centre is
- * the mean of its keys, not of fine centres. */
+ * over its query heads.  It picks keys, of which the threshold is a quantile; here both are of blocks, so that the
+ * quantile says how much is read.  With two levels it has a quantile for the coarse one, too, and loses fine clusters
+ * that a coarse mean hides; here what is left out has little weight together.  k-means in two stages (kmeans.h).  Both
+ * levels are always made; a coarse centre is the mean of its keys, not of fine centres. */
 #include "policy/squeezed.h"
 
 #include <math.h>
@@ -39,7 +40,7 @@ static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o)
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, n, &slab)) return SIZE_MAX / 2;
     return e->n_layer * (slab + e->n_kv_head * (crit_clusters_bytes(n, e->d, n_fine, n_coarse) + n / CRIT_BLK_LEN * 4) +
                          (size_t)o->v[OPT_W] * e->n_head * e->d * sizeof(float)) +
-           (n / (16 * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
+           (n / (CRIT_SQUEEZED_PART * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
 }
 
 static void forget(crit_squeezed *s) {

@@ -8,6 +8,9 @@
 #include "policy/clusters.h"
 #include "policy/decode_policy.h"
 
+/* Blocks of a step's work item: heads read so differently much that larger ones leave threads idle. */
+enum { CRIT_SQUEEZED_PART = 16 };
+
 typedef struct crit_squeezed {
     uint32_t n_layer, n_kv_head, n_head, n_group, d;
     double quantile, share, share1; /* options q, c, c1 */

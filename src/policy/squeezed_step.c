@@ -50,10 +50,8 @@ crit_status crit_squeezed_reserve(crit_squeezed *s, const crit_decode_env *e, cr
 
 /* ---- a step ---- */
 
-enum { PART_BLK = 16 }; /* blocks of a work item: heads read so differently much that larger ones leave threads idle */
-
 static uint32_t parts_of(uint32_t n_blk) {
-    return (n_blk + PART_BLK - 1) / PART_BLK;
+    return (n_blk + CRIT_SQUEEZED_PART - 1) / CRIT_SQUEEZED_PART;
 }
 
 typedef struct step {
@@ -100,7 +98,7 @@ static void part_item(void *arg, size_t item, unsigned worker) {
     if (part < a->n_late) {
         list = e->all_blk + crit_squeezed_n_blk(s);
         n_list = (job->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN - crit_squeezed_n_blk(s);
-        first = part * PART_BLK;
+        first = part * CRIT_SQUEEZED_PART;
         t.k = crit_kv_k(job->kv, head);
         t.v = crit_kv_v(job->kv, head);
         t.n_key = job->n_tok;
@@ -108,14 +106,14 @@ static void part_item(void *arg, size_t item, unsigned worker) {
         const crit_slab *slab = &s->slab[layer];
         list = list_of(s, layer, head);
         n_list = *count_of(s, layer, head);
-        first = (part - a->n_late) * PART_BLK;
+        first = (part - a->n_late) * CRIT_SQUEEZED_PART;
         t.k = slab->k + head * crit_slab_head(slab);
         t.v = slab->v + head * crit_slab_head(slab);
         t.n_key = s->n_fix;
     }
     if (first >= n_list) return;
     t.blk = list + first;
-    t.n_blk = n_list - first < PART_BLK ? n_list - first : PART_BLK;
+    t.n_blk = n_list - first < CRIT_SQUEEZED_PART ? n_list - first : CRIT_SQUEEZED_PART;
     float *out = part_of(a, head, part);
     for (uint32_t r = 0; r < s->n_group; r += CRIT_ATTEND_ROWS, t.q += CRIT_ATTEND_ROWS * s->d) {
         t.out = out + (size_t)r * s->d;
