@@ -34,7 +34,7 @@ void crit_free(void *p) {
 
 void *crit_map(size_t bytes) {
     if (bytes == 0) bytes = 1;
-    if (bytes < 2 * (size_t)HUGE_BYTES) {
+    if (bytes < (size_t)HUGE_BYTES) {
         void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         return p == MAP_FAILED ? NULL : p;
     }

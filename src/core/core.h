@@ -28,7 +28,7 @@ void *crit_malloc(size_t n, size_t size);
 void *crit_calloc(size_t n, size_t size);
 void crit_free(void *p); /* accepts NULL */
 
-/* Page-backed, zeroed on first touch, 2 MB aligned with huge pages advised when bytes >= 4 MB. */
+/* Page-backed, zeroed on first touch, 2 MB aligned with huge pages advised when bytes >= 2 MB. */
 void *crit_map(size_t bytes);
 void crit_unmap(void *p, size_t bytes);
 /* Gives the whole pages of a part of a mapping back to the system; what they hold is 0 at the next touch. */

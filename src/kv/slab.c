@@ -16,22 +16,29 @@ bool crit_slab_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_key_cap, siz
            crit_mul_size(n, (size_t)2 * CRIT_BLK_LEN * d * sizeof(uint16_t), bytes);
 }
 
+crit_status crit_slabs_init(crit_slab *s, uint32_t n, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d,
+                            uint32_t n_key_cap, crit_error *err) {
+    memset(s, 0, n * sizeof *s);
+    size_t one, bytes;
+    if (!crit_slab_map_bytes(n_kv_head, d, n_key_cap, &one) || !crit_mul_size(one, n, &bytes) ||
+        blocks_of(n_key_cap) > UINT32_MAX)
+        return crit_fail(err, CRIT_E_NOMEM, "a copy of %u keys overflows", n_key_cap);
+    void *map = crit_map(bytes);
+    if (!map) return crit_fail(err, CRIT_E_NOMEM, "out of memory for a copy of %u keys", n_key_cap);
+    for (uint32_t i = 0; i < n; i++) {
+        s[i] = (crit_slab){
+            .kernels = kernels, .n_kv_head = n_kv_head, .d = d, .n_blk_cap = (uint32_t)blocks_of(n_key_cap)};
+        s[i].k = (uint16_t *)map + i * (one / sizeof(uint16_t));
+        s[i].v = s[i].k + n_kv_head * crit_slab_head(&s[i]);
+    }
+    s->map = map;
+    s->map_bytes = bytes;
+    return CRIT_OK;
+}
+
 crit_status crit_slab_init(crit_slab *s, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d,
                            uint32_t n_key_cap, crit_error *err) {
-    memset(s, 0, sizeof *s);
-    size_t bytes;
-    if (!crit_slab_map_bytes(n_kv_head, d, n_key_cap, &bytes) || blocks_of(n_key_cap) > UINT32_MAX)
-        return crit_fail(err, CRIT_E_NOMEM, "a copy of %u keys overflows", n_key_cap);
-    s->map = crit_map(bytes);
-    if (!s->map) return crit_fail(err, CRIT_E_NOMEM, "out of memory for a copy of %u keys", n_key_cap);
-    s->map_bytes = bytes;
-    s->kernels = kernels;
-    s->n_kv_head = n_kv_head;
-    s->d = d;
-    s->n_blk_cap = (uint32_t)blocks_of(n_key_cap);
-    s->k = s->map;
-    s->v = s->k + n_kv_head * crit_slab_head(s);
-    return CRIT_OK;
+    return crit_slabs_init(s, 1, kernels, n_kv_head, d, n_key_cap, err);
 }
 
 void crit_slab_clear(crit_slab *s) {

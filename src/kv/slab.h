@@ -11,7 +11,7 @@ typedef struct crit_slab {
     const crit_kernels *kernels;
     uint32_t n_kv_head, d, n_blk_cap;
     uint16_t *k, *v; /* [n_kv_head][n_blk_cap][CRIT_BLK_LEN][d], zero at first */
-    void *map;
+    void *map;       /* NULL in the slabs behind the first of several */
     size_t map_bytes;
 } crit_slab;
 
@@ -19,6 +19,9 @@ typedef struct crit_slab {
 bool crit_slab_map_bytes(uint32_t n_kv_head, uint32_t d, uint32_t n_key_cap, size_t *bytes);
 crit_status crit_slab_init(crit_slab *s, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d,
                            uint32_t n_key_cap, crit_error *err);
+/* n of one shape in one mapping, so that small ones lie in huge pages, too: s[0] owns it, all end with it. */
+crit_status crit_slabs_init(crit_slab *s, uint32_t n, const crit_kernels *kernels, uint32_t n_kv_head, uint32_t d,
+                            uint32_t n_key_cap, crit_error *err);
 void crit_slab_clear(crit_slab *s); /* frees; a zeroed struct is fine */
 /* Key and value of position pos into a slot.  Safe in parallel for different heads or blocks of the slab. */
 void crit_slab_copy(crit_slab *s, uint32_t head, uint32_t slot, const crit_kv *kv, uint32_t pos);

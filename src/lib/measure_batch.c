@@ -74,13 +74,9 @@ static crit_status prepare(meas *m, stage_mem *s, crit_batch_measure *b, crit_kv
         s->piece[way] = crit_malloc(n, sizeof(crit_piece));
         s->out[way] = crit_malloc(n_value, sizeof(float));
         if (!s->piece[way] || !s->out[way]) return meas_no_memory(err);
-        s->pieces[way] = (crit_pieces){.env = &s->env,
-                                       .q = s->q,
-                                       .n_row = b->n_seq * s->env.n_group,
-                                       .piece = s->piece[way],
-                                       .n_piece = n,
-                                       .out = s->out[way]};
-        crit_bifurcated_pieces(&s->env, s->leaf, b->n_seq, 0, way == 0, s->piece[way]);
+        s->pieces[way] = (crit_pieces){
+            .env = &s->env, .q = s->q, .n_row = b->n_seq * s->env.n_group, .piece = s->piece[way], .out = s->out[way]};
+        s->pieces[way].n_piece = crit_bifurcated_pieces(&s->env, s->leaf, b->n_seq, 0, way == 0, s->piece[way]);
         st = crit_pieces_prepare(&s->pieces[way], err);
     }
     return st;

@@ -8,11 +8,13 @@
 #include "policy/kmeans.h"
 
 static void level_clear(crit_cluster_level *l) {
-    crit_free(l->from);
+    if (!l->placed) {
+        crit_free(l->from);
+        crit_free(l->key);
+        crit_free(l->size);
+        crit_free(l->ln_size);
+    }
     crit_free(l->centre);
-    crit_free(l->key);
-    crit_free(l->size);
-    crit_free(l->ln_size);
     crit_free(l->score);
     memset(l, 0, sizeof *l);
 }
@@ -59,6 +61,33 @@ static bool pack(crit_cluster_level *l, uint32_t d, const crit_kernels *kt) {
 
 bool crit_clusters_pack(crit_clusters *c, const crit_kernels *kt) {
     return pack(&c->fine, c->d, kt) && pack(&c->coarse, c->d, kt);
+}
+
+static size_t place(void **array, size_t bytes, unsigned char *mem, size_t at) {
+    if (mem) {
+        memcpy(mem + at, *array, bytes);
+        crit_free(*array);
+        *array = mem + at;
+    }
+    return at + (bytes + CRIT_ALIGN - 1) / CRIT_ALIGN * CRIT_ALIGN;
+}
+
+static size_t level_place(crit_cluster_level *l, uint32_t d, unsigned char *mem, size_t at) {
+    void *key = l->key, *from = l->from, *size = l->size, *ln_size = l->ln_size;
+    at = place(&key, (size_t)l->n * d * sizeof *l->key, mem, at);
+    at = place(&ln_size, l->n * sizeof *l->ln_size, mem, at);
+    at = place(&size, l->n * sizeof *l->size, mem, at);
+    at = place(&from, ((size_t)l->n + 1) * sizeof *l->from, mem, at);
+    l->key = key;
+    l->from = from;
+    l->size = size;
+    l->ln_size = ln_size;
+    l->placed = mem != NULL;
+    return at;
+}
+
+size_t crit_clusters_place(crit_clusters *c, void *mem) {
+    return level_place(&c->coarse, c->d, mem, level_place(&c->fine, c->d, mem, 0));
 }
 
 /* ---- building ---- */

@@ -16,7 +16,8 @@ typedef struct crit_cluster_level {
     uint16_t *key;  /* [n][d] the same as the CPU level packs keys, which is what queries meet */
     float *size;    /* [n] keys */
     float *ln_size; /* [n] */
-    float *score;   /* [n] mean weight that the calibrating queries give one of its keys; 0 before */
+    float *score;   /* [n] fine: mean weight that the calibrating queries give one of its keys; else 0 */
+    bool placed;    /* from, key, size and ln_size lie in the caller's memory */
 } crit_cluster_level;
 
 typedef struct crit_clusters {
@@ -33,6 +34,10 @@ size_t crit_clusters_bytes(uint32_t n_key, uint32_t d, uint32_t n_fine, uint32_t
 
 /* Fills `key` of both levels from the centres. */
 bool crit_clusters_pack(crit_clusters *c, const crit_kernels *kernels);
+/* What steps read of packed clusters, moved to the start of mem, which outlives them; a multiple of CRIT_ALIGN.  mem
+ * NULL: nothing moves.  Returns how many bytes: a step reads them once for each layer, between the layer's weights, so
+ * they had better lie together in huge pages. */
+size_t crit_clusters_place(crit_clusters *c, void *mem);
 
 void crit_clusters_save(const crit_clusters *c, crit_blob *out);
 /* Without `key`.  false when the bytes are none of n_key keys of d values, or out of memory (*nomem); c is empty then.

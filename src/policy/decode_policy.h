@@ -9,7 +9,8 @@
  *   bifurcated.c  sequences that share segments of a tree
  *   subgen.c      clusters of keys: centres, or a streaming sketch
  *   think.c       keys without their least important channels, under any of them
- *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_step.c)
+ *   squeezed.c    clusters of a fixed prefix (clusters.c, kmeans.c), and the few that a query needs (squeezed_pick.c,
+ *                 squeezed_step.c)
  *   registry.c    the list
  *   spec.c        "name:key=value,..." -> a policy and its options
  *

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Squeezed attention (arXiv 2411.09688): the keys of a fixed prefix lie in clusters, and a query reads the clusters
- * whose centres say that their keys will weigh more than a threshold, which is one for the whole model.
+/* Squeezed attention (arXiv 2411.09688): the keys of a fixed prefix lie in clusters, and a query reads the blocks of 32
+ * keys in whose best cluster a key weighs more than a threshold by its centre, which is one for the whole model.
  *
- * This file makes clusters and thresholds at the end of a prompt, or takes them from a snapshot; the last W tokens of
+ * This file makes clusters and threshold at the end of a prompt, or takes them from a snapshot; the last W tokens of
  * the prefix and all that follow stay outside, in the KV store, and are always read.
  * DEVIATION: the official code has no groups of query heads; here clusters are those of a KV head and scores the mean
- * over its query heads.  Keys are read by whole blocks of 32, so that a step also reads neighbours of what it picked:
- * never less than the rule keeps.  k-means in two stages (kmeans.h).  Both levels are always made; a coarse centre is
- * the mean of its keys, not of fine centres. */
+ * over its query heads.  It picks keys, of which the threshold is a quantile; here both are of blocks, so that the
+ * quantile says how much is read.  With two levels it has a quantile for the coarse one, too, and loses fine clusters
+ * that a coarse mean hides; here what is left out has little weight together.  k-means in two stages (kmeans.h).  Both
+ * levels are always made; a coarse centre is the mean of its keys, not of fine centres. */
 #include "policy/squeezed.h"
 
 #include <math.h>
@@ -15,12 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_Q, OPT_LEVELS, OPT_Q1, OPT_C, OPT_C1, OPT_W, OPT_MIN };
+enum { OPT_Q, OPT_LEVELS, OPT_LOSE, OPT_C, OPT_C1, OPT_W, OPT_MIN };
 enum { WINDOW_MAX = 128 };
 static const crit_policy_option options[] = {
-    {"q", "share of the prefix's keys that fall below the threshold; 0 keeps all", 0.9, 0, 1, false, NULL},
-    {"levels", "1 = look at all centres; 2 = only at those in coarse clusters that pass", 2, 1, 2, true, NULL},
-    {"q1", "with levels=2: share of the keys that the coarse threshold drops", 0.5, 0, 1, false, NULL},
+    {"q", "share of the prefix's blocks that fall below the threshold; 0 keeps all", 0.9, 0, 1, false, NULL},
+    {"levels", "1 = look at all centres; 2 = not at those in coarse clusters that hardly weigh", 1, 1, 2, true, NULL},
+    {"lose", "with levels=2: weight that all coarse clusters not looked at may have together", 0.05, 0, 1, false, NULL},
     {"c", "clusters, as a share of the keys", 0.05, 0.0001, 1, false, NULL},
     {"c1", "coarse clusters, likewise", 0.01, 0.0001, 1, false, NULL},
     {"W", "last tokens of the prefix: always read, and their queries set the threshold", 100, 1, WINDOW_MAX, true,
@@ -39,12 +40,14 @@ static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o)
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, n, &slab)) return SIZE_MAX / 2;
     return e->n_layer * (slab + e->n_kv_head * (crit_clusters_bytes(n, e->d, n_fine, n_coarse) + n / CRIT_BLK_LEN * 4) +
                          (size_t)o->v[OPT_W] * e->n_head * e->d * sizeof(float)) +
-           (n / (CRIT_RANGE_BLK * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
+           (n / (CRIT_SQUEEZED_PART * CRIT_BLK_LEN) + 2) * (size_t)e->n_head * (e->d + 1) * sizeof(float);
 }
 
 static void forget(crit_squeezed *s) {
     for (uint32_t i = 0; s->clusters && i < s->n_layer * s->n_kv_head; i++) crit_clusters_clear(&s->clusters[i]);
     for (uint32_t i = 0; s->slab && i < s->n_layer; i++) crit_slab_clear(&s->slab[i]);
+    crit_unmap(s->map, s->map_bytes);
+    s->map = NULL;
     s->n_fix = 0;
 }
 
@@ -56,7 +59,6 @@ static void state_close(void *state) {
     crit_free(s->slab);
     crit_free(s->kv);
     crit_free(s->query);
-    crit_free(s->scratch);
     crit_free(s->blk);
     crit_free(s->n_blk);
     crit_free(s->n_scored);
@@ -73,7 +75,7 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
                          .n_group = e->n_group,
                          .d = e->d,
                          .quantile = o->v[OPT_Q],
-                         .quantile1 = o->v[OPT_Q1],
+                         .lose = (float)o->v[OPT_LOSE],
                          .share = o->v[OPT_C],
                          .share1 = o->v[OPT_C1],
                          .levels = (uint32_t)o->v[OPT_LEVELS],
@@ -91,52 +93,30 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
     return CRIT_OK;
 }
 
-/* ---- thresholds ---- */
+/* ---- the threshold ---- */
 
-typedef struct weighted {
-    float score, size;
-} weighted;
-
-static int by_score(const void *x, const void *y) {
-    const weighted *a = x, *b = y;
-    if (a->score != b->score) return a->score < b->score ? -1 : 1;
-    return (a->size > b->size) - (a->size < b->size);
+static int by_value(const void *x, const void *y) {
+    float a = *(const float *)x, b = *(const float *)y;
+    return (a > b) - (a < b);
 }
 
-static const crit_cluster_level *level_of(const crit_clusters *c, bool coarse) {
-    return coarse ? &c->coarse : &c->fine;
-}
-
-/* The score that a share `quantile` of all keys of the model does not exceed, each key having its cluster's. */
-static bool threshold(const crit_squeezed *s, bool coarse, double quantile, float *out) {
-    size_t n = 0, n_head = (size_t)s->n_layer * s->n_kv_head;
-    double all = 0, below = 0;
-    *out = -INFINITY;
-    if (quantile <= 0) return true;
-    for (size_t h = 0; h < n_head; h++) n += level_of(&s->clusters[h], coarse)->n;
-    weighted *w = crit_malloc(n, sizeof *w);
-    if (!w) return false;
-    n = 0;
-    for (size_t h = 0; h < n_head; h++) {
-        const crit_cluster_level *l = level_of(&s->clusters[h], coarse);
-        for (uint32_t j = 0; j < l->n; j++) {
-            w[n++] = (weighted){l->score[j], l->size[j]};
-            all += (double)l->size[j];
-        }
+/* The score that a share `quantile` of all blocks of the model does not exceed. */
+static crit_status set_threshold(crit_squeezed *s, crit_error *err) {
+    size_t n = 0, n_head = (size_t)s->n_layer * s->n_kv_head, n_blk = crit_squeezed_n_blk(s);
+    s->t_block = -INFINITY;
+    if (s->quantile <= 0) return CRIT_OK;
+    float *score = crit_malloc(n_head * n_blk, sizeof *score);
+    uint32_t *blk = crit_malloc(n_blk, sizeof *blk);
+    if (score && blk) {
+        for (size_t h = 0; h < n_head; h++) n += crit_squeezed_block_scores(&s->clusters[h].fine, blk, score + n);
+        qsort(score, n, sizeof *score, by_value);
+        size_t at = (size_t)ceil(s->quantile * (double)n);
+        s->t_block = score[at ? at - 1 : 0];
     }
-    qsort(w, n, sizeof *w, by_score);
-    for (size_t i = 0; i < n; i++) {
-        *out = w[i].score;
-        below += (double)w[i].size;
-        if (below >= quantile * all) break;
-    }
-    crit_free(w);
-    return true;
-}
-
-static crit_status set_thresholds(crit_squeezed *s, crit_error *err) {
-    if (threshold(s, false, s->quantile, &s->t_fine) && threshold(s, true, s->quantile1, &s->t_coarse)) return CRIT_OK;
-    return crit_fail(err, CRIT_E_NOMEM, "out of memory for thresholds");
+    bool ok = score && blk;
+    crit_free(score);
+    crit_free(blk);
+    return ok ? CRIT_OK : crit_fail(err, CRIT_E_NOMEM, "out of memory for a threshold");
 }
 
 /* ---- making clusters ---- */
@@ -152,12 +132,14 @@ typedef struct make {
 static bool calibrate(const make *m, uint32_t layer, uint32_t head, crit_clusters *c) {
     const crit_squeezed *s = m->s;
     size_t row = (size_t)s->n_head * s->d;
-    const float *q = s->query + layer * s->window * row + (size_t)head * s->n_group * s->d;
-    void *scratch = crit_malloc(1, crit_squeezed_scratch_bytes(c->fine.n, c->coarse.n, s->d));
-    if (scratch) {
-        crit_squeezed_scores(s, m->e, &c->fine, q, row, s->n_query, c->fine.score, scratch);
-        crit_squeezed_scores(s, m->e, &c->coarse, q, row, s->n_query, c->coarse.score, scratch);
-    }
+    const crit_squeezed_rows q = {s->query + layer * s->window * row + (size_t)head * s->n_group * s->d,
+                                  row,
+                                  s->n_query,
+                                  s->n_group,
+                                  s->d,
+                                  m->e->scale};
+    void *scratch = crit_malloc(1, crit_squeezed_scratch_bytes(c->fine.n, 0, 0, s->d));
+    if (scratch) crit_squeezed_scores(&c->fine, m->e->kernels, &q, c->fine.score, scratch);
     crit_free(scratch);
     return scratch;
 }
@@ -186,15 +168,13 @@ static void make_item(void *arg, size_t item, unsigned worker) {
 /* Clusters (or those that are there already), the slab in their order, thresholds, room for steps. */
 static crit_status make_all(crit_squeezed *s, crit_decode_env *e, const crit_kv *kv, bool cluster, crit_error *err) {
     make m = {.s = s, .e = e, .kv = kv, .cluster = cluster};
-    crit_status st = CRIT_OK;
-    for (uint32_t i = 0; i < s->n_layer && !st; i++)
-        st = crit_slab_init(&s->slab[i], e->kernels, s->n_kv_head, s->d, s->n_fix, err);
+    crit_status st = crit_slabs_init(s->slab, s->n_layer, e->kernels, s->n_kv_head, s->d, s->n_fix, err);
     if (!st) {
         crit_pool_run(e->pool, (size_t)s->n_layer * s->n_kv_head, make_item, &m);
         if (m.failed) st = crit_fail(err, CRIT_E_NOMEM, "out of memory for clusters of %u keys", s->n_fix);
         if (crit_pool_stopped(e->pool)) st = crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     }
-    if (!st) st = set_thresholds(s, err);
+    if (!st) st = set_threshold(s, err);
     if (!st) st = crit_squeezed_reserve(s, e, err);
     if (st) forget(s);
     return st;
@@ -267,7 +247,7 @@ static double traffic(const void *state, const crit_decode_env *e, const crit_po
     (void)state, (void)e;
     if (n_tok <= o->v[OPT_MIN] + o->v[OPT_W]) return 1;
     double fix = (n_tok - o->v[OPT_W]) / n_tok, kept = 1 - o->v[OPT_Q], centres = o->v[OPT_C] / 2;
-    if (o->v[OPT_LEVELS] > 1) centres = o->v[OPT_C1] / 2 + centres * (1 - o->v[OPT_Q1]);
+    if (o->v[OPT_LEVELS] > 1) centres += o->v[OPT_C1] / 2; /* at worst */
     return fix * (centres + kept) + 1 - fix;
 }
 

@@ -63,12 +63,14 @@ static const spec specs[] = {
     {"recycled:K=128,S=6", "recycled:K=100000", .5},
     {"recycled:K=128,S=6", "recycled:S=1,K=32", .5},
     {"recycled:K=192,qc=3,s=0.3,pool=1", "recycled:K=64,qc=1,s=1.1", .5},
+    {"recycled:K=128,S=6", "recycled:K=310", .5}, /* below K and an eighth */
+    {"recycled:K=128,S=6", "recycled:K=64,min=400", .5},
     {"tokenselect:k=128,init=40,local=64,theta=0.5", "tokenselect:k=100000", .4},
     {"tokenselect:k=200,init=0,local=33,theta=1.1,vote=scaled,pool=5", "tokenselect:k=64,local=400", .4},
     {"subgen:k=96,window=64,sinks=32", "subgen:k=200,window=64,sinks=100", .1},
     {"subgen:k=200,window=33,sinks=0", "subgen:window=400,k=1", .1},
     {"squeezed:min=64,levels=1,q=0.7", "squeezed:min=100000", .5},
-    {"squeezed:min=64,q=0.6,c=0.2,c1=0.05,W=40", "squeezed:min=100000", .5},
+    {"squeezed:min=64,levels=2,q=0.6,c=0.2,c1=0.05,W=40", "squeezed:min=100000", .5},
 };
 
 static void keeps_what_it_says(void **state) {
@@ -155,42 +157,48 @@ static void cut_leaves_nothing(void **state) {
 
 /* ---- recycled ---- */
 
+/* What each of the first n keys of a head weighs at most for a query head of the last of them. */
+static void best_weights(const bed *b, uint32_t h, uint32_t n, double *best) {
+    uint32_t d = b->s.d;
+    float *k = malloc((size_t)n * d * sizeof *k);
+    double *w = malloc(n * sizeof *w);
+    assert_true(k && w);
+    crit_kv_get(&b->kv[0], h, 0, n, k, NULL);
+    for (uint32_t j = 0; j < n; j++) best[j] = 0;
+    for (uint32_t g = 0; g < b->env.n_group; g++) {
+        const float *q = bed_q(b, 0, n - 1) + (size_t)(h * b->env.n_group + g) * d;
+        double sum = 0;
+        for (uint32_t j = 0; j < n; j++) {
+            w[j] = 0;
+            for (uint32_t i = 0; i < d; i++) w[j] += (double)q[i] * (double)k[(size_t)j * d + i];
+            sum += w[j] = exp(w[j] * (double)b->env.scale);
+        }
+        for (uint32_t j = 0; j < n; j++) best[j] = fmax(best[j], w[j] / sum);
+    }
+    free(k), free(w);
+}
+
+/* The K best of the last choice, then those of them that weighed least make room for what came since. */
 static void recycled_keeps_the_best(void **state) {
     (void)state;
     bed b;
-    enum { K = 96 };
-    bed_open(&b, shapes[1], 900, 920, 41, 2, "recycled:K=96,S=4,pool=1");
-    uint32_t pos[1024], d = b.s.d, n_group = b.env.n_group;
-    float *k = malloc(1024 * d * sizeof *k);
-    double *best = malloc(1024 * sizeof *best);
-    assert_true(k && best);
-    for (uint32_t t = 0; t < 12; t++) {
-        uint32_t before = b.n_tok;
+    enum { K = 96, S = 90 };
+    bed_open(&b, shapes[1], 900, 1000, 41, 2, "recycled:K=96,S=90,pool=1");
+    uint32_t pos[1024], chosen = b.n_tok; /* keys when the copy was last chosen */
+    double best[1024];
+    for (uint32_t t = 0; t < S + 4; t++) {
         bed_token(&b);
         bed_decode(&b, 0);
-        bool full = t % 4 == 3; /* the copy chosen from the prompt's last query serves three steps */
+        bool full = t % S == S - 1; /* the copy chosen from the prompt's last query serves S - 1 steps */
+        uint32_t since = b.n_tok - chosen;
         for (uint32_t h = 0; h < b.s.n_kv_head; h++) {
             uint32_t n = b.policy->kept(b.state, 0, h, b.n_tok, pos);
             assert_int_equal(n, full ? b.n_tok : K + 1);
-            if (full || t % 4) continue;
-            /* the first step behind a choice: the K best of the query before it, and the token itself */
-            assert_int_equal(pos[n - 1], b.n_tok - 1);
-            crit_kv_get(&b.kv[0], h, 0, before, k, NULL);
-            for (uint32_t j = 0; j < before; j++) best[j] = 0;
-            for (uint32_t g = 0; g < n_group; g++) {
-                const float *q = bed_q(&b, 0, before - 1) + (size_t)(h * n_group + g) * d;
-                double *w = malloc(before * sizeof *w), sum = 0;
-                assert_non_null(w);
-                for (uint32_t j = 0; j < before; j++) {
-                    w[j] = 0;
-                    for (uint32_t i = 0; i < d; i++) w[j] += (double)q[i] * (double)k[(size_t)j * d + i];
-                    sum += w[j] = exp(w[j] * (double)b.env.scale);
-                }
-                for (uint32_t j = 0; j < before; j++) best[j] = fmax(best[j], w[j] / sum);
-                free(w);
-            }
+            if (full) continue;
+            for (uint32_t i = 0; i < since; i++) assert_int_equal(pos[n - 1 - i], b.n_tok - 1 - i);
+            best_weights(&b, h, chosen, best);
             double worst_in = 1, best_out = 0;
-            for (uint32_t j = 0, i = 0; j < before; j++) {
+            for (uint32_t j = 0, i = 0; j < chosen; j++) {
                 bool in = i < n && pos[i] == j;
                 i += in;
                 if (in) worst_in = fmin(worst_in, best[j]);
@@ -199,8 +207,22 @@ static void recycled_keeps_the_best(void **state) {
             /* key_scores sums in f32 at every level, over keys as they are stored: no bf16 in it */
             assert_true(worst_in > best_out * (1 - 3e-5));
         }
+        if (full) chosen = b.n_tok;
     }
-    free(k), free(best);
+    bed_close(&b);
+}
+
+/* The copy begins where the timeline is long enough for it, with a full step that chooses. */
+static void recycled_begins_where_it_pays(void **state) {
+    (void)state;
+    bed b;
+    bed_open(&b, shapes[0], 280, 300, 45, 1, "recycled:K=256");
+    uint32_t pos[1024];
+    for (uint32_t t = 0; t < 20; t++) {
+        bed_token(&b);
+        bed_decode(&b, 0);
+        assert_int_equal(b.policy->kept(b.state, 0, 0, b.n_tok, pos), b.n_tok <= 288 ? b.n_tok : 257);
+    }
     bed_close(&b);
 }
 
@@ -277,10 +299,15 @@ static void texts_are_judged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keeps_what_it_says),         cmocka_unit_test(everything_is_full),
-        cmocka_unit_test(threads_change_nothing),     cmocka_unit_test(cut_leaves_nothing),
-        cmocka_unit_test(recycled_keeps_the_best),    cmocka_unit_test(recycled_loses_no_token),
-        cmocka_unit_test(recycled_goes_by_the_query), cmocka_unit_test(texts_are_judged),
+        cmocka_unit_test(keeps_what_it_says),
+        cmocka_unit_test(everything_is_full),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(cut_leaves_nothing),
+        cmocka_unit_test(recycled_keeps_the_best),
+        cmocka_unit_test(recycled_loses_no_token),
+        cmocka_unit_test(recycled_goes_by_the_query),
+        cmocka_unit_test(texts_are_judged),
+        cmocka_unit_test(recycled_begins_where_it_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,7 +126,7 @@ static void loaded_is_saved(void **state) {
         const char *decode;
         int zstd;
     } cases[] = {{CRIT_ATTN_CRITI, "full", 0},
-                 {CRIT_ATTN_CRITI, "squeezed:min=256,q=0.6", 0},
+                 {CRIT_ATTN_CRITI, "squeezed:min=256,levels=2,q=0.6", 0},
                  {CRIT_ATTN_DENSE, "squeezed:min=256,levels=1,q=0.5,c=0.1", 3},
                  {CRIT_ATTN_PAPER, NULL, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -18,12 +18,14 @@
 
 #include "kernels/attend_scratch.h"
 #include "kernels/protos.h"
+#include "kernels/x86/ahead.h"
 #include "kernels/x86/amx.h"
 #include "kernels/x86/lanes_avx2.h"
 #include "kernels/lanes_log.h"
 
 enum { BLK = CRIT_BLK_LEN, KEYS = CRIT_ATTEND_KEYS, GROUP = CRIT_ATTEND_GROUP, PEND = CRIT_ATTEND_AMX_PEND };
 enum { COL = 16, STRIP_COLS = 2, STRIP = COL * STRIP_COLS }; /* rows of a tile column, of a strip */
+enum { AHEAD_QK = 16, AHEAD_PV = 8, AHEAD_EXP = 2 };         /* lines asked for at a time, see ahead.h */
 enum { P_TILE = BLK * COL };                                 /* 16-bit values of P of one block and column */
 
 /* m, the exponent that P is relative to, lags behind the maximum as in attend_tmpl.h, and the same constants find out
@@ -68,7 +70,7 @@ CRIT_INLINE __m512 exp2_lag(const int degree, __m512 x, __m512 *t) {
 
 /* S of one block, s [columns][KEYS][16]: 32 keys of k, rows `apart` apart, against the strip's Q, d a multiple of 32.
  * A narrow row is read on into the next one: Q is 0 there. */
-static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, size_t d, float *s) {
+static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, size_t d, float *s, list_ahead *f) {
     const uint16_t *k1 = k + 16 * apart, *q1 = q + COL * d;
     const long row = (long)(apart * sizeof *k);
     AMX_FENCE();
@@ -79,8 +81,10 @@ static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, si
             _tile_loadd(6, q + e * COL, AMX_BYTES);
             _tile_loadd(4, k + e, row);
             _tile_dpbf16ps(0, 4, 6);
+            ahead_lines(f, AHEAD_QK);
             _tile_loadd(5, k1 + e, row);
             _tile_dpbf16ps(2, 5, 6);
+            ahead_lines(f, AHEAD_QK);
         }
     } else {
         _tile_zero(1);
@@ -91,9 +95,11 @@ static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, si
             _tile_dpbf16ps(0, 4, 6);
             _tile_loadd(7, q1 + e * COL, AMX_BYTES);
             _tile_dpbf16ps(1, 4, 7);
+            ahead_lines(f, AHEAD_QK);
             _tile_loadd(5, k1 + e, row);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
+            ahead_lines(f, AHEAD_QK);
         }
         _tile_stored(1, s + KEYS * COL, AMX_BYTES);
         _tile_stored(3, s + KEYS * COL + 16 * COL, AMX_BYTES);
@@ -118,6 +124,7 @@ typedef struct work {
     const uint16_t *v[PEND];
     size_t n_pend, d;
     size_t dk, k_apart; /* width of Q in whole tiles, and from key to key */
+    list_ahead *ahead;
 } work;
 
 /* O += V^T P^T over the waiting blocks, in their order. */
@@ -136,8 +143,10 @@ static void flush(const strip *t, work *w) {
                 _tile_loadd(6, p, AMX_BYTES);
                 _tile_loadd(4, v, AMX_BYTES);
                 _tile_dpbf16ps(0, 4, 6);
+                ahead_lines(w->ahead, AHEAD_PV);
                 _tile_loadd(5, v + AMX_ROWS * BLK, AMX_BYTES);
                 _tile_dpbf16ps(2, 5, 6);
+                ahead_lines(w->ahead, AHEAD_PV);
             }
         } else {
             _tile_loadd(1, o1, AMX_BYTES);
@@ -149,9 +158,11 @@ static void flush(const strip *t, work *w) {
                 _tile_dpbf16ps(0, 4, 6);
                 _tile_loadd(7, p + P_TILE, AMX_BYTES);
                 _tile_dpbf16ps(1, 4, 7);
+                ahead_lines(w->ahead, AHEAD_PV);
                 _tile_loadd(5, v + AMX_ROWS * BLK, AMX_BYTES);
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
+                ahead_lines(w->ahead, AHEAD_PV);
             }
             _tile_stored(1, o1, AMX_BYTES);
             _tile_stored(3, o1 + AMX_ROWS * COL, AMX_BYTES);
@@ -182,11 +193,13 @@ static __m512 block_max(const mask *k, const float *s) {
 }
 
 /* P = 2^(s - m) of one block and column as bf16 pairs, 0 where the mask says so; sums of even and odd keys go on. */
-CRIT_INLINE __m512 exp_keys(const int by_key, const mask *k, const float *s, __m512 m, uint16_t *p, __m512 *sum) {
+CRIT_INLINE __m512 exp_keys(const int by_key, const mask *k, const float *s, __m512 m, uint16_t *p, __m512 *sum,
+                            list_ahead *f) {
     const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32((int)0xffff0000u);
     __m512 seen = _mm512_setzero_ps();
     CRIT_UNROLL_4 for (size_t j = 0; j < BLK; j += 2) {
         const __mmask16 on0 = by_key ? k->key[j] : k->rows, on1 = by_key ? k->key[j + 1] : k->rows;
+        ahead_lines(f, AHEAD_EXP);
         __m512 t0, t1; /* what does not count, NaN even, becomes 2^0 first, which cannot rise */
         const __m512 p0 = exp2_lag(3, _mm512_maskz_sub_ps(on0, _mm512_load_ps(s + j * COL), m), &t0);
         const __m512 p1 = exp2_lag(3, _mm512_maskz_sub_ps(on1, _mm512_load_ps(s + (j + 1) * COL), m), &t1);
@@ -247,8 +260,8 @@ static void soft_max(const strip *t, work *w, const view *g, int first) {
                 const mask *k = &g->k[b][c];
                 const float *s = g->s[b] + c * KEYS * COL;
                 uint16_t *p = w->p + ((w->n_pend + b) * STRIP_COLS + (size_t)c) * P_TILE;
-                seen =
-                    _mm512_or_ps(seen, k->by_key ? exp_keys(1, k, s, m, p, sum[c]) : exp_keys(0, k, s, m, p, sum[c]));
+                seen = _mm512_or_ps(seen, k->by_key ? exp_keys(1, k, s, m, p, sum[c], w->ahead)
+                                                    : exp_keys(0, k, s, m, p, sum[c], w->ahead));
             }
         }
         if (first || !_mm512_test_epi32_mask(_mm512_castps_si512(seen), _mm512_set1_epi32(LAG_BITS))) break;
@@ -322,7 +335,7 @@ static void strip_group(const crit_attend_args *a, strip *t, const group *g, con
         if (g->want && !(g->want[b] >> t->row0 / CRIT_TILE_LEN & 1)) continue;
         const size_t n = see_now.n_blk;
         float *s = w->s + b * BLK * COL;
-        qk(t->n_col, t->qt, g->k[b], w->k_apart, w->dk, s);
+        qk(t->n_col, t->qt, g->k[b], w->k_apart, w->dk, s, w->ahead);
         for (int c = 0; c < t->n_col; c++) see(a, g, b, t->row0 + (size_t)c * COL, &see_now.k[n][c]);
         see_now.s[n] = s, see_now.v[n] = g->v[b];
         see_now.n_blk++;
@@ -437,6 +450,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
     uint64_t skipped = 0;
     const skip_rule rule = {.edge = a->skip * LOG2E, .count = &skipped};
     const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
+    list_ahead asks = ahead_begin(a, n_strip == 1);
     amx_begin();
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         group g[PEND / GROUP];
@@ -466,7 +480,7 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
             n_group++;
         }
         for (size_t i = 0; i < n_strip; i++) {
-            work now = {.s = s, .p = p, .d = w, .dk = wk, .k_apart = pad ? w : dk};
+            work now = {.s = s, .p = p, .d = w, .dk = wk, .k_apart = pad ? w : dk, .ahead = &asks};
             for (size_t j = 0; j < n_group; j++) strip_group(a, &strips[i], &g[j], skip, &now);
             flush(&strips[i], &now);
         }
@@ -549,6 +563,7 @@ void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const u
     float *s = scratch;
     uint16_t *qt = (uint16_t *)(void *)(s + STRIP_COLS * KEYS * COL), *k_copy = qt + STRIP * w;
     const int n_col = n_row > COL ? 2 : 1;
+    list_ahead asks = {0}; /* for nothing: K comes in one run */
     for (size_t c = 0; c < (size_t)n_col; c++)
         pack_q(q + c * COL * q_stride, q_stride, size_min(n_row - c * COL, COL), d, w, scale * LOG2E, qt + c * COL * w);
     amx_begin();
@@ -563,8 +578,8 @@ void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const u
         if (n_col == 1) {
             qk_pair(qt, at, at1, w, s);
         } else {
-            qk(2, qt, at, w, w, s);
-            if (n_blk == 2) qk(2, qt, at1, w, w, s + BLK * COL);
+            qk(2, qt, at, w, w, s, &asks);
+            if (n_blk == 2) qk(2, qt, at1, w, w, s + BLK * COL, &asks);
         }
         for (size_t c = 0; c < (size_t)n_col; c++) {
             float *slab = s + c * KEYS * COL;

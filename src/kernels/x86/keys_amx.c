@@ -70,11 +70,18 @@ static void part_sums(const uint16_t *qt, const uint16_t *k, size_t d, float *su
     _tile_stored(3, sum + 3 * AMX_ROWS * COL, AMX_BYTES);
 }
 
+/* Asks for the next n lines of keys, a few at a time as in ahead.h, up to their end; returns where to go on. */
+CRIT_INLINE const char *ask(const char *at, const char *to, size_t n) {
+    for (; n && at < to; n--, at += 64) __builtin_prefetch(at, 0, 2);
+    return at;
+}
+
 static void scores_on_tiles(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, size_t d,
                             float scale, float *s, size_t s_stride) {
     enum { KEYS = 2 * AMX_ROWS };
     uint16_t qt[2 * CRIT_D_HEAD_MAX * COL] __attribute__((aligned(64))), pad[KEYS * CRIT_D_HEAD_MAX];
     float sum[4 * AMX_ROWS * COL] __attribute__((aligned(64)));
+    const char *end = (const char *)(k + n_key * d), *ahead = ask((const char *)k, end, 2 * d); /* lines of KEYS: d */
     pack_parts(q, q_stride, n_row, d, qt);
     amx_begin();
     for (size_t j = 0; j < n_key; j += KEYS) {
@@ -87,6 +94,7 @@ static void scores_on_tiles(const float *q, size_t q_stride, uint32_t n_row, con
         }
         part_sums(qt, at, d, sum);
         for (size_t g = 0; g < n; g += 8) {
+            ahead = ask(ahead, end, d / 4);
             const float *a = sum + g / AMX_ROWS * 2 * AMX_ROWS * COL + g % AMX_ROWS * COL, *b = a + AMX_ROWS * COL;
             __m256 x[8];
             CRIT_UNROLL for (int i = 0; i < 8; i++) {
