@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* See tokenselect.h.  With compact positions keys are turned when they are copied, once a choice, in f32, and rounded
+ * again as they are stored; turning queries instead would take a row for every run of neighbours at every step. */
+#include <string.h>
+
+#include "kv/narrow.h"
+#include "policy/tokenselect.h"
+
+enum { COPY_KEYS = CRIT_BLK_LEN }; /* of a work item */
+
+typedef struct angles {
+    float cosv[COPY_KEYS][CRIT_D_HEAD_MAX / 2], sinv[COPY_KEYS][CRIT_D_HEAD_MAX / 2];
+} angles;
+
+/* Keys [from, from + n) of one head, turned, into their slots. */
+static void put_turned(const crit_copy *a, uint32_t head, uint32_t from, uint32_t n, const angles *by) {
+    const crit_kernels *kt = a->env->kernels;
+    const crit_type type = kt->kv_layout == CRIT_KV_BF16T ? CRIT_T_BF16 : CRIT_T_F16;
+    uint16_t key[CRIT_BLK_LEN * CRIT_D_HEAD_MAX], unused[CRIT_BLK_LEN * CRIT_D_HEAD_MAX], room[CRIT_D_HEAD_MAX];
+    float x[COPY_KEYS * CRIT_D_HEAD_MAX];
+    size_t d = a->env->d;
+    for (uint32_t i = 0; i < n; i++) {
+        kt->dequant[type](crit_kv_key(a->kv, head, a->pos[from + i], room), x + i * d, d);
+        crit_turn_rows(a->turn, by->cosv[i], by->sinv[i], x + i * d, d, 1);
+    }
+    kt->kv_put(x, d, x, d, 0, n, (uint32_t)d, key, unused);
+    for (uint32_t i = 0; i < n; i++) {
+        size_t slot = a->slot ? a->slot[from + i] : from + i;
+        memcpy(a->slab->k + head * crit_slab_head(a->slab) + slot * d, key + i * d, d * sizeof *key);
+    }
+}
+
+static void copy_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const crit_copy *a = arg;
+    uint32_t from = (uint32_t)item * COPY_KEYS, n = a->n - from < COPY_KEYS ? a->n - from : COPY_KEYS;
+    angles by;
+    for (uint32_t i = from; i < from + n && a->turn; i++)
+        crit_turn_angles(a->turn, (int64_t)a->first + i - a->pos[i], by.cosv[i - from], by.sinv[i - from]);
+    for (uint32_t head = 0; head < a->env->n_kv_head; head++) {
+        for (uint32_t i = from; i < from + n; i++)
+            if (!a->there || !a->there[i])
+                crit_slab_copy(a->slab, head, a->slot ? a->slot[i] : i, a->kv, a->pos[i]);
+        if (a->turn) put_turned(a, head, from, n, &by);
+    }
+}
+
+crit_stage crit_copy_stage(crit_copy *a) {
+    return (crit_stage){.n_item = (a->n + COPY_KEYS - 1) / COPY_KEYS, .task = copy_item, .arg = a};
+}
