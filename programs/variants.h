@@ -15,7 +15,8 @@ typedef struct variant {
     char name[96]; /* as it was written */
     crit_attn_params attn;
     bool policy;  /* the name is that of a policy of the prompt */
-    bool streams; /* which makes no prompt too long */
+    bool streams;  /* which makes no prompt too long */
+    uint32_t span; /* positions it keeps within, whatever the prompt; 0 = the prompt's */
 } variant;
 
 typedef struct variants {

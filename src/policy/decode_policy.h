@@ -32,6 +32,7 @@ typedef struct crit_decode_env {
     crit_pool *pool;
     const crit_kernels *kernels;
     uint32_t n_layer, n_head, n_kv_head, n_group, d, n_ctx;
+    uint32_t n_ctx_train; /* tokens the model was trained for; 0 = not known */
     float scale;
     unsigned n_thread;
     uint32_t n_rot;          /* leading values of a head that rotate with the position */

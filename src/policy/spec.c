@@ -103,6 +103,13 @@ crit_status crit_policy_check(crit_policy_place place, const char *text, crit_er
     return crit_policy_parse(place, text, &p, &v, err);
 }
 
+uint32_t crit_policy_span(crit_policy_place place, const char *text) {
+    const crit_policy *p;
+    crit_policy_values v;
+    if ((unsigned)place >= sizeof place_flags / sizeof *place_flags) return 0;
+    return !crit_policy_parse(place, text, &p, &v, NULL) && p->span ? p->span(&v) : 0;
+}
+
 crit_status crit_policy_pair(const crit_policy *decode, const crit_policy *kv, crit_error *err) {
     if (!kv->store || decode->any_store) return CRIT_OK;
     return crit_fail(err, CRIT_E_ARG, "--decode %s reads keys at full width: it does not go with --kv %s", decode->name,

@@ -10,7 +10,6 @@
  * Between two choices the window of last tokens grows instead of sliding, so that no token is out of reach, and a new
  * choice is made when it has grown by n_local.  It begins at a block of the store: up to 31 tokens earlier. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "policy/tokenselect.h"
@@ -137,6 +136,7 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
     t->n_layer = e->n_layer;
     t->rule = crit_vote_rule_of(o);
     t->rule.min_tok = full_up_to(o);
+    t->rule.far = crit_vote_far(e, span(o));
     t->theta = o->v[OPT_THETA];
     t->layers = crit_calloc(e->n_layer, sizeof *t->layers);
     if (!t->layers || (!never_needed(&t->rule, e) && !reserve(t, e, err))) {
@@ -176,7 +176,6 @@ static void turned(const tokenselect *t, const crit_decode_job *job, uint32_t he
 static double likeness(const tokenselect *t, const layer *l, const crit_decode_job *job) {
     const crit_decode_env *e = job->env;
     size_t n = (size_t)e->n_head * e->d;
-    if (getenv("TS_COS")) return crit_cosine(job->q, l->q, n);
     turned(t, job, 0, e->n_head, (int64_t)l->n_choice - job->n_tok, t->q);
     return crit_cosine(t->q, l->q, n);
 }

@@ -19,6 +19,7 @@ typedef struct crit_vote_rule {
     uint32_t min_tok; /* up to so many tokens attention is full */
     bool scaled;      /* logits over sqrt(d) before the soft-max of a head's vote, as attention has them */
     bool compact;     /* attention's positions are places in what is read, not those of the timeline */
+    uint32_t far;     /* with compact: candidates are voted on as if no farther away */
 } crit_vote_rule;
 
 /* Where both ways have the options that a rule is made of; CRIT_VOTE_OWN is the one that is their own. */
@@ -35,6 +36,9 @@ enum {
 extern const char *const crit_vote_words[];     /* of CRIT_VOTE_SCALE */
 extern const char *const crit_position_words[]; /* of CRIT_VOTE_POSITIONS */
 crit_vote_rule crit_vote_rule_of(const crit_policy_values *o);
+/* How far away a vote may see candidates: three quarters of what the model was trained for, else the positions that
+ * attention spans. */
+uint32_t crit_vote_far(const crit_decode_env *e, uint32_t span);
 
 /* ---- the choice ---- */
 
@@ -68,7 +72,7 @@ typedef struct crit_vote {
     const crit_kv *kv;
     uint32_t from, to;
     const float *q;        /* [n_head][d] */
-    const crit_turn *turn; /* NULL, or: every candidate is about n_local away from a query that q_pos has rotated */
+    const crit_turn *turn; /* NULL, or: q, which is rotated by q_pos, is turned to n_local behind the candidates */
     int64_t q_pos;
     uint32_t *pos; /* [n_pick] out */
     unsigned cut;  /* filled in: the bin of the last one */

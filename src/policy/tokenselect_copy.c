@@ -12,6 +12,10 @@ typedef struct angles {
     float cosv[COPY_KEYS][CRIT_D_HEAD_MAX / 2], sinv[COPY_KEYS][CRIT_D_HEAD_MAX / 2];
 } angles;
 
+static uint32_t slot_of(const crit_copy *a, uint32_t i) {
+    return a->slot ? a->slot[i] : i;
+}
+
 /* Keys [from, from + n) of one head, turned, into their slots. */
 static void put_turned(const crit_copy *a, uint32_t head, uint32_t from, uint32_t n, const angles *by) {
     const crit_kernels *kt = a->env->kernels;
@@ -25,9 +29,27 @@ static void put_turned(const crit_copy *a, uint32_t head, uint32_t from, uint32_
     }
     kt->kv_put(x, d, x, d, 0, n, (uint32_t)d, key, unused);
     for (uint32_t i = 0; i < n; i++) {
-        size_t slot = a->slot ? a->slot[from + i] : from + i;
-        memcpy(a->slab->k + head * crit_slab_head(a->slab) + slot * d, key + i * d, d * sizeof *key);
+        memcpy(a->slab->k + head * crit_slab_head(a->slab) + slot_of(a, from + i) * d, key + i * d, d * sizeof *key);
     }
+}
+
+/* Places are far apart: each would wait for memory by itself. */
+static void ask_for(const crit_slab *s, const uint16_t *k, const uint16_t *v, uint32_t at) {
+    size_t d = s->d;
+    k += at * d;
+    for (size_t i = 0; i < d; i += 32) __builtin_prefetch(k + i);
+    if (s->kernels->kv_layout == CRIT_KV_BF16T)
+        for (size_t i = 0; i < d; i++) __builtin_prefetch(v + i * CRIT_BLK_LEN + at);
+    else
+        for (size_t i = 0; i < d; i += 32) __builtin_prefetch(v + at * d + i);
+}
+
+static void ask_for_both(const crit_copy *a, uint32_t head, uint32_t i) {
+    const crit_slab *s = a->slab;
+    size_t blk = CRIT_BLK_LEN * (size_t)s->d, from = a->pos[i] / CRIT_BLK_LEN * blk;
+    size_t to = head * crit_slab_head(s) + slot_of(a, i) / CRIT_BLK_LEN * blk;
+    ask_for(s, crit_kv_k(a->kv, head) + from, crit_kv_v(a->kv, head) + from, a->pos[i] % CRIT_BLK_LEN);
+    ask_for(s, s->k + to, s->v + to, slot_of(a, i) % CRIT_BLK_LEN);
 }
 
 static void copy_item(void *arg, size_t item, unsigned worker) {
@@ -38,9 +60,13 @@ static void copy_item(void *arg, size_t item, unsigned worker) {
     for (uint32_t i = from; i < from + n && a->turn; i++)
         crit_turn_angles(a->turn, (int64_t)a->first + i - a->pos[i], by.cosv[i - from], by.sinv[i - from]);
     for (uint32_t head = 0; head < a->env->n_kv_head; head++) {
+        uint32_t todo[COPY_KEYS + 1], n_todo = 0;
         for (uint32_t i = from; i < from + n; i++)
-            if (!a->there || !a->there[i])
-                crit_slab_copy(a->slab, head, a->slot ? a->slot[i] : i, a->kv, a->pos[i]);
+            if (!a->there || !a->there[i]) todo[n_todo++] = i;
+        for (uint32_t i = 0; i < n_todo; i++) {
+            if (i + 1 < n_todo) ask_for_both(a, head, todo[i + 1]);
+            crit_slab_copy(a->slab, head, slot_of(a, todo[i]), a->kv, a->pos[todo[i]]);
+        }
         if (a->turn) put_turned(a, head, from, n, &by);
     }
 }

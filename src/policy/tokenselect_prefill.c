@@ -110,6 +110,7 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
     if (!r) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     r->rule = crit_vote_rule_of(o);
     r->chunk = chunk_tok(o);
+    r->rule.far = crit_vote_far(e, span(o));
     if (r->rule.compact && span(o) < r->rule.min_tok) r->rule.min_tok = span(o); /* what is full has the timeline's */
     if ((uint64_t)r->rule.n_init + r->rule.n_pick < e->n_ctx && !reserve(r, e, err)) {
         state_close(r);

@@ -12,8 +12,8 @@
 #include "policy/tokenselect.h"
 #include "sparse/sparse.h"
 
-enum { VOTE_KEYS = 512 };                  /* of a tile */
-enum { TURN_KEYS = 64 };                   /* candidates that see the query turned alike */
+enum { VOTE_KEYS = 2048 };                  /* of a tile */
+enum { TURN_KEYS = 256 };                  /* candidates that see the query turned alike */
 enum { BIN_SHIFT = 19, N_BIN = 1 << 12 };  /* a bin has a sixteenth of an octave */
 
 #define VOTE_ONE 0x1p100f /* a vote of 1 */
@@ -29,6 +29,10 @@ crit_vote_rule crit_vote_rule_of(const crit_policy_values *o) {
                             .min_tok = (uint32_t)o->v[CRIT_VOTE_MIN],
                             .scaled = o->v[CRIT_VOTE_SCALE] > 0,
                             .compact = o->v[CRIT_VOTE_POSITIONS] > 0};
+}
+
+uint32_t crit_vote_far(const crit_decode_env *e, uint32_t span) {
+    return e->n_ctx_train ? e->n_ctx_train - e->n_ctx_train / 4 : span;
 }
 
 /* ---- memory ---- */
@@ -96,7 +100,8 @@ static size_t n_tile(const crit_vote *a) {
     return (a->to - a->from + (size_t)VOTE_KEYS - 1) / VOTE_KEYS;
 }
 
-/* Scores of a tile for one KV head, each run of candidates behind it at one distance of the query. */
+/* Scores of a tile for one KV head.  Where a run of candidates is farther from the query than rule->far, the query is
+ * turned to that distance from the last of them: no distance is one that the model has never seen. */
 static void turned_scores(const crit_vote *a, uint32_t head, uint32_t from, uint32_t n, float scale, float *s,
                           float *q) {
     const crit_decode_env *e = a->env;
@@ -104,8 +109,9 @@ static void turned_scores(const crit_vote *a, uint32_t head, uint32_t from, uint
     size_t row = (size_t)head * e->n_group, d = e->d;
     for (uint32_t at = 0; at < n; at += TURN_KEYS) {
         uint32_t len = n - at < TURN_KEYS ? n - at : TURN_KEYS;
+        int64_t own = (int64_t)a->to + a->rule->n_local, far = (int64_t)from + at + len - 1 + a->rule->far;
         memcpy(q, a->q + row * d, e->n_group * d * sizeof *q);
-        crit_turn_angles(a->turn, (int64_t)from + at + len - 1 + a->rule->n_local - a->q_pos, cosv, sinv);
+        crit_turn_angles(a->turn, (far < own ? far : own) - a->q_pos, cosv, sinv);
         crit_turn_rows(a->turn, cosv, sinv, q, d, e->n_group);
         crit_kv_scores(e, a->kv, head, from + at, len, q, scale, s + at, a->voters->stride);
     }

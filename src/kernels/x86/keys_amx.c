@@ -20,6 +20,9 @@ KEYS_EACH(SCORES)
  * S^T = K Q^T is the sum of three columns.  Products are then as exact as those of f32, and K is read as it lies. */
 
 enum { COL = 16, PARTS = 3 };
+#ifndef TILES_AHEAD
+#define TILES_AHEAD 2
+#endif
 
 /* x as bf16 in the upper halves of the lanes, and what is left of it. */
 CRIT_INLINE __m256i next_part(__m256 *x) {
@@ -87,6 +90,8 @@ static void scores_on_tiles(const float *q, size_t q_stride, uint32_t n_row, con
         }
         part_sums(qt, at, d, sum);
         for (size_t g = 0; g < n; g += 8) {
+            const uint16_t *ahead = k + (j + KEYS * TILES_AHEAD + g) * d;
+            for (size_t e = 0; e < 8 * d; e += 32) __builtin_prefetch(ahead + e);
             const float *a = sum + g / AMX_ROWS * 2 * AMX_ROWS * COL + g % AMX_ROWS * COL, *b = a + AMX_ROWS * COL;
             __m256 x[8];
             CRIT_UNROLL for (int i = 0; i < 8; i++) {
