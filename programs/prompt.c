@@ -146,15 +146,14 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     if (!o->n_ctx && !o->compare && modes_within(o, model_context(info)))
         half = ", or let --decode read by compact positions, too";
     return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin", p->n,
-                o->n_ctx ? "" : "model's ", limit, larger, half,
-                fixed ? "" : ", or shorten it with --truncate middle");
+                o->n_ctx ? "" : "model's ", limit, larger, half, fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
     uint32_t train = model_context(info);
-    bool endless = !o->compare && (modes_stream(o) ||
-                                   (modes_within(o, train) && (!o->n_predict || decode_within(o, train))));
+    bool endless =
+        !o->compare && (modes_stream(o) || (modes_within(o, train) && (!o->n_predict || decode_within(o, train))));
     size_t limit = o->n_ctx ? o->n_ctx : endless ? 0 : train;
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
     if (!endless && info->n_ctx_train && limit > info->n_ctx_train)

@@ -85,8 +85,8 @@ static void score_item(void *arg, size_t item, unsigned worker) {
     uint32_t head = (uint32_t)(item % e->n_kv_head), from = a->from + (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
     uint32_t n = a->to - from < SCORE_KEYS ? a->to - from : SCORE_KEYS;
     size_t row = (size_t)head * e->n_group;
-    crit_kv_scores(e, a->kv, head, from, n, a->q + row * e->d, a->scale,
-                   a->weight + row * a->stride + (from - a->from), a->stride);
+    crit_kv_scores(e, a->kv, head, from, n, a->q + row * e->d, a->scale, a->weight + row * a->stride + (from - a->from),
+                   a->stride);
 }
 
 static void soft_max_item(void *arg, size_t head, unsigned worker) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* "name[:key=value,...]" -> a policy and the values of its options.  A colon may stand for the comma, for lists that are
- * cut at commas. */
+/* "name[:key=value,...]" -> a policy and the values of its options.  A colon may stand for the comma, for lists that
+ * are cut at commas. */
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>

@@ -25,7 +25,7 @@ static const crit_policy_option options[] = {
     {"pool", "votes are smoothed by the maximum over so many neighbours; 1 = not", 1, 1, 129, true, NULL},
     {"positions", "of what is read: the timeline's, or side by side, for texts past the trained window", 0, 0, 1, true,
      crit_position_words},
-    {"min", "up to so many tokens attention is full", 4096, 0, 1 << 24, true, NULL},
+    {"min", "up to so many tokens attention is full", 8192, 0, 1 << 24, true, NULL},
 };
 
 typedef struct layer {

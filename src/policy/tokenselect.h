@@ -44,20 +44,20 @@ uint32_t crit_vote_far(const crit_decode_env *e, uint32_t span);
 
 /* Memory for contexts up to env->n_ctx, shared by the layers of a session. */
 typedef struct crit_voters {
-    size_t stride;            /* keys a row has room for */
-    size_t n_tile;            /* tiles of keys a row has room for */
-    unsigned n_thread;        /* of the pool */
-    void *mem;                /* all of the following */
-    float *weight;            /* [n_head][stride] soft-max within a tile */
-    float *top, *sum;         /* [n_tile][n_head] of each; then top: what makes it one soft-max over all tiles */
-    float *vote, *smooth;     /* [stride] */
-    uint32_t *bins;           /* [n_thread][bins] votes by size, 0 between runs */
-    uint32_t *in, *edge;      /* [stride] a tile's positions that are in, that lie in the bin of the last one */
-    uint32_t *n_in, *n_edge;  /* [n_tile] */
-    float *edge_vote;         /* [stride] */
-    uint64_t *order;          /* [stride] */
-    uint32_t *best;           /* [stride] places in edge */
-    float *turned;            /* [n_thread][n_group][d] */
+    size_t stride;           /* keys a row has room for */
+    size_t n_tile;           /* tiles of keys a row has room for */
+    unsigned n_thread;       /* of the pool */
+    void *mem;               /* all of the following */
+    float *weight;           /* [n_head][stride] soft-max within a tile */
+    float *top, *sum;        /* [n_tile][n_head] of each; then top: what makes it one soft-max over all tiles */
+    float *vote, *smooth;    /* [stride] */
+    uint32_t *bins;          /* [n_thread][bins] votes by size, 0 between runs */
+    uint32_t *in, *edge;     /* [stride] a tile's positions that are in, that lie in the bin of the last one */
+    uint32_t *n_in, *n_edge; /* [n_tile] */
+    float *edge_vote;        /* [stride] */
+    uint64_t *order;         /* [stride] */
+    uint32_t *best;          /* [stride] places in edge */
+    float *turned;           /* [n_thread][n_group][d] */
 } crit_voters;
 
 size_t crit_voters_bytes(const crit_decode_env *e, unsigned n_thread);
@@ -89,10 +89,10 @@ typedef struct crit_copy {
     crit_slab *slab;
     const crit_decode_env *env;
     const crit_kv *kv;
-    uint32_t n;           /* multiple heads, one set */
-    const uint32_t *pos;  /* [n] ascending */
-    const uint32_t *slot; /* [n] of each, or NULL: 0, 1, 2, ... */
-    const bool *there;    /* [n] a slot holds the position already; or NULL: none does */
+    uint32_t n;            /* multiple heads, one set */
+    const uint32_t *pos;   /* [n] ascending */
+    const uint32_t *slot;  /* [n] of each, or NULL: 0, 1, 2, ... */
+    const bool *there;     /* [n] a slot holds the position already; or NULL: none does */
     const crit_turn *turn; /* NULL, or: the key of pos[i] is turned to position first + i */
     uint32_t first;
 } crit_copy;

@@ -5,7 +5,6 @@
  *
  * First and chosen tokens lie in a copy; what is attended to there and in the store is merged by log-sum-exp. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "policy/tokenselect.h"
@@ -125,8 +124,8 @@ static crit_status state_open(void **out, const crit_decode_env *e, const crit_p
 typedef struct part_arg {
     reader *r;
     const crit_prefill_job *job;
-    uint32_t first; /* of the store's tokens that are attended to */
-    bool copy;      /* and the copy */
+    uint32_t first;     /* of the store's tokens that are attended to */
+    bool copy;          /* and the copy */
     float *cosv, *sinv; /* [n_rot/2] of the gap before `first`, with compact positions */
     crit_vote vote;
     crit_copy taken;
@@ -206,7 +205,7 @@ static void mean_item(void *arg, size_t head, unsigned worker) {
     const crit_decode_env *e = job->env;
     size_t row = (size_t)e->n_head * e->d, at = head * e->d, stride = job->q_stride;
     const float *q = job->q + at;
-    if (a->r->rule.compact || getenv("TS_MEAN")) {
+    if (a->r->rule.compact) {
         float cosv[CRIT_D_HEAD_MAX / 2], sinv[CRIT_D_HEAD_MAX / 2], *to = a->r->turned + at;
         for (uint32_t i = 0; i < job->n_tok; i++) {
             memcpy(to + i * row, q + i * stride, e->d * sizeof *to);

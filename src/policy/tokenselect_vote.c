@@ -3,8 +3,8 @@
  * Query head h votes by KV head h / n_group.
  *
  * Keys are read once, by tiles: a tile has its own soft-max for each head, and one factor a (tile, head) makes them one
- * soft-max over all.  The best are found by a histogram of votes: tiles count, then put aside what lies above the bin of
- * the last one and what lies in it, which alone is ordered.  Counts are whole numbers, so which thread counted what
+ * soft-max over all.  The best are found by a histogram of votes: tiles count, then put aside what lies above the bin
+ * of the last one and what lies in it, which alone is ordered.  Counts are whole numbers, so which thread counted what
  * shows nowhere. */
 #include <math.h>
 #include <string.h>
@@ -12,9 +12,9 @@
 #include "policy/tokenselect.h"
 #include "sparse/sparse.h"
 
-enum { VOTE_KEYS = 2048 };                  /* of a tile */
-enum { TURN_KEYS = 256 };                  /* candidates that see the query turned alike */
-enum { BIN_SHIFT = 19, N_BIN = 1 << 12 };  /* a bin has a sixteenth of an octave */
+enum { VOTE_KEYS = 2048 };                /* of a tile */
+enum { TURN_KEYS = 256 };                 /* candidates that see the query turned alike */
+enum { BIN_SHIFT = 19, N_BIN = 1 << 12 }; /* a bin has a sixteenth of an octave */
 
 #define VOTE_ONE 0x1p100f /* a vote of 1 */
 
