@@ -25,7 +25,7 @@ static const crit_policy_option options[] = {
     {"pool", "votes are smoothed by the maximum over so many neighbours; 1 = not", 1, 1, 129, true, NULL},
     {"positions", "of what is read: the timeline's, or side by side, for texts past the trained window", 0, 0, 1, true,
      crit_position_words},
-    {"min", "up to so many tokens attention is full", 8192, 0, 1 << 24, true, NULL},
+    {"min", "up to so many tokens attention is full", 12288, 0, 1 << 24, true, NULL},
 };
 
 typedef struct layer {
@@ -49,7 +49,8 @@ typedef struct tokenselect {
     crit_turn turn; /* with compact positions */
     crit_voters voters;
     uint32_t *next, *next_slot; /* [n_pick] */
-    bool *there, *taken;        /* [n_pick] of next, by slot */
+    uint32_t *fresh;            /* [n_pick] places in next of those that are to be copied */
+    bool *taken;                /* [n_pick] slots */
     float *q, *out, *lse;       /* [n_kv_head][2 n_group][d], [2][n_head][d], [n_kv_head][2 n_group] */
 } tokenselect;
 
@@ -81,7 +82,7 @@ static size_t state_bytes(const crit_decode_env *e, const crit_policy_values *o)
     if (never_needed(&r, e)) return 0;
     if (!crit_slab_map_bytes(e->n_kv_head, e->d, r.n_pick, &slab)) return SIZE_MAX / 2;
     return e->n_layer * (slab + 2 * (size_t)r.n_pick * sizeof(uint32_t) + row) +
-           r.n_pick * (2 * sizeof(uint32_t) + 2 * sizeof(bool)) + 4 * row + crit_turn_bytes(e) +
+           r.n_pick * (3 * sizeof(uint32_t) + sizeof(bool)) + 4 * row + crit_turn_bytes(e) +
            crit_voters_bytes(e, e->n_thread);
 }
 
@@ -99,7 +100,7 @@ static void state_close(void *state) {
     crit_voters_clear(&t->voters);
     crit_free(t->next);
     crit_free(t->next_slot);
-    crit_free(t->there);
+    crit_free(t->fresh);
     crit_free(t->taken);
     crit_free(t->q);
     crit_free(t->out);
@@ -121,12 +122,12 @@ static bool reserve(tokenselect *t, const crit_decode_env *e, crit_error *err) {
         if (!open_layer(&t->layers[i], e, t->rule.n_pick, err)) return false;
     t->next = crit_malloc(n, sizeof *t->next);
     t->next_slot = crit_malloc(n, sizeof *t->next_slot);
-    t->there = crit_malloc(n, sizeof *t->there);
+    t->fresh = crit_malloc(n, sizeof *t->fresh);
     t->taken = crit_malloc(n, sizeof *t->taken);
     t->q = crit_malloc(2 * row, sizeof *t->q);
     t->out = crit_malloc(2 * row, sizeof *t->out);
     t->lse = crit_malloc(2 * (size_t)e->n_head, sizeof *t->lse);
-    return t->next && t->next_slot && t->there && t->taken && t->q && t->out && t->lse &&
+    return t->next && t->next_slot && t->fresh && t->taken && t->q && t->out && t->lse &&
            !crit_turn_init(&t->turn, e, err) && !crit_voters_init(&t->voters, e, err);
 }
 
@@ -156,7 +157,7 @@ typedef struct step {
     crit_vote vote;
     crit_copy copy;
     crit_pieces pieces;
-    uint32_t n_copied;
+    uint32_t n_fresh;
 } step;
 
 static uint32_t local_from(const crit_vote_rule *r, uint32_t n_tok) {
@@ -194,14 +195,14 @@ static void match_item(void *arg, size_t item, unsigned worker) {
     memset(t->taken, 0, n * sizeof *t->taken);
     for (uint32_t i = 0, j = 0; i < n; i++) {
         while (j < n_old && l->pos[j] < t->next[i]) j++;
-        t->there[i] = j < n_old && l->pos[j] == t->next[i];
-        if (t->there[i]) t->taken[t->next_slot[i] = l->slot[j]] = true;
+        if (j < n_old && l->pos[j] == t->next[i])
+            t->taken[t->next_slot[i] = l->slot[j]] = true;
+        else
+            t->fresh[s->n_fresh++] = i;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        if (t->there[i]) continue;
+    for (uint32_t i = 0; i < s->n_fresh; i++) {
         while (t->taken[free_slot]) free_slot++;
-        t->next_slot[i] = free_slot++;
-        s->n_copied++;
+        t->next_slot[t->fresh[i]] = free_slot++;
     }
     memcpy(l->pos, t->next, n * sizeof *l->pos);
     memcpy(l->slot, t->next_slot, n * sizeof *l->slot);
@@ -229,12 +230,13 @@ static unsigned choice_stages(step *s, crit_stage *stage) {
                           .n = t->rule.n_pick,
                           .pos = l->pos,
                           .slot = l->slot,
-                          .there = t->there,
+                          .fresh = t->fresh,
+                          .n_fresh = &s->n_fresh,
                           .turn = turn,
                           .first = t->rule.n_init};
     unsigned n = crit_vote_stages(&s->vote, stage);
     stage[n++] = (crit_stage){.n_item = 1, .task = match_item, .arg = s};
-    stage[n++] = crit_copy_stage(&s->copy);
+    n += crit_copy_stages(&s->copy, stage + n);
     memcpy(l->q, job->q, (size_t)e->n_head * e->d * sizeof *l->q);
     l->n_choice = job->n_tok;
     return n;
@@ -322,7 +324,7 @@ static crit_status decode(void *state, const crit_decode_job *job, crit_error *e
     l->n_narrow = job->kv->n_narrow;
     l->n_seen = job->n_tok;
     uint32_t n_turned = l->fresh && t->rule.compact ? t->rule.n_pick : 0; /* keys alone */
-    e->moved_bytes += 4.0 * sizeof(uint16_t) * (s.n_copied + n_turned / 2.0) * e->d * e->n_kv_head;
+    e->moved_bytes += 4.0 * sizeof(uint16_t) * (s.n_fresh + n_turned / 2.0) * e->d * e->n_kv_head;
     return st;
 }
 

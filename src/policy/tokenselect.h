@@ -89,13 +89,15 @@ typedef struct crit_copy {
     crit_slab *slab;
     const crit_decode_env *env;
     const crit_kv *kv;
-    uint32_t n;            /* multiple heads, one set */
-    const uint32_t *pos;   /* [n] ascending */
-    const uint32_t *slot;  /* [n] of each, or NULL: 0, 1, 2, ... */
-    const bool *there;     /* [n] a slot holds the position already; or NULL: none does */
-    const crit_turn *turn; /* NULL, or: the key of pos[i] is turned to position first + i */
+    uint32_t n;
+    const uint32_t *pos;     /* [n] ascending; one set for all KV heads */
+    const uint32_t *slot;    /* [n] of each, or NULL: 0, 1, 2, ... */
+    const uint32_t *fresh;   /* [n_fresh] those that are not in their slots yet, slots ascending; NULL = all */
+    const uint32_t *n_fresh; /* read when the stages run */
+    const crit_turn *turn;   /* NULL, or: the key of pos[i] is turned to position first + i */
     uint32_t first;
 } crit_copy;
-crit_stage crit_copy_stage(crit_copy *a);
+enum { CRIT_COPY_STAGES = 2 };
+unsigned crit_copy_stages(crit_copy *a, crit_stage stage[CRIT_COPY_STAGES]);
 
 #endif

@@ -7,6 +7,7 @@
 #include "policy/tokenselect.h"
 
 enum { COPY_KEYS = CRIT_BLK_LEN }; /* of a work item */
+enum { AHEAD = 4 };
 
 typedef struct angles {
     float cosv[COPY_KEYS][CRIT_D_HEAD_MAX / 2], sinv[COPY_KEYS][CRIT_D_HEAD_MAX / 2];
@@ -52,25 +53,51 @@ static void ask_for_both(const crit_copy *a, uint32_t head, uint32_t i) {
     ask_for(s, s->k + to, s->v + to, slot_of(a, i) % CRIT_BLK_LEN);
 }
 
+/* The first entry of the list whose slot is `slot` or behind it. */
+static uint32_t fresh_from(const crit_copy *a, uint32_t slot) {
+    uint32_t lo = 0, hi = a->fresh ? *a->n_fresh : a->n;
+    if (!a->fresh) return slot < hi ? slot : hi;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (a->slot[a->fresh[mid]] < slot)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static uint32_t entry(const crit_copy *a, uint32_t at) {
+    return a->fresh ? a->fresh[at] : at;
+}
+
+/* What comes into a block of the slab, of one head: values may lie across it, and two threads in one line would wait
+ * for each other. */
 static void copy_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const crit_copy *a = arg;
+    uint32_t head = (uint32_t)(item % a->env->n_kv_head), blk = (uint32_t)(item / a->env->n_kv_head);
+    uint32_t end = fresh_from(a, (blk + 1) * CRIT_BLK_LEN), last = a->fresh ? *a->n_fresh : a->n;
+    for (uint32_t at = fresh_from(a, blk * CRIT_BLK_LEN); at < end; at++) {
+        uint32_t i = entry(a, at);
+        if (at + AHEAD < last) ask_for_both(a, head, entry(a, at + AHEAD));
+        crit_slab_copy(a->slab, head, slot_of(a, i), a->kv, a->pos[i]);
+    }
+}
+
+static void turn_item(void *arg, size_t item, unsigned worker) {
     (void)worker;
     const crit_copy *a = arg;
     uint32_t from = (uint32_t)item * COPY_KEYS, n = a->n - from < COPY_KEYS ? a->n - from : COPY_KEYS;
     angles by;
-    for (uint32_t i = from; i < from + n && a->turn; i++)
+    for (uint32_t i = from; i < from + n; i++)
         crit_turn_angles(a->turn, (int64_t)a->first + i - a->pos[i], by.cosv[i - from], by.sinv[i - from]);
-    for (uint32_t head = 0; head < a->env->n_kv_head; head++) {
-        uint32_t todo[COPY_KEYS + 1], n_todo = 0;
-        for (uint32_t i = from; i < from + n; i++)
-            if (!a->there || !a->there[i]) todo[n_todo++] = i;
-        for (uint32_t i = 0; i < n_todo; i++) {
-            if (i + 1 < n_todo) ask_for_both(a, head, todo[i + 1]);
-            crit_slab_copy(a->slab, head, slot_of(a, todo[i]), a->kv, a->pos[todo[i]]);
-        }
-        if (a->turn) put_turned(a, head, from, n, &by);
-    }
+    for (uint32_t head = 0; head < a->env->n_kv_head; head++) put_turned(a, head, from, n, &by);
 }
 
-crit_stage crit_copy_stage(crit_copy *a) {
-    return (crit_stage){.n_item = (a->n + COPY_KEYS - 1) / COPY_KEYS, .task = copy_item, .arg = a};
+unsigned crit_copy_stages(crit_copy *a, crit_stage stage[CRIT_COPY_STAGES]) {
+    size_t n = (a->n + COPY_KEYS - 1) / COPY_KEYS;
+    stage[0] = (crit_stage){.n_item = n * a->env->n_kv_head, .task = copy_item, .arg = a};
+    stage[1] = (crit_stage){.n_item = n, .task = turn_item, .arg = a};
+    return a->turn ? 2 : 1;
 }

@@ -240,7 +240,7 @@ static unsigned choice_stages(part_arg *a, crit_stage *stage) {
     if (turn) crit_turn_angles(turn, (int64_t)n_far - a->first, a->cosv, a->sinv);
     stage[n++] = (crit_stage){.n_item = e->n_head, .task = mean_item, .arg = a};
     n += crit_vote_stages(&a->vote, stage + n);
-    stage[n++] = crit_copy_stage(&a->taken);
+    n += crit_copy_stages(&a->taken, stage + n);
     e->moved_bytes += 4.0 * sizeof(uint16_t) * n_far * e->d * e->n_kv_head;
     return n;
 }

@@ -12,7 +12,7 @@
 #include "policy/tokenselect.h"
 #include "sparse/sparse.h"
 
-enum { VOTE_KEYS = 2048 };                /* of a tile */
+enum { VOTE_KEYS = 1024 };                /* of a tile */
 enum { TURN_KEYS = 256 };                 /* candidates that see the query turned alike */
 enum { BIN_SHIFT = 19, N_BIN = 1 << 12 }; /* a bin has a sixteenth of an octave */
 
