@@ -92,7 +92,7 @@ static int choose_lengths(bench *b, uint32_t *longest) {
     uint32_t train = model_context(&b->info);
     b->ctx = b->o->ctx;
     for (size_t i = 0; i < b->ctx.n; i++)
-        if (train && b->ctx.v[i] > train && !b->o->force && !modes_stream(b->o))
+        if (train && b->ctx.v[i] > train && !b->o->force && !modes_stream(b->o) && !modes_within(b->o, train))
             return fail("%s: %u tokens are more than the %u the model was trained for (--force runs them)", b->o->model,
                         b->ctx.v[i], train);
     for (size_t i = 0; !b->o->ctx.n && i < 3; i++) {

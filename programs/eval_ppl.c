@@ -43,7 +43,8 @@ static int lay_out(windows *w, const options *o, const crit_model_info *info, co
     else
         w->n = n / w->n_ctx > 1 ? n / w->n_ctx : 0;
     if (o->n_chunk && w->n > o->n_chunk) w->n = o->n_chunk;
-    int rc = w->v->streams ? EXIT_OK : eval_check_length(o, info, w->n_ctx);
+    const bool within = w->v->span && w->v->span <= model_context(info);
+    int rc = w->v->streams || within ? EXIT_OK : eval_check_length(o, info, w->n_ctx);
     if (rc) return rc;
     if (!w->n)
         return fail("%s: %zu tokens are too few, windows of %u want at least %u", name, n, w->n_ctx,

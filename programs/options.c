@@ -399,6 +399,22 @@ bool modes_stream(const options *o) {
     return o->modes.n > 0;
 }
 
+static bool within(crit_policy_place place, const char *text, uint32_t n_tok) {
+    uint32_t span = crit_policy_span(place, text);
+    return span && span <= n_tok;
+}
+
+bool modes_within(const options *o, uint32_t n_tok) {
+    for (size_t i = 0; i < o->modes.n; i++)
+        if (o->modes.v[i] < MODE_POLICY || !within(CRIT_POLICY_PREFILL, mode_name(o, o->modes.v[i]), n_tok))
+            return false;
+    return o->modes.n > 0;
+}
+
+bool decode_within(const options *o, uint32_t n_tok) {
+    return within(CRIT_POLICY_DECODE, o->decode, n_tok);
+}
+
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx) {
     crit_session_params s;
     crit_session_params_init(&s);

@@ -120,6 +120,9 @@ const char *mode_name(const options *o, uint32_t mode);
  */
 bool policy_streams(const char *text);
 bool modes_stream(const options *o); /* do all of o->modes? */
+/* Does attention of the prompt, of what is decoded behind it, keep within n_tok positions, however long the text is? */
+bool modes_within(const options *o, uint32_t n_tok);
+bool decode_within(const options *o, uint32_t n_tok);
 crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_ctx);
 uint32_t options_threads(const options *o); /* -t, or the cores of this process */
 

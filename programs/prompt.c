@@ -142,16 +142,21 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
         snprintf(larger, sizeof larger, "give a larger one with -c %zu%s", need,
                  info->n_ctx_train && need > info->n_ctx_train ? " (more than it was trained for)" : "");
     bool fixed = o->kind == CMD_CLUSTER || o->prefix;
-    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s", strcmp(name, "-") ? name : "stdin", p->n,
-                o->n_ctx ? "" : "model's ", limit, larger, fixed ? "" : ", or shorten it with --truncate middle");
+    const char *half = ""; /* of what would lift the limit: else it would not have come to this */
+    if (!o->n_ctx && !o->compare && modes_within(o, model_context(info)))
+        half = ", or let --decode read by compact positions, too";
+    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin", p->n,
+                o->n_ctx ? "" : "model's ", limit, larger, half, fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
-    bool streams = modes_stream(o) && !o->compare;
-    size_t limit = o->n_ctx ? o->n_ctx : streams ? 0 : model_context(info);
+    uint32_t train = model_context(info);
+    bool endless =
+        !o->compare && (modes_stream(o) || (modes_within(o, train) && (!o->n_predict || decode_within(o, train))));
+    size_t limit = o->n_ctx ? o->n_ctx : endless ? 0 : train;
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
-    if (!streams && info->n_ctx_train && limit > info->n_ctx_train)
+    if (!endless && info->n_ctx_train && limit > info->n_ctx_train)
         note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
 
     if (o->truncate == TRUNCATE_MIDDLE) {

@@ -62,7 +62,7 @@ static int set_attn(const suite *s, const suite_policy *p, uint32_t ctx, variant
         if (!args_field(attn_fields, k, &v->attn, why, sizeof why)) return suite_wrong(s, place, "%s", why);
         k += last ? n : n + 1;
     }
-    memcpy(v->name, label, sizeof label);
+    if (!v->policy) memcpy(v->name, label, sizeof label); /* a policy's text is what the session is given */
     return EXIT_OK;
 }
 

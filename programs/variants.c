@@ -38,6 +38,7 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
         v->attn.mode = CRIT_ATTN_DENSE;
         if (!crit_policy_check(CRIT_POLICY_PREFILL, v->name, &err)) {
             v->streams = policy_streams(v->name);
+            v->span = crit_policy_span(CRIT_POLICY_PREFILL, v->name);
             return true;
         }
         if (word == n) return bad(s, word, why, cap);

@@ -14,8 +14,9 @@ enum { VARIANT_MAX = 64 };
 typedef struct variant {
     char name[96]; /* as it was written */
     crit_attn_params attn;
-    bool policy;  /* the name is that of a policy of the prompt */
-    bool streams; /* which makes no prompt too long */
+    bool policy;   /* the name is that of a policy of the prompt */
+    bool streams;  /* which makes no prompt too long */
+    uint32_t span; /* positions it keeps within, whatever the prompt; 0 = the prompt's */
 } variant;
 
 typedef struct variants {

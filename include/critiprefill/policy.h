@@ -46,6 +46,9 @@ CRIT_API size_t crit_policy_count(void);
 CRIT_API crit_status crit_policy_get(size_t i, crit_policy_info *info);
 /* Whether text is one of that place, as crit_session_open would judge it. */
 CRIT_API crit_status crit_policy_check(crit_policy_place place, const char *text, crit_error *err);
+/* Largest distance in positions between a query and a key that it reads, however long the text is: no model need be
+ * trained for more.  0: the text's length, and for a text that is refused. */
+CRIT_API uint32_t crit_policy_span(crit_policy_place place, const char *text);
 
 /* Another policy for what is decoded from now on; the timeline stays.  Policies that look at the prompt's last queries
  * see those of the next crit_prefill and are full attention until then, or until a full step of their own. */

@@ -71,6 +71,7 @@ static crit_decode_env env_of(const crit_config *c, uint32_t n_ctx, unsigned n_t
                              .n_group = c->n_group,
                              .d = c->d_head,
                              .n_ctx = n_ctx,
+                             .n_ctx_train = c->n_ctx_train,
                              .store_share = 1,
                              .n_thread = n_thread,
                              .n_rot = c->n_rot,

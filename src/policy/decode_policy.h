@@ -4,7 +4,7 @@
  *   pieces.c      attention of a few query rows over pieces of packed keys, merged exactly by log-sum-exp
  *   full.c        every key: what each policy falls back to, and is held against
  *   recycled.c    a copy of the keys that mattered
- *   tokenselect.c tokens that all heads vote for, for decoding and for the prompt's chunks
+ *   tokenselect*.c tokens that all heads vote for, for decoding and for the prompt's chunks
  *   cascade*.c    a cache of a fixed size, of rings that thin out with age
  *   bifurcated.c  sequences that share segments of a tree
  *   subgen.c      clusters of keys: centres, or a streaming sketch
@@ -33,6 +33,7 @@ typedef struct crit_decode_env {
     crit_pool *pool;
     const crit_kernels *kernels;
     uint32_t n_layer, n_head, n_kv_head, n_group, d, n_ctx;
+    uint32_t n_ctx_train; /* tokens the model was trained for; 0 = not known */
     float scale;
     unsigned n_thread;
     uint32_t n_rot;          /* leading values of a head that rotate with the position */
@@ -154,6 +155,8 @@ typedef struct crit_policy {
 
     /* What options alone cannot see; NULL = nothing. */
     crit_status (*check)(const crit_policy_values *o, crit_error *err);
+    /* Largest distance in positions between a query and a key, however long the timeline is; NULL or 0 = its length. */
+    uint32_t (*span)(const crit_policy_values *o);
     /* Bytes of a state. */
     size_t (*bytes)(const crit_decode_env *env, const crit_policy_values *o);
     crit_status (*open)(void **state, const crit_decode_env *env, const crit_policy_values *o, crit_error *err);

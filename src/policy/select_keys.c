@@ -49,17 +49,33 @@ typedef struct weights_arg {
 } weights_arg;
 
 /* Narrow keys [from, from + n): their scores are those of rows that are 0 elsewhere. */
-static void narrow_scores(const weights_arg *a, uint32_t head, uint32_t from, uint32_t n) {
-    const crit_decode_env *e = a->e;
-    float q[CRIT_REP_MAX * CRIT_D_HEAD_MAX];
-    uint32_t dk = a->kv->narrow->dk;
+static void narrow_scores(const crit_decode_env *e, const crit_kv *kv, uint32_t head, uint32_t from, uint32_t n,
+                          const float *q, float scale, float *s, size_t stride) {
+    float own[CRIT_REP_MAX * CRIT_D_HEAD_MAX];
+    uint32_t dk = kv->narrow->dk;
     for (uint32_t g = 0; g < e->n_group; g += CRIT_REP_MAX) {
-        size_t row = (size_t)head * e->n_group + g;
         uint32_t n_row = e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX;
-        crit_narrow_query(a->kv, head, a->q + row * e->d, e->d, n_row, q);
-        e->kernels->key_scores(q, dk, n_row, crit_narrow_k(a->kv, head) + (size_t)from * dk, n, dk, a->scale,
-                               a->weight + row * a->stride + (from - a->from), a->stride);
+        crit_narrow_query(kv, head, q + (size_t)g * e->d, e->d, n_row, own);
+        e->kernels->key_scores(own, dk, n_row, crit_narrow_k(kv, head) + (size_t)from * dk, n, dk, scale,
+                               s + g * stride, stride);
     }
+}
+
+void crit_kv_scores(const crit_decode_env *e, const crit_kv *kv, uint32_t head, uint32_t from, uint32_t n,
+                    const float *q, float scale, float *s, size_t stride) {
+    uint32_t n_narrow = kv->n_narrow <= from ? 0 : kv->n_narrow - from < n ? kv->n_narrow - from : n;
+    if (n_narrow) narrow_scores(e, kv, head, from, n_narrow, q, scale, s, stride);
+    for (uint32_t g = 0; g < e->n_group && n_narrow < n; g += CRIT_REP_MAX)
+        e->kernels->key_scores(q + (size_t)g * e->d, e->d,
+                               e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX,
+                               crit_kv_k(kv, head) + (size_t)(from + n_narrow) * e->d, n - n_narrow, e->d, scale,
+                               s + g * stride + n_narrow, stride);
+}
+
+double crit_keys_bytes(const crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to) {
+    uint32_t n = to - from, n_narrow = kv->n_narrow <= from ? 0 : (kv->n_narrow < to ? kv->n_narrow : to) - from;
+    double width = n_narrow ? (double)n_narrow * kv->narrow->dk : 0;
+    return (double)sizeof(uint16_t) * (width + (double)(n - n_narrow) * e->d) * e->n_kv_head;
 }
 
 static void score_item(void *arg, size_t item, unsigned worker) {
@@ -68,18 +84,9 @@ static void score_item(void *arg, size_t item, unsigned worker) {
     const crit_decode_env *e = a->e;
     uint32_t head = (uint32_t)(item % e->n_kv_head), from = a->from + (uint32_t)(item / e->n_kv_head) * SCORE_KEYS;
     uint32_t n = a->to - from < SCORE_KEYS ? a->to - from : SCORE_KEYS;
-    if (from < a->kv->n_narrow) {
-        uint32_t n_narrow = a->kv->n_narrow - from < n ? a->kv->n_narrow - from : n;
-        narrow_scores(a, head, from, n_narrow);
-        from += n_narrow;
-        n -= n_narrow;
-    }
-    for (uint32_t g = 0; g < e->n_group; g += CRIT_REP_MAX) {
-        size_t row = (size_t)head * e->n_group + g;
-        e->kernels->key_scores(a->q + row * e->d, e->d, e->n_group - g < CRIT_REP_MAX ? e->n_group - g : CRIT_REP_MAX,
-                               crit_kv_k(a->kv, head) + (size_t)from * e->d, n, e->d, a->scale,
-                               a->weight + row * a->stride + (from - a->from), a->stride);
-    }
+    size_t row = (size_t)head * e->n_group;
+    crit_kv_scores(e, a->kv, head, from, n, a->q + row * e->d, a->scale, a->weight + row * a->stride + (from - a->from),
+                   a->stride);
 }
 
 static void soft_max_item(void *arg, size_t head, unsigned worker) {
@@ -94,9 +101,8 @@ static void soft_max_item(void *arg, size_t head, unsigned worker) {
 void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,
                       float *weight, size_t stride) {
     weights_arg a = {e, kv, from, to, q, scale, weight, stride};
-    uint32_t n = to - from, n_narrow = kv->n_narrow <= from ? 0 : (kv->n_narrow < to ? kv->n_narrow : to) - from;
-    double width = n_narrow ? (double)n_narrow * kv->narrow->dk : 0;
-    e->moved_bytes += (double)sizeof(uint16_t) * (width + (double)(n - n_narrow) * e->d) * e->n_kv_head;
+    uint32_t n = to - from;
+    e->moved_bytes += crit_keys_bytes(e, kv, from, to);
     crit_stage stage[] = {
         {.n_item = (size_t)((n + SCORE_KEYS - 1) / SCORE_KEYS) * e->n_kv_head, .task = score_item, .arg = &a},
         {.n_item = e->n_head, .task = soft_max_item, .arg = &a}};

@@ -33,6 +33,12 @@ typedef struct crit_pick {
 } crit_pick;
 void crit_key_picker_run(crit_key_picker *p, const crit_pick *pick);
 
+/* Scores of keys [from, from + n) of one KV head, narrow or not: q [n_group][d] of its query heads, s
+ * [n_group][stride], key `from` first. */
+void crit_kv_scores(const crit_decode_env *e, const crit_kv *kv, uint32_t head, uint32_t from, uint32_t n,
+                    const float *q, float scale, float *s, size_t stride);
+/* What reading keys [from, to) of all heads moves. */
+double crit_keys_bytes(const crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to);
 /* The soft-max weights of all heads over keys [from, to), from < to, in parallel: weight [n_head][stride], key `from`
  * first. */
 void crit_key_weights(crit_decode_env *e, const crit_kv *kv, uint32_t from, uint32_t to, const float *q, float scale,

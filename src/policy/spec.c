@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* "name[:key=value,...]" -> a policy and the values of its options.  A colon may stand for the comma, for lists that are
- * cut at commas. */
+/* "name[:key=value,...]" -> a policy and the values of its options.  A colon may stand for the comma, for lists that
+ * are cut at commas. */
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -101,6 +101,13 @@ crit_status crit_policy_check(crit_policy_place place, const char *text, crit_er
     if ((unsigned)place >= sizeof place_flags / sizeof *place_flags)
         return crit_fail(err, CRIT_E_ARG, "crit_policy_check: no such place");
     return crit_policy_parse(place, text, &p, &v, err);
+}
+
+uint32_t crit_policy_span(crit_policy_place place, const char *text) {
+    const crit_policy *p;
+    crit_policy_values v;
+    if ((unsigned)place >= sizeof place_flags / sizeof *place_flags) return 0;
+    return !crit_policy_parse(place, text, &p, &v, NULL) && p->span ? p->span(&v) : 0;
 }
 
 crit_status crit_policy_pair(const crit_policy *decode, const crit_policy *kv, crit_error *err) {

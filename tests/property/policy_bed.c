@@ -106,6 +106,8 @@ void bed_open(bed *b, bed_shape s, uint32_t n_prompt, uint32_t n_ctx, uint64_t s
                                .all_blk = b->all_blk,
                                .scratch = crit_malloc(threads, slice),
                                .scratch_slice = slice};
+    for (uint32_t i = 0; i < b->env.n_rot / 2; i++) b->freq[i] = pow(10000, -2.0 * i / b->env.n_rot);
+    b->env.rope_freq = b->freq;
     fill(b, seed);
     if (crit_policy_parse(CRIT_POLICY_DECODE, policy, &b->policy, &b->values, &err)) fail_msg("%s", err.message);
     if (b->policy->open && b->policy->open(&b->state, &b->env, &b->values, &err)) fail_msg("%s", err.message);

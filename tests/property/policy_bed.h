@@ -18,6 +18,7 @@ typedef struct bed {
     crit_kv *kv; /* [n_layer] */
     uint32_t *all_blk;
     crit_decode_env env;
+    double freq[CRIT_D_HEAD_MAX / 2];
     float *q, *k, *v; /* [n_ctx][n_layer][heads * d] */
     const crit_policy *policy;
     void *state;

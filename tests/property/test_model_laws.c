@@ -275,7 +275,7 @@ static void policies_of_the_prompt(void **state) {
         tiny_params p = tiny_of(i, CRIT_T_Q4_0);
         crit_model *m = open_model(&p);
         int32_t *t = tokens_of(N, p.n_vocab, 9);
-        const char *some = "tokenselect:k=96,init=40,local=128,chunk=128", *all = "tokenselect:k=4000";
+        const char *some = "tokenselect:k=96,init=40,local=128,chunk=128,min=0", *all = "tokenselect:k=4000";
         crit_session *s = policy_session(m, some, 4096, 1);
         prefill(s, t, N, false);
         float *ref = malloc(p.n_vocab * sizeof *ref);

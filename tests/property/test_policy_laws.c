@@ -65,8 +65,8 @@ static const spec specs[] = {
     {"recycled:K=192,qc=3,s=0.3,pool=1", "recycled:K=64,qc=1,s=1.1", .5},
     {"recycled:K=128,S=6", "recycled:K=310", .5}, /* below K and an eighth */
     {"recycled:K=128,S=6", "recycled:K=64,min=400", .5},
-    {"tokenselect:k=128,init=40,local=64,theta=0.5", "tokenselect:k=100000", .4},
-    {"tokenselect:k=200,init=0,local=33,theta=1.1,vote=scaled,pool=5", "tokenselect:k=64,local=400", .4},
+    {"tokenselect:k=128,init=40,local=64,theta=0.5,min=0", "tokenselect:k=100000", .4},
+    {"tokenselect:k=200,init=0,local=33,theta=1.1,vote=scaled,pool=5,min=0", "tokenselect:k=64,local=400", .4},
     {"subgen:k=96,window=64,sinks=32", "subgen:k=200,window=64,sinks=100", .1},
     {"subgen:k=200,window=33,sinks=0", "subgen:window=400,k=1", .1},
     {"squeezed:min=64,levels=1,q=0.7", "squeezed:min=100000", .5},

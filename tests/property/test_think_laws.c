@@ -64,7 +64,7 @@ static const struct {
     {"full", "think:lambda=0.7,from=0,unit=pair,recent=100"},
     {"recycled:K=128,S=6", "think:lambda=0.5,from=0"},
     {"recycled:K=128,S=6", "think:lambda=0.5,from=0,when=never"},
-    {"tokenselect:k=96,init=40,local=64", "think:lambda=0.4,from=0"},
+    {"tokenselect:k=96,init=40,local=64,min=0", "think:lambda=0.4,from=0"},
 };
 
 static void any_decoding_reads_it(void **state) {

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,13 @@ static void votes_of(const bed *b, uint32_t layer, const float *q, double scale,
     free(k), free(w);
 }
 
+static void choose(crit_voters *v, bed *b, uint32_t layer, const crit_vote_rule *rule, uint32_t from, uint32_t to,
+                   const float *q, uint32_t *pos) {
+    crit_vote vote = {v, &b->env, rule, &b->kv[layer], from, to, q, NULL, 0, pos, 0, 0};
+    crit_stage stage[CRIT_VOTE_STAGES];
+    crit_pool_run_stages(b->pool, stage, crit_vote_stages(&vote, stage));
+}
+
 static void the_most_votes_are_chosen(void **state) {
     (void)state;
     for (int scaled = 0; scaled < 2; scaled++) {
@@ -56,7 +64,7 @@ static void the_most_votes_are_chosen(void **state) {
         uint32_t from = 37, to = 1411, pos[90];
         double *vote = array(to - from, sizeof *vote), in = INFINITY, out = 0;
         const float *q = bed_q(&b, 1, 1499);
-        crit_voters_run(&v, &b.env, &rule, &b.kv[1], from, to, q, pos);
+        choose(&v, &b, 1, &rule, from, to, q, pos);
         votes_of(&b, 1, q, scaled ? (double)b.env.scale : 1, from, to, vote);
         for (uint32_t j = from, i = 0; j < to; j++) {
             bool is = i < 90 && pos[i] == j;
@@ -76,6 +84,42 @@ static void the_most_votes_are_chosen(void **state) {
     }
 }
 
+/* Whatever the number of tiles, ties, smoothing and threads: the choice of a full sort by its own votes. */
+static void the_choice_is_that_of_a_sort(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t from, to, n_pick, pool;
+        float far;
+    } cases[] = {{0, 97, 96, 1, 1},     {5, 2300, 40, 1, 1},    {5, 2300, 2200, 1, 1},
+                 {64, 2048, 700, 7, 1}, {0, 2048, 512, 129, 1}, {3, 2051, 300, 1, 400} /* most votes are 0 */};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bed b;
+        crit_voters v;
+        bed_open(&b, shape, 2310, 2400, 51 + i, 1 + (unsigned)i % 3, "full");
+        assert_int_equal(crit_voters_init(&v, &b.env, NULL), CRIT_OK);
+        uint32_t from = cases[i].from, n = cases[i].to - from, n_pick = cases[i].n_pick;
+        uint32_t *pos = array(n_pick, sizeof *pos);
+        float q[6 * 40], *by = array(n, sizeof *by);
+        for (size_t j = 0; j < sizeof q / sizeof *q; j++) q[j] = cases[i].far * bed_q(&b, 0, 2300)[j];
+        for (int again = 0; again < 2; again++) { /* nothing is left of the first */
+            const crit_vote_rule rule = {.n_pick = n_pick, .pool = cases[i].pool};
+            choose(&v, &b, 0, &rule, from, cases[i].to, q, pos);
+            memcpy(by, v.vote, n * sizeof *by);
+            if (cases[i].pool > 1) crit_max_pool(v.vote, n, cases[i].pool, by);
+            uint32_t at = 0;
+            for (uint32_t j = 0; j < n; j++) {
+                uint32_t better = 0;
+                for (uint32_t o = 0; o < n; o++) better += by[o] > by[j] || (by[o] >= by[j] && o < j);
+                if (better < n_pick) assert_int_equal(pos[at++], from + j);
+            }
+            assert_int_equal(at, n_pick);
+        }
+        free(pos), free(by);
+        crit_voters_clear(&v);
+        bed_close(&b);
+    }
+}
+
 /* The same positions serve until the window has grown by n_local, or from step to step anew. */
 static void a_choice_serves_again(void **state) {
     (void)state;
@@ -83,8 +127,8 @@ static void a_choice_serves_again(void **state) {
     for (int always = 0; always < 2; always++) {
         bed b;
         bed_open(&b, shape, 1200, 1400, 7, 2,
-                 always ? "tokenselect:k=64,init=32,local=64,theta=1.1"
-                        : "tokenselect:k=64,init=32,local=64,theta=-1.1");
+                 always ? "tokenselect:k=64,init=32,local=64,theta=1.1,min=0"
+                        : "tokenselect:k=64,init=32,local=64,theta=-1.1,min=0");
         uint32_t n_new = 0, first = 0;
         for (uint32_t t = 0; t < 150; t++) {
             bed_token(&b);
@@ -145,8 +189,7 @@ static void check_part(bed *b, uint32_t pos0, uint32_t n, uint32_t n_init, uint3
         b->kernels.mean_rows(bed_q(b, 0, pos0) + (size_t)h * d, row * b->s.n_layer, n, d, mean + (size_t)h * d);
     for (uint32_t i = 0; i < n_init; i++) pos[i] = i;
     assert_int_equal(crit_voters_init(&v, &b->env, NULL), CRIT_OK);
-    crit_voters_run(&v, &b->env, &(crit_vote_rule){.n_pick = n_pick, .pool = 1}, &b->kv[0], n_init, first, mean,
-                    pos + n_init);
+    choose(&v, b, 0, &(crit_vote_rule){.n_pick = n_pick, .pool = 1}, n_init, first, mean, pos + n_init);
     for (uint32_t r = 0; r < n; r += 37) {
         uint32_t n_pos = n_init + n_pick;
         for (uint32_t j = first; j <= pos0 + r; j++) pos[n_pos++] = j;
@@ -171,10 +214,11 @@ static void a_part_attends_to_its_choice(void **state) {
         const char *text;
         uint32_t pos0, n, n_init, n_pick, first;
     } parts[] = {
-        {"tokenselect:k=100,init=40,local=64,chunk=256", 1024, 256, 40, 100, 1024},
-        {"tokenselect:k=100,init=0,local=64,chunk=128", 1024, 70, 0, 100, 1024},  /* the prompt's end */
-        {"tokenselect:k=64,init=32,local=600,chunk=256", 1024, 256, 32, 64, 672}, /* a window before the part */
-        {"tokenselect:k=64,init=32,local=600,chunk=256", 1031, 249, 32, 64, 672}, /* a turn that begins anywhere */
+        {"tokenselect:k=100,init=40,local=64,chunk=256,min=0", 1024, 256, 40, 100, 1024},
+        {"tokenselect:k=100,init=0,local=64,chunk=128,min=0", 1024, 70, 0, 100, 1024},  /* the prompt's end */
+        {"tokenselect:k=64,init=32,local=600,chunk=256,min=0", 1024, 256, 32, 64, 672}, /* a window before the part */
+        {"tokenselect:k=64,init=32,local=600,chunk=256,min=0", 1031, 249, 32, 64,
+         672}, /* a turn that begins anywhere */
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const struct part *p = &parts[i];
@@ -202,7 +246,7 @@ static void what_fits_is_dense(void **state) {
     uint32_t *pos = array(1024, sizeof *pos);
     double x[64];
     bed_open(&b, shape, 640, 700, 3, 2, "full");
-    read_part(&b, &r, "tokenselect:k=480,init=32,local=128,chunk=128", 512, 128, &pairs);
+    read_part(&b, &r, "tokenselect:k=480,init=32,local=128,chunk=128,min=0", 512, 128, &pairs);
     for (uint32_t t = 0; t < 128; t++) want += 512 + t + 1;
     assert_true(fabs(pairs - want * shape.n_head) < 0.5);
     for (uint32_t i = 0; i < 640; i++) pos[i] = i;
@@ -216,6 +260,46 @@ static void what_fits_is_dense(void **state) {
     bed_close(&b);
 }
 
+/* Up to min tokens both ways are full attention to the bit, and not beyond; with compact positions never beyond what
+ * they span. */
+static void short_texts_are_full(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t full;
+    } cases[] = {{"tokenselect:k=64,init=32,local=64,min=700", 700},
+                 {"tokenselect:k=64,init=32,local=64,min=700,positions=compact", 32 + 64 + 2 * 64 + CRIT_BLK_LEN},
+                 {"tokenselect:k=64,init=32,local=64,min=0", 32 + 64 + 64 + CRIT_BLK_LEN - 1}};
+    for (size_t i = 0; i < 3; i++) {
+        bed b, f;
+        bed_open(&b, shape, cases[i].full - 4, 800, 5, 2, cases[i].text);
+        bed_open(&f, shape, cases[i].full - 4, 800, 5, 2, "full");
+        for (uint32_t t = 0; t < 6; t++) {
+            bed_token(&b), bed_token(&f);
+            bed_decode(&b, 1), bed_decode(&f, 1);
+            bool same = !memcmp(b.out, f.out, (size_t)shape.n_head * shape.d * sizeof *b.out);
+            assert_true(same == (b.n_tok <= cases[i].full));
+            double traffic = b.policy->traffic(b.state, &b.env, &b.values, b.n_tok);
+            assert_true((fabs(traffic - 1) < 1e-9) == (b.n_tok <= cases[i].full));
+        }
+        bed_close(&b), bed_close(&f);
+    }
+    for (uint32_t min = 639; min < 641; min++) {
+        bed b;
+        reading r, all;
+        double pairs, whole;
+        char text[96];
+        bed_open(&b, shape, 640, 700, 3, 2, "full");
+        snprintf(text, sizeof text, "tokenselect:k=64,init=32,local=128,chunk=128,min=%u", min);
+        read_part(&b, &r, text, 512, 128, &pairs);
+        read_part(&b, &all, "tokenselect:k=600,chunk=128", 512, 128, &whole);
+        assert_true((pairs < whole) == (min < 640));
+        assert_true(!memcmp(r.out, all.out, 128 * shape.n_head * shape.d * sizeof *r.out) == (min == 640));
+        free(r.out), free(all.out);
+        bed_close(&b);
+    }
+}
+
 static void chunks_are_judged(void **state) {
     (void)state;
     crit_error err = {0};
@@ -227,10 +311,9 @@ static void chunks_are_judged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_most_votes_are_chosen),
-        cmocka_unit_test(a_choice_serves_again),
-        cmocka_unit_test(a_part_attends_to_its_choice),
-        cmocka_unit_test(what_fits_is_dense),
+        cmocka_unit_test(the_most_votes_are_chosen), cmocka_unit_test(the_choice_is_that_of_a_sort),
+        cmocka_unit_test(a_choice_serves_again),     cmocka_unit_test(a_part_attends_to_its_choice),
+        cmocka_unit_test(what_fits_is_dense),        cmocka_unit_test(short_texts_are_full),
         cmocka_unit_test(chunks_are_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

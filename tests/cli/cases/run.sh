@@ -64,3 +64,11 @@ want_json 'j["kv_bytes"] == json.load(open("streamed"))["kv_bytes"]'
 r -f long.txt -c 4000 -n 4 --attn cascade:C=64; want_fail 'the context 4000'
 run info -m "$M" --attn cascade:C=64,stride=256,sinks=4 -c 1000000 --json; want_rc 0
 want_json 'j["memory"]["kv_bytes"] == json.load(open("streamed"))["kv_bytes"] and j["attn"]["mode"].startswith("cascade")'
+# Compact positions: nor is one too long for reading within the trained window, if the answer keeps to it, too.
+few=tokenselect:k=64:init=4:local=32:min=0:positions=compact
+r -f long.txt -n 0 --attn $few:chunk=128; want_rc 0; want_no_out
+r -f long.txt -n 4 --attn $few:chunk=128; want_fail 'long.txt: the prompt has [0-9]+ tokens, the model.*let --decode read by compact positions'
+r -f long.txt -n 4 --attn $few:chunk=128 --decode $few --json --no-progress; want_rc 0; want_no_err
+want_json 'j["prompt_n"] > 4096 and j["attn"]["density"] < .5'
+r -f long.txt -n 0 --attn tokenselect:k=4000:positions=compact; want_fail 'the model.s context 4096; give a larger one'
+r -f long.txt -n 0 --attn tokenselect:k=64; want_fail 'the model.s context 4096; give a larger one'

@@ -27,6 +27,7 @@ r --top-p 1.5; want_usage '--top-p: '
 r --attn sparse; want_usage "--attn: 'sparse' is none of .*criti, dense, paper"
 r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
 r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
+r --attn tokenselect:positions=near; want_usage 'not one of its words, the first is original'
 r --attn cascade:C=30; want_usage 'C=30 is not a multiple of n=4'
 r --attn cascade --decode recycled; want_usage 'decodes from its own cache'
 r --attn cascade --prefix x.cpkv; want_usage 'no store that a snapshot'
