@@ -83,12 +83,13 @@ static crit_status prepare(meas *m, stage_mem *s, crit_batch_measure *b, crit_kv
 }
 
 static void compare(const stage_mem *s, crit_batch_measure *b) {
-    double size = 0, off = 0;
+    float size = 0, off = 0;
     for (size_t i = 0; i < (size_t)b->n_seq * b->shape.n_head * b->shape.d_head; i++) {
-        size = fmax(size, fabs((double)s->out[1][i]));
-        off = fmax(off, fabs((double)(s->out[0][i] - s->out[1][i])));
+        float x = fabsf(s->out[1][i]), dx = fabsf(s->out[0][i] - s->out[1][i]);
+        size = x > size ? x : size;
+        off = dx > off ? dx : off;
     }
-    b->error = off / size;
+    b->error = (double)off / (double)size;
 }
 
 static crit_status run(meas *m, crit_batch_measure *b, crit_error *err) {
