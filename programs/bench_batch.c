@@ -197,10 +197,11 @@ static int one_size(const group *g, crit_session *s, uint32_t n_tok, uint32_t n_
             rc = steps(g, s, n_seq, way, &t[(2 * (size_t)way) * n_rep + r], &t[(2 * (size_t)way + 1) * n_rep + r],
                        &bytes, logits[way]);
     if (!rc) {
-        double size = 0, off = 0;
+        float size = 0, off = 0;
         for (size_t i = 0; i < n_value; i++) {
-            size = fmax(size, fabs((double)logits[1][i]));
-            off = fmax(off, fabs((double)(logits[0][i] - logits[1][i])));
+            float x = fabsf(logits[1][i]), dx = fabsf(logits[0][i] - logits[1][i]);
+            size = x > size ? x : size;
+            off = dx > off ? dx : off;
         }
         double per_tok = (double)bytes / (n_tok + (double)n_seq * g->n_step);
         row x = {.n_tok = n_tok,
@@ -211,7 +212,7 @@ static int one_size(const group *g, crit_session *s, uint32_t n_tok, uint32_t n_
                  .separate_attend_ms = bench_median(t + 3 * n_rep, n_rep),
                  .kv_bytes = (double)bytes,
                  .separate_bytes = per_tok * n_seq * ((double)n_tok + g->n_step),
-                 .error = off / size,
+                 .error = (double)off / (double)size,
                  .share = (double)NAN};
         rc = print_row(g->o, rows, &x);
     }
