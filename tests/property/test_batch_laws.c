@@ -16,38 +16,12 @@
 #include <cmocka.h>
 
 #include "critiprefill/policy.h"
-#include "tiny/tiny.h"
+#include "tiny_model.h"
 
 enum { PROMPT = 210, TAIL = 40, STEPS = 24 };
 
-/* NULL when this machine lacks the level. */
-static crit_model *open_model_at(const char *cpu, uint32_t n_head, uint32_t n_kv_head, uint32_t d, const char *arch) {
-    static char path[512];
-    const char *dir = getenv("CRIT_TEST_TMP");
-    snprintf(path, sizeof path, "%s/batch-%ld.gguf", dir ? dir : P_tmpdir, (long)getpid());
-    tiny_params p;
-    tiny_params_init(&p);
-    p.arch = arch;
-    p.n_head = n_head;
-    p.n_kv_head = n_kv_head;
-    p.d_head = d;
-    p.n_embd = 64;
-    p.n_layer = 2;
-    p.seed = 77;
-    crit_model *m = NULL;
-    crit_error err = {0};
-    crit_model_params mp;
-    crit_model_params_init(&mp);
-    mp.cpu = cpu;
-    assert_int_equal(tiny_write(path, &p), 0);
-    crit_status st = crit_model_open(&m, path, &mp, &err);
-    if (st && st != CRIT_E_CPU) fail_msg("%s", err.message);
-    unlink(path);
-    return m;
-}
-
 static crit_model *open_model(uint32_t n_head, uint32_t n_kv_head, uint32_t d, const char *arch) {
-    crit_model *m = open_model_at("auto", n_head, n_kv_head, d, arch);
+    crit_model *m = tiny_model_of("auto", n_head, n_kv_head, d, arch);
     assert_non_null(m);
     return m;
 }
@@ -176,7 +150,7 @@ static int32_t branching(uint32_t s, uint32_t t, uint32_t n_vocab) {
 }
 
 static void forks_at(const char *cpu) {
-    crit_model *m = open_model_at(cpu, 4, 2, 64, "llama");
+    crit_model *m = tiny_model_of(cpu, 4, 2, 64, "llama");
     if (!m) return;
     const double tolerance = fork_tolerance(m);
     uint32_t n = n_vocab_of(m), seq[3] = {0, 0, 0};

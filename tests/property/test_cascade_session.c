@@ -15,26 +15,8 @@
 #include <cmocka.h>
 
 #include "critiprefill/policy.h"
+#include "tiny_model.h"
 #include "tiny/oracle.h"
-#include "tiny/tiny.h"
-
-static const char *model_path(void) {
-    static char path[512];
-    const char *dir = getenv("CRIT_TEST_TMP");
-    snprintf(path, sizeof path, "%s/cascade-%ld.gguf", dir ? dir : P_tmpdir, (long)getpid());
-    return path;
-}
-
-static crit_model *open_model(const tiny_params *p, const char *cpu) {
-    crit_error err;
-    crit_model *m = NULL;
-    crit_model_params mp;
-    crit_model_params_init(&mp);
-    mp.cpu = cpu;
-    assert_int_equal(tiny_write(model_path(), p), 0);
-    if (crit_model_open(&m, model_path(), &mp, &err)) fail_msg("%s", err.message);
-    return m;
-}
 
 static tiny_params tiny_of(void) {
     tiny_params p;
@@ -108,7 +90,7 @@ static void what_fits_is_dense(void **state) {
             p.arch = rope & 1 ? "qwen3" : "llama";
             if (rope == TINY_ROPE_YARN) p.rope_attn = 0.9f;
             if (rope == TINY_ROPE_LINEAR) p.n_rot = 16;
-            crit_model *m = open_model(&p, level ? "auto" : "c");
+            crit_model *m = tiny_model(&p, level ? "auto" : "c");
             crit_model_info info = {.struct_size = sizeof info};
             crit_model_get_info(m, &info);
             int32_t *t = tokens_of(260, p.n_vocab);
@@ -135,7 +117,7 @@ static void chunks_threads_and_calls(void **state) {
     (void)state;
     enum { N = 600, MORE = 9 };
     tiny_params p = tiny_of();
-    crit_model *m = open_model(&p, "auto");
+    crit_model *m = tiny_model(&p, "auto");
     int32_t *t = tokens_of(N + MORE, p.n_vocab);
     crit_session *s = open_session(m, small, 0, 128, 1);
     float *want = all_rows(s, t, N, MORE, p.n_vocab);
@@ -181,7 +163,7 @@ static int stop_at(void *user, double done, uint32_t total) {
 static void what_was_read_stays(void **state) {
     (void)state;
     tiny_params p = tiny_of();
-    crit_model *m = open_model(&p, "auto");
+    crit_model *m = tiny_model(&p, "auto");
     int32_t *t = tokens_of(600, p.n_vocab);
     crit_error err;
     crit_prefill_params pp;
@@ -223,7 +205,7 @@ static int no_view(void *user, const crit_layer_view *view) {
 static void what_cannot_be_is_refused(void **state) {
     (void)state;
     tiny_params p = tiny_of();
-    crit_model *m = open_model(&p, "auto");
+    crit_model *m = tiny_model(&p, "auto");
     int32_t *t = tokens_of(200, p.n_vocab);
     crit_error err;
     crit_session_params sp;
@@ -242,7 +224,7 @@ static void what_cannot_be_is_refused(void **state) {
     assert_non_null(strstr(err.message, "C=65 is not a multiple of n=4"));
     s = open_session(m, small, 150, 0, 2);
     assert_int_equal(crit_prefill(s, t, 151, NULL, &err), CRIT_E_CONTEXT); /* where a limit is given */
-    assert_int_equal(crit_session_load(s, model_path(), &err), CRIT_E_STATE);
+    assert_int_equal(crit_session_load(s, "/nonexistent/x", &err), CRIT_E_STATE);
     assert_int_equal(crit_prefill(s, t, 100, NULL, &err), CRIT_OK);
     assert_int_equal(crit_session_save(s, "/nonexistent/x", t, 100, NULL, &err), CRIT_E_STATE);
     assert_int_equal(crit_session_rewind(s, 50, &err), CRIT_E_STATE);
@@ -270,7 +252,7 @@ static void what_cannot_be_is_refused(void **state) {
 static void memory_and_work_stay(void **state) {
     (void)state;
     tiny_params p = tiny_of();
-    crit_model *m = open_model(&p, "auto");
+    crit_model *m = tiny_model(&p, "auto");
     crit_memory a = {.struct_size = sizeof a}, b = a;
     crit_session_params sp;
     crit_error err;
@@ -301,16 +283,11 @@ static void memory_and_work_stay(void **state) {
     crit_model_close(&m);
 }
 
-static int tidy(void **state) {
-    (void)state;
-    return remove(model_path());
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fits_is_dense),   cmocka_unit_test(chunks_threads_and_calls),
         cmocka_unit_test(what_was_read_stays),  cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(memory_and_work_stay),
     };
-    return cmocka_run_group_tests(tests, NULL, tidy);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@
 #include "critiprefill/policy.h"
 #include "kv/kv.h"
 #include "kv/snapshot.h"
-#include "tiny/tiny.h"
+#include "tiny_model.h"
 
 static const char *path_of(const char *what) {
     static char path[4][512];
@@ -29,9 +29,6 @@ static const char *path_of(const char *what) {
 }
 
 static crit_model *open_model(uint64_t seed, const char *cpu) {
-    crit_error err;
-    crit_model *m = NULL;
-    crit_model_params mp;
     tiny_params p;
     tiny_params_init(&p);
     p.n_head = 6;
@@ -40,12 +37,7 @@ static crit_model *open_model(uint64_t seed, const char *cpu) {
     p.n_embd = 64;
     p.n_layer = 3;
     p.seed = seed;
-    crit_model_params_init(&mp);
-    mp.cpu = cpu;
-    assert_int_equal(tiny_write(path_of("model"), &p), 0);
-    crit_status st = crit_model_open(&m, path_of("model"), &mp, &err);
-    if (st && st != CRIT_E_CPU) fail_msg("%s", err.message);
-    return m;
+    return tiny_model(&p, cpu);
 }
 
 static crit_session *open_session(const crit_model *m, crit_attn mode, const char *decode, uint32_t threads,
@@ -340,7 +332,10 @@ static void damage_is_found(void **state) {
         b.p[8]++; /* the version */
         write_bytes(bad, b.p, b.n);
         refused(m, s, bad, CRIT_E_UNSUPPORTED, "version 2, this program reads version 1");
-        refused(m, s, path_of("model"), CRIT_E_FORMAT, "is no snapshot");
+        tiny_params other;
+        tiny_params_init(&other);
+        assert_int_equal(tiny_write(bad, &other), 0);
+        refused(m, s, bad, CRIT_E_FORMAT, "is no snapshot");
         refused(m, s, path_of("absent"), CRIT_E_IO, "No such file");
         /* None of it has left anything behind. */
         read_more(s, tokens(), N);
@@ -461,7 +456,5 @@ int main(void) {
         cmocka_unit_test(damage_is_found),        cmocka_unit_test(states_and_limits),
         cmocka_unit_test(nonsense_is_survived),
     };
-    int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    unlink(path_of("model"));
-    return rc;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,31 +15,10 @@
 #include <cmocka.h>
 
 #include "critiprefill/policy.h"
-#include "tiny/tiny.h"
+#include "tiny_model.h"
 
 enum { PROMPT = 257, ANSWER = 20, SECOND = 90, CTX = 512 };
 #define THINK "think:lambda=0.6,from=0"
-
-static crit_model *open_model(uint32_t n_head, uint32_t n_kv_head, uint32_t d, const char *arch) {
-    static char path[512];
-    const char *dir = getenv("CRIT_TEST_TMP");
-    snprintf(path, sizeof path, "%s/think-%ld.gguf", dir ? dir : P_tmpdir, (long)getpid());
-    tiny_params p;
-    tiny_params_init(&p);
-    p.arch = arch;
-    p.n_head = n_head;
-    p.n_kv_head = n_kv_head;
-    p.d_head = d;
-    p.n_embd = 64;
-    p.n_layer = 2;
-    p.seed = 77;
-    crit_model *m = NULL;
-    crit_error err = {0};
-    assert_int_equal(tiny_write(path, &p), 0);
-    if (crit_model_open(&m, path, NULL, &err)) fail_msg("%s", err.message);
-    unlink(path);
-    return m;
-}
 
 static uint32_t n_vocab_of(const crit_model *m) {
     crit_model_info info = {.struct_size = sizeof info};
@@ -101,7 +80,7 @@ static double apart(const crit_model *m, const float *a, const float *b) {
 static void nothing_dropped_changes_no_bit(void **state) {
     (void)state;
     for (size_t i = 0; i < N_SHAPE; i++) {
-        crit_model *m = open_model(shapes[i].n_head, shapes[i].n_kv_head, shapes[i].d, shapes[i].arch);
+        crit_model *m = tiny_model_of("auto", shapes[i].n_head, shapes[i].n_kv_head, shapes[i].d, shapes[i].arch);
         crit_session *s = open_session(m, "think:lambda=0,from=0", NULL, 2, 0), *f = open_session(m, NULL, NULL, 2, 0);
         for (int turn = 0; turn < 2; turn++) {
             uint32_t end = turn ? PROMPT + ANSWER + SECOND : PROMPT;
@@ -122,7 +101,8 @@ static void cuts_of_the_work_do_not_show(void **state) {
     (void)state;
     static const char *const decode[] = {NULL, "recycled:K=64,S=7"};
     for (size_t i = 0; i < 2 * N_SHAPE; i++) {
-        crit_model *m = open_model(shapes[i / 2].n_head, shapes[i / 2].n_kv_head, shapes[i / 2].d, shapes[i / 2].arch);
+        crit_model *m =
+            tiny_model_of("auto", shapes[i / 2].n_head, shapes[i / 2].n_kv_head, shapes[i / 2].d, shapes[i / 2].arch);
         crit_session *s[3];
         for (unsigned k = 0; k < 3; k++) s[k] = open_session(m, THINK, decode[i % 2], k + 1, k == 1 ? 256 : 512);
         for (unsigned k = 0; k < 3; k++) { /* the prompt's last chunk would be one token with 256 */
@@ -142,7 +122,7 @@ static void cuts_of_the_work_do_not_show(void **state) {
 static void prompts_read_what_decoding_reads(void **state) {
     (void)state;
     for (size_t i = 0; i < N_SHAPE; i++) {
-        crit_model *m = open_model(shapes[i].n_head, shapes[i].n_kv_head, shapes[i].d, shapes[i].arch);
+        crit_model *m = tiny_model_of("auto", shapes[i].n_head, shapes[i].n_kv_head, shapes[i].d, shapes[i].arch);
         crit_session *s[3];
         for (int k = 0; k < 3; k++) {
             s[k] = open_session(m, k < 2 ? THINK : NULL, NULL, 2, 0);
@@ -164,7 +144,7 @@ static void prompts_read_what_decoding_reads(void **state) {
 
 static void rewinds(void **state) {
     (void)state;
-    crit_model *m = open_model(8, 2, 128, "qwen3");
+    crit_model *m = tiny_model_of("auto", 8, 2, 128, "qwen3");
     uint32_t n = n_vocab_of(m);
     crit_session *s = open_session(m, THINK, NULL, 2, 0);
     float *want = malloc(2 * n * sizeof *want);
@@ -201,7 +181,7 @@ static void rewinds(void **state) {
 
 static void forks_read_it(void **state) {
     (void)state;
-    crit_model *m = open_model(4, 2, 64, "llama");
+    crit_model *m = tiny_model_of("auto", 4, 2, 64, "llama");
     crit_session *s = open_session(m, THINK, NULL, 2, 0), *t = open_session(m, THINK, NULL, 2, 0),
                  *f = open_session(m, NULL, NULL, 2, 0);
     read_to(s, PROMPT);
@@ -245,7 +225,7 @@ static int stop_at(void *user, double done, uint32_t total) {
 
 static void a_cancelled_prompt_leaves_no_trace(void **state) {
     (void)state;
-    crit_model *m = open_model(4, 1, 64, "llama");
+    crit_model *m = tiny_model_of("auto", 4, 1, 64, "llama");
     for (int at = 0; at < 6; at++) {
         crit_session *s = open_session(m, THINK, NULL, 2, 256), *f = open_session(m, THINK, NULL, 2, 256);
         crit_session *both[] = {s, f};
@@ -277,7 +257,7 @@ static void a_cancelled_prompt_leaves_no_trace(void **state) {
 
 static void tells_what_it_does(void **state) {
     (void)state;
-    crit_model *m = open_model(8, 2, 128, "qwen3");
+    crit_model *m = tiny_model_of("auto", 8, 2, 128, "qwen3");
     static const char *const kv[] = {NULL, THINK, "think:lambda=0.6,from=0,when=never"};
     crit_stats st[3];
     crit_memory mem[3];
