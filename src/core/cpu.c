@@ -27,11 +27,11 @@ static bool may_use_tiles(void) {
 #endif
 }
 
-/* AMX as the kernels want it: bf16 and int8, palette 1 of eight tiles of 16 rows of 64 bytes, and the system's leave.
- * d7 is EDX of CPUID leaf 7. */
-static bool amx_usable(unsigned d7, uint64_t os) {
-    const bool bf16 = (d7 >> 22) & 1, tile = (d7 >> 24) & 1, int8 = (d7 >> 25) & 1;
-    if (!bf16 || !tile || !int8 || (os & 0x60000) != 0x60000) return false; /* tile configuration, tile data */
+/* AMX as the kernels want it: bf16 and int8, palette 1 of eight tiles of 16 rows of 64 bytes, and the system's leave;
+ * and AVX-512 VBMI, which every processor with AMX has.  c7 and d7 are ECX and EDX of CPUID leaf 7. */
+static bool amx_usable(unsigned c7, unsigned d7, uint64_t os) {
+    const bool bf16 = (d7 >> 22) & 1, tile = (d7 >> 24) & 1, int8 = (d7 >> 25) & 1, vbmi = (c7 >> 1) & 1;
+    if (!bf16 || !tile || !int8 || !vbmi || (os & 0x60000) != 0x60000) return false; /* tile configuration, tile data */
     unsigned a, b, c, d;
     if (!__get_cpuid_count(0x1d, 1, &a, &b, &c, &d)) return false;
     if ((b & 0xffff) < 64 || b >> 16 < 8 || (c & 0xffff) < 16) return false; /* bytes a row, tiles, rows */
@@ -58,7 +58,7 @@ unsigned crit_cpu_detect(void) {
     unsigned a71 = 0, b71, c71, d71;
     if (__get_cpuid_count(7, 1, &a71, &b71, &c71, &d71) && ((a71 >> 5) & 1)) mask |= CRIT_CPU_AVX512_BF16;
     const unsigned amx_needs = CRIT_CPU_AVX512 | CRIT_CPU_AVX512_VNNI | CRIT_CPU_AVX512_BF16;
-    if ((mask & amx_needs) == amx_needs && amx_usable(d7, os)) mask |= CRIT_CPU_AMX;
+    if ((mask & amx_needs) == amx_needs && amx_usable(c7, d7, os)) mask |= CRIT_CPU_AMX;
     return mask;
 }
 

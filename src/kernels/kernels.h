@@ -65,10 +65,10 @@
  * of (row, far block) pairs left out: the result of the rule, not of the strips, hence the same at any cut.  A score
  * within rounding of the edge may fall on either side at another level. |err| <= (d + 16) 2^-24 max_j sum|q||k_j| scale
  * in the exponent, f32 accumulation in the product; K and V exactly as packed.  A KV_BF16T level rounds q (scale and
- * log2 e in it) to bf16 as well: + 2^-8 max_j sum|q||k_j| scale in the exponent; and the weights: a factor 1 +- (2^-8 +
- * 2^-13) on each, in out and lse alike; a product of its tiles takes subnormals for 0.  Listed keys before n_key must
- * be finite: an infinite or NaN value may reach other rows of the tile. scratch: crit_attend_scratch_bytes(d) bytes,
- * 64-byte aligned, one per thread. */
+ * log2 e in it) to bf16 as well: + 2^-8 max_j sum|q||k_j| scale in the exponent; and the weights: a factor 1 +- (2^-8
+ * (1 + ln 2) + 2^-16) on each, in out and lse alike; a product of its tiles takes subnormals for 0.  Listed keys before
+ * n_key must be finite: an infinite or NaN value may reach other rows of the tile. scratch:
+ * crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread. */
 #define CRIT_ATTEND_GROUP 2
 typedef struct crit_attend_args {
     const float *q;

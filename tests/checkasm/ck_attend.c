@@ -7,10 +7,10 @@
  *
  * A level of the layout KV_BF16T also rounds q, to bf16 after scale * log2 e was multiplied into it, and P to bf16
  * before P V and before the sum.  A bf16 has 8 bits: rounding is off by 2^-8 relative at most (half of 2^-7, just above
- * a power of 2).  So two oracles: one takes q as the kernel rounds it, and then only exp (1.02e-4 < 2^-13 with degree
- * 3) and P's 2^-8 come on top of the bound above; the other takes q as given, and E grows by 2^-8 scale max_j
- * sum|q||k_j|.  The first is the sharp test, the second the contract.  Every case packs K and V by the level's own
- * kv_put, and the oracles read what it left. */
+ * a power of 2), and P's exponent is rounded to 1/128, which is 2^-8 ln 2 in P.  So two oracles: one takes q as the
+ * kernel rounds it, and then only those two, 2^-8 (1 + ln 2) and their product, come on top of the bound above; the
+ * other takes q as given, and E grows by 2^-8 scale max_j sum|q||k_j|.  The first is the sharp test, the second the
+ * contract.  Every case packs K and V by the level's own kv_put, and the oracles read what it left. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +81,7 @@ static double q_value(float q, float scale, bool rounded) {
 
 /* Error of a soft-max weight beside the exponent's. */
 static double weight_error(const ck *s) {
-    return bf16t(s) ? 0x1p-8 + 0x1p-13 : 0x1p-22;
+    return bf16t(s) ? 0x1p-8 * (1 + 0x1.62e43p-1) + 0x1p-16 : 0x1p-22;
 }
 
 /* Fills q, k and v; the logit of key j is steered through element 0, where every q is 1 / scale. */

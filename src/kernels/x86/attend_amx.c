@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* attend and block_lse on AMX tiles, K and V as KV_BF16T.                                             [alg:attend]
+/* attend on AMX tiles, K and V as KV_BF16T.                                                           [alg:attend]
  *
  * Transposed like attend_tmpl.h: S^T = K Q^T and O^T += V^T P^T, query rows in the 16 columns of a tile.  K [16 keys]
  * [32 values] and V^T [16 values][32 keys] load straight from the store; Q is packed once a call to bf16 pairs with
@@ -12,59 +12,13 @@
  *
  * The soft-max sums P as rounded to bf16: the weights that P V uses then add up to 1, a key that outweighs all others
  * comes out as its V exactly, and results merged by lse equal the result in one piece. */
-#include <immintrin.h>
-#include <math.h>
-#include <string.h>
-
-#include "kernels/attend_scratch.h"
 #include "kernels/protos.h"
-#include "kernels/x86/ahead.h"
-#include "kernels/x86/amx.h"
-#include "kernels/x86/lanes_avx2.h"
-#include "kernels/lanes_log.h"
+#include "kernels/x86/amx_weights.h"
 
-enum { BLK = CRIT_BLK_LEN, KEYS = CRIT_ATTEND_KEYS, GROUP = CRIT_ATTEND_GROUP, PEND = CRIT_ATTEND_AMX_PEND };
-enum { COL = 16, STRIP_COLS = 2, STRIP = COL * STRIP_COLS }; /* rows of a tile column, of a strip */
-enum { AHEAD_QK = 16, AHEAD_PV = 8, AHEAD_EXP = 2 };         /* lines asked for at a time, see ahead.h */
-enum { P_TILE = BLK * COL };                                 /* 16-bit values of P of one block and column */
+enum { PEND = CRIT_ATTEND_AMX_PEND, P_TILE = BLK * COL }; /* 16-bit values of P of one block and column */
+enum { AHEAD_QK = 16, AHEAD_PV = 8 };                     /* lines asked for at a time, see ahead.h */
 
-/* m, the exponent that P is relative to, lags behind the maximum as in attend_tmpl.h, and the same constants find out
- * that some round(S - m) reached LAG. */
-#define LAG        16
-#define RISE_ABOVE 0x1.effffep+3f /* the largest x with round(x) < LAG */
-#define BIG        0x1.7fffep+23f /* 2^23 + 2^22 - LAG */
-#define LAG_BITS   0x34c00000     /* set in x + BIG for no -100 <= x <= RISE_ABOVE */
-#define X_MIN      (-100.0f)      /* P is at least 2^X_MIN */
-#define LOG2E      0x1.715476p+0f
-#define LN2        0x1.62e430p-1f
 #define MIN_NORMAL 0x1p-126f
-
-CRIT_INLINE size_t size_min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-/* 2^x for X_MIN <= x < LAG, exactly 1 at 0; *t is x + BIG.  Relative error 1.02e-4 with degree 3, 1.7e-7 with 5.
- * The polynomial gives 2^(f + LAG) for f in [-1/2, 1/2]; the low bits of t, which are n - LAG, go to the exponent. */
-CRIT_INLINE __m512 exp2_lag(const int degree, __m512 x, __m512 *t) {
-    x = _mm512_max_ps(_mm512_set1_ps(X_MIN), x);
-    *t = _mm512_add_ps(x, _mm512_set1_ps(BIG));
-    const __m512 f = _mm512_sub_ps(x, _mm512_sub_ps(*t, _mm512_set1_ps(BIG)));
-    __m512 p;
-    if (degree == 3) {
-        p = _mm512_set1_ps(0x1.c2a216p+11f);
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.f00c4ep+13f));
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f5fap+15f));
-    } else {
-        p = _mm512_set1_ps(0x1.5bba14p+6f);
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.3cea88p+9f));
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c6b752p+11f));
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebf9bcp+13f));
-        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e42ap+15f));
-    }
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.0p+16f));
-    return _mm512_castsi512_ps(
-        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(*t), 23)));
-}
 
 /* ------------------------------------------------------------------------------------------------------- products */
 
@@ -175,45 +129,6 @@ static void flush(const strip *t, work *w) {
 
 /* ------------------------------------------------------------------------------------------------------- soft-max */
 
-/* Which keys of a block count for which rows of a column: all of them for the rows of `rows`, or, with by_key, a mask
- * for each key. */
-typedef struct mask {
-    int by_key;
-    __mmask16 rows, key[BLK];
-} mask;
-
-/* Largest counting score of a block for each row. */
-static __m512 block_max(const mask *k, const float *s) {
-    __m512 mx = _mm512_set1_ps(-INFINITY);
-    for (size_t j = 0; j < BLK; j++) {
-        const __mmask16 on = k->by_key ? k->key[j] : k->rows;
-        mx = _mm512_mask_max_ps(mx, on, _mm512_load_ps(s + j * COL), mx);
-    }
-    return mx;
-}
-
-/* P = 2^(s - m) of one block and column as bf16 pairs, 0 where the mask says so; sums of even and odd keys go on. */
-CRIT_INLINE __m512 exp_keys(const int by_key, const mask *k, const float *s, __m512 m, uint16_t *p, __m512 *sum,
-                            list_ahead *f) {
-    const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32((int)0xffff0000u);
-    __m512 seen = _mm512_setzero_ps();
-    CRIT_UNROLL_4 for (size_t j = 0; j < BLK; j += 2) {
-        const __mmask16 on0 = by_key ? k->key[j] : k->rows, on1 = by_key ? k->key[j + 1] : k->rows;
-        ahead_lines(f, AHEAD_EXP);
-        __m512 t0, t1; /* what does not count, NaN even, becomes 2^0 first, which cannot rise */
-        const __m512 p0 = exp2_lag(3, _mm512_maskz_sub_ps(on0, _mm512_load_ps(s + j * COL), m), &t0);
-        const __m512 p1 = exp2_lag(3, _mm512_maskz_sub_ps(on1, _mm512_load_ps(s + (j + 1) * COL), m), &t1);
-        /* to nearest: P > 0, and its ties may as well go up */
-        const __m512i r0 = _mm512_maskz_and_epi32(on0, _mm512_add_epi32(_mm512_castps_si512(p0), half), high);
-        const __m512i r1 = _mm512_maskz_and_epi32(on1, _mm512_add_epi32(_mm512_castps_si512(p1), half), high);
-        sum[0] = _mm512_add_ps(sum[0], _mm512_castsi512_ps(r0));
-        sum[1] = _mm512_add_ps(sum[1], _mm512_castsi512_ps(r1));
-        seen = _mm512_or_ps(seen, _mm512_or_ps(t0, t1));
-        _mm512_store_si512(p + j * COL, _mm512_or_si512(_mm512_srli_epi32(r0, 16), r1));
-    }
-    return seen;
-}
-
 /* One group's blocks as a strip sees them, in order. */
 typedef struct view {
     size_t n_blk;
@@ -222,20 +137,20 @@ typedef struct view {
     mask k[GROUP][STRIP_COLS];
 } view;
 
-/* m rises to the maximum for the rows whose scores outgrew it (on the first group: for all); l and O shrink, the other
- * rows keep their bits.  O is made free of subnormals, which tiles would flush or not, as other rows have it. */
+/* m rises for the rows whose scores outgrew it (on the first group: is set for all); l and O shrink, the other rows
+ * keep their bits.  O is made free of subnormals, which tiles would flush or not, as other rows have it. */
 static void raise_m(const strip *t, work *w, const view *g, int first) {
     if (!first) flush(t, w); /* what waits is relative to the old m */
     for (int c = 0; c < t->n_col; c++) {
         float *m_at = t->m + c * COL, *l_at = t->l + c * COL, *o = t->ot + (size_t)c * w->d * COL;
-        __m512 mx = _mm512_set1_ps(-INFINITY), unused;
+        __m512 mx = _mm512_set1_ps(-INFINITY);
         for (size_t b = 0; b < g->n_blk; b++) mx = _mm512_max_ps(block_max(&g->k[b][c], g->s[b] + c * KEYS * COL), mx);
-        const __m512 m = _mm512_load_ps(m_at);
+        const __m512 m = _mm512_load_ps(m_at), to = lead_of(mx);
         const __mmask16 up = first ? _mm512_cmp_ps_mask(mx, _mm512_set1_ps(-0x1.fffffep+127f), _CMP_GT_OQ)
-                                   : _mm512_cmp_ps_mask(_mm512_sub_ps(mx, m), _mm512_set1_ps(RISE_ABOVE), _CMP_GT_OQ);
-        _mm512_store_ps(m_at, _mm512_mask_blend_ps(up, m, mx));
+                                   : is_loud(_mm512_castps_si512(place(mx, base_of(m))));
+        _mm512_store_ps(m_at, _mm512_mask_blend_ps(up, m, to));
         if (first || !up) continue;
-        const __m512 shrink = exp2_lag(5, _mm512_maskz_sub_ps(up, m, mx), &unused);
+        const __m512 shrink = exp2_neg(_mm512_maskz_sub_ps(up, m, to));
         _mm512_store_ps(l_at, _mm512_mul_ps(_mm512_load_ps(l_at), shrink));
         for (size_t i = 0; i < w->d; i++, o += COL) {
             const __m512 x = _mm512_mul_ps(_mm512_load_ps(o), shrink);
@@ -246,30 +161,42 @@ static void raise_m(const strip *t, work *w, const view *g, int first) {
     }
 }
 
+/* P of a group to pend, relative to m, and its sums.  Says whether some score outgrew m, or is NaN or infinite. */
+static int weigh(const strip *t, const work *w, const view *g, __m512 *sum) {
+    __m512i seen = _mm512_setzero_si512();
+    for (int c = 0; c < t->n_col; c++) {
+        const __m512 base = base_of(_mm512_load_ps(t->m + c * COL));
+        __m512 part[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+        for (size_t b = 0; b < g->n_blk; b++) {
+            const mask *k = &g->k[b][c];
+            const float *s = g->s[b] + c * KEYS * COL;
+            uint16_t *p = w->p + ((w->n_pend + b) * STRIP_COLS + (size_t)c) * P_TILE;
+            if (!k->by_key && k->rows == 0xffff)
+                weights(1, k, s, base, p, part, &seen, w->ahead);
+            else
+                weights(0, k, s, base, p, part, &seen, w->ahead);
+        }
+        sum[c] = _mm512_add_ps(part[0], part[1]);
+    }
+    return is_loud(seen) != 0;
+}
+
 /* P of a group to pend, l; m rises when it has to. */
 static void soft_max(const strip *t, work *w, const view *g, int first) {
-    __m512 sum[STRIP_COLS][2];
+    __m512 sum[STRIP_COLS];
     if (w->n_pend + g->n_blk > PEND) flush(t, w);
     if (first) raise_m(t, w, g, 1);
-    for (int again = 0; again < 2; again++) {
-        __m512 seen = _mm512_setzero_ps();
-        for (int c = 0; c < t->n_col; c++) {
-            const __m512 m = _mm512_load_ps(t->m + c * COL);
-            sum[c][0] = sum[c][1] = _mm512_setzero_ps();
-            for (size_t b = 0; b < g->n_blk; b++) {
-                const mask *k = &g->k[b][c];
-                const float *s = g->s[b] + c * KEYS * COL;
-                uint16_t *p = w->p + ((w->n_pend + b) * STRIP_COLS + (size_t)c) * P_TILE;
-                seen = _mm512_or_ps(seen, k->by_key ? exp_keys(1, k, s, m, p, sum[c], w->ahead)
-                                                    : exp_keys(0, k, s, m, p, sum[c], w->ahead));
-            }
-        }
-        if (first || !_mm512_test_epi32_mask(_mm512_castps_si512(seen), _mm512_set1_epi32(LAG_BITS))) break;
-        if (!again) raise_m(t, w, g, 0); /* and P once more, relative to the new m */
+    int loud = weigh(t, w, g, sum);
+    if (loud && !first) {
+        raise_m(t, w, g, 0);
+        loud = weigh(t, w, g, sum); /* once more, relative to the new m */
     }
     for (int c = 0; c < t->n_col; c++) {
         float *l = t->l + c * COL;
-        _mm512_store_ps(l, _mm512_add_ps(_mm512_load_ps(l), _mm512_add_ps(sum[c][0], sum[c][1])));
+        for (size_t b = 0; loud && b < g->n_blk; b++)
+            sum[c] = _mm512_add_ps(
+                sum[c], nan_rows(&g->k[b][c], g->s[b] + c * KEYS * COL, base_of(_mm512_load_ps(t->m + c * COL))));
+        _mm512_store_ps(l, _mm512_add_ps(_mm512_load_ps(l), sum[c]));
     }
     for (size_t b = 0; b < g->n_blk; b++) w->v[w->n_pend++] = g->v[b];
 }
@@ -357,22 +284,6 @@ static void strip_group(const crit_attend_args *a, strip *t, const group *g, con
 
 /* --------------------------------------------------------------------------------------------------- in and out */
 
-/* Up to 16 rows of q -> [w/2][16][2] bf16, scaled; values from d to w and rows from n_row on are 0. */
-static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t d, size_t w, float scale, uint16_t *qt) {
-    const __m256 f = _mm256_set1_ps(scale);
-    memset(qt + d * COL, 0, (w - d) * COL * sizeof *qt);
-    for (size_t r = 0; r < COL; r += 8) {
-        for (size_t e = 0; e < d; e += 8) {
-            __m256 x[8];
-            CRIT_UNROLL for (size_t i = 0; i < 8; i++) x[i] =
-                r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
-            crit_transpose_8x8(x);
-            CRIT_UNROLL for (size_t i = 0; i < 8; i += 2)
-                _mm256_store_si256((__m256i *)(void *)(qt + (e + i) * COL + 2 * r), amx_bf16_pairs(x[i], x[i + 1]));
-        }
-    }
-}
-
 /* 1 / l, and 0 for rows that saw no key. */
 CRIT_INLINE __m256 inverse(const float *l) {
     const __m256 x = _mm256_load_ps(l);
@@ -395,14 +306,6 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
     }
 }
 
-/* K row-major, 32 rows of d -> of w values. */
-static void pad_k(const uint16_t *k, size_t d, size_t w, uint16_t *to) {
-    for (size_t j = 0; j < BLK; j++, k += d, to += w) {
-        memcpy(to, k, d * sizeof *to);
-        memset(to + d, 0, (w - d) * sizeof *to);
-    }
-}
-
 /* V^T, d rows of 32 keys -> w rows; keys from n on become 0, because P = 0 does not silence a NaN. */
 static void pad_v(const uint16_t *v, size_t n, size_t d, size_t w, uint16_t *to) {
     memset(to, 0, w * BLK * sizeof *to);
@@ -413,11 +316,11 @@ static float lse_of(float m, float l) {
     return l == 0 ? -INFINITY : (float)(log((double)l) + (double)m * 0x1.62e42fefa39efp-1);
 }
 
-/* -------------------------------------------------------------------------------------------------- the kernels */
+/* -------------------------------------------------------------------------------------------------- the kernel */
 
 void crit_attend_amx(const crit_attend_args *a, void *scratch) {
-    const size_t d = a->d, w = (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH, n_row = a->n_row;
-    const size_t dk = crit_attend_dk(a), wk = (dk + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
+    const size_t d = a->d, w = whole_tiles(d), n_row = a->n_row;
+    const size_t dk = crit_attend_dk(a), wk = whole_tiles(dk);
     const size_t end = a->causal ? size_min(a->pos0 + n_row, a->n_key) : a->n_key; /* of what the last row sees */
     const int pad = w != d && !a->dk;                                              /* keys are copied */
     const size_t max_groups = w == d ? PEND / GROUP : 1; /* there is room for copies of one group */
@@ -492,101 +395,4 @@ void crit_attend_amx(const crit_attend_args *a, void *scratch) {
         unpack_o(t, w, d, a->out, a->out_stride);
         for (size_t r = 0; a->lse && r < t->n_row; r++) a->lse[t->row0 + r] = lse_of(t->m[r], t->l[r]);
     }
-}
-
-/* S of two blocks for one column of rows, so that four chains of products are in flight; k1 may be k. */
-static void qk_pair(const uint16_t *q, const uint16_t *k, const uint16_t *k1, size_t d, float *s) {
-    const long row = (long)(d * sizeof *k);
-    AMX_FENCE();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (size_t e = 0; e < d; e += AMX_DEPTH) {
-        _tile_loadd(6, q + e * COL, AMX_BYTES);
-        _tile_loadd(4, k + e, row);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, k + 16 * d + e, row);
-        _tile_dpbf16ps(1, 5, 6);
-        _tile_loadd(4, k1 + e, row);
-        _tile_dpbf16ps(2, 4, 6);
-        _tile_loadd(5, k1 + 16 * d + e, row);
-        _tile_dpbf16ps(3, 5, 6);
-    }
-    _tile_stored(0, s, AMX_BYTES);
-    _tile_stored(1, s + 16 * COL, AMX_BYTES);
-    _tile_stored(2, s + 32 * COL, AMX_BYTES);
-    _tile_stored(3, s + 48 * COL, AMX_BYTES);
-}
-
-/* Log-sum-exp and maximum of nb slabs' columns, a slab [BLK][COL], the slabs' chains side by side. */
-CRIT_INLINE void lse_slabs(const int nb, const float *s, float *lse, float *best) {
-    __m512 m[2], l[2][2], t;
-    CRIT_UNROLL for (int b = 0; b < nb; b++) {
-        m[b] = _mm512_load_ps(s + b * BLK * COL);
-        l[b][0] = l[b][1] = _mm512_setzero_ps();
-    }
-    for (size_t j = 1; j < BLK; j++) {
-        CRIT_UNROLL for (int b = 0; b < nb; b++) m[b] = _mm512_max_ps(_mm512_load_ps(s + (b * BLK + j) * COL), m[b]);
-    }
-    for (size_t j = 0; j < BLK; j += 2) {
-        CRIT_UNROLL for (size_t i = 0; i < 2; i++) {
-            CRIT_UNROLL for (int b = 0; b < nb; b++) l[b][i] = _mm512_add_ps(
-                l[b][i], exp2_lag(5, _mm512_sub_ps(_mm512_load_ps(s + (b * BLK + j + i) * COL), m[b]), &t));
-        }
-    }
-    CRIT_UNROLL for (int b = 0; b < nb; b++) {
-        float *at = lse + b * COL;
-        const __m512 top = _mm512_mul_ps(m[b], _mm512_set1_ps(LN2));
-        _mm512_store_ps(at, _mm512_add_ps(l[b][0], l[b][1]));
-        CRIT_UNROLL for (int h = 0; h < COL; h += 8) _mm256_store_ps(at + h, l_log(_mm256_load_ps(at + h)));
-        _mm512_store_ps(at, _mm512_fmadd_ps(m[b], _mm512_set1_ps(LN2), _mm512_load_ps(at)));
-        _mm512_store_ps(best + b * COL, top);
-    }
-}
-
-/* What n_blk (1 or 2) blocks say of up to 16 rows, s [2][BLK][COL]. */
-static void put_lse(const float *s, size_t n_blk, size_t n_row, float *lse, float *best, size_t stride) {
-    float x[2][2 * COL] __attribute__((aligned(64)));
-    if (n_blk == 2)
-        lse_slabs(2, s, x[0], x[1]);
-    else
-        lse_slabs(1, s, x[0], x[1]);
-    for (size_t r = 0; r < n_row; r++)
-        for (size_t b = 0; b < n_blk; b++)
-            lse[r * stride + b] = x[0][b * COL + r], best[r * stride + b] = x[1][b * COL + r];
-}
-
-void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                        float scale, float *lse, float *best, size_t stride, void *scratch) {
-    const size_t w = ((size_t)d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
-    float *s = scratch;
-    uint16_t *qt = (uint16_t *)(void *)(s + STRIP_COLS * KEYS * COL), *k_copy = qt + STRIP * w;
-    const int n_col = n_row > COL ? 2 : 1;
-    list_ahead asks = {0}; /* for nothing: K comes in one run */
-    for (size_t c = 0; c < (size_t)n_col; c++)
-        pack_q(q + c * COL * q_stride, q_stride, size_min(n_row - c * COL, COL), d, w, scale * LOG2E, qt + c * COL * w);
-    amx_begin();
-    for (size_t base = 0; base < n_key; base += KEYS, lse += GROUP, best += GROUP) {
-        const size_t n = size_min(n_key - base, KEYS), n_blk = n > BLK ? 2 : 1;
-        const uint16_t *at = k + base * d, *at1 = n_blk == 2 ? at + BLK * d : at;
-        if (w != d) {
-            pad_k(at, d, w, k_copy);
-            if (n_blk == 2) pad_k(at1, d, w, k_copy + BLK * w);
-            at = k_copy, at1 = n_blk == 2 ? k_copy + BLK * w : k_copy;
-        }
-        if (n_col == 1) {
-            qk_pair(qt, at, at1, w, s);
-        } else {
-            qk(2, qt, at, w, w, s, &asks);
-            if (n_blk == 2) qk(2, qt, at1, w, w, s + BLK * COL, &asks);
-        }
-        for (size_t c = 0; c < (size_t)n_col; c++) {
-            float *slab = s + c * KEYS * COL;
-            for (size_t j = n; j < n_blk * BLK; j++) _mm512_store_ps(slab + j * COL, _mm512_set1_ps(-INFINITY));
-            put_lse(slab, n_blk, size_min(n_row - c * COL, COL), lse + c * COL * stride, best + c * COL * stride,
-                    stride);
-        }
-    }
-    amx_end();
 }
