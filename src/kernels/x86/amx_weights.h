@@ -3,7 +3,7 @@
  *
  * The sum S + (BIAS - m) rounds to 1/128 and leaves, in its low 16 bits, what is a bf16 already but for its fraction:
  * exponent and 7 bits f.  A table of 128 bytes turns f into the mantissa of 2^(f / 128).  So a pair of keys takes some
- * 14 vector instructions instead of 30, and an error of 2^-9 in the exponent, beside P's own rounding: P is off by
+ * 14 vector instructions instead of 30, and an error of 2^-8 in the exponent, beside P's own rounding: P is off by
  * 2^-8 (1 + ln 2) at most and .0023 in the root mean square, where the polynomial it replaces had .0017.
  *
  * m stands LEAD above the largest score of a row's first group, rounded to 1/128 (so the sum loses nothing of it), and
@@ -22,6 +22,7 @@ enum { AHEAD_EXP = 2 }; /* lines asked for at a time, see ahead.h */
 #define FLOOR     (-100.0f)  /* P is at least 2^FLOOR */
 #define LOUD_BITS 0x383fc000 /* set in S + BIAS - m for no FLOOR <= S - m < 1; for inf and NaN some are */
 
+/* round((2^(i / 128) - 1) 128) */
 static const _Alignas(64) uint8_t exp2_mantissa[128] = {
     0,   1,   1,   2,   3,   4,   4,   5,   6,   6,   7,   8,   9,   9,   10,  11,  12,  12,  13, 14,  15,  15,
     16,  17,  18,  19,  19,  20,  21,  22,  23,  23,  24,  25,  26,  27,  28,  28,  29,  30,  31, 32,  33,  34,
