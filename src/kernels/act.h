@@ -27,6 +27,9 @@ typedef struct crit_act_i16 {
     float s;
 } crit_act_i16;
 
+/* bf16: 32 values of one row; the same step of the tile's other rows stands beside it */
+#define CRIT_ACT_STEP_BYTES (CRIT_ACT_LEN * sizeof(uint16_t))
+
 /* 15 bits and a sign: 32 products with 8-bit weights stay below 2^28, so int32 sums cannot overflow. */
 #define CRIT_ACT_I16_MAX 32767
 
