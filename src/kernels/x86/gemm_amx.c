@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* Matrix products in bf16 on AMX tiles, every weight type: 32 rows x 32 outputs at a time in four accumulators.
  *
- * Per K block the weights of up to 128 outputs are decoded to bf16 panels (64 KB, in L2) and then serve up to 1,024
- * rows; the activations are packed as tiles of the A operand.  Between K blocks the sums rest in
- * scratch, tile by tile: rows of out often lie a power of two apart, where 32 of them do not fit a cache's set.  A sum
- * runs over K in steps of 32 from what out holds (or the bias, or 0), whatever the shape around it, and a tile row
- * meets no other: no cut shows in the bits.  Rows that do not fill a tile get tiles of fewer rows, so nothing behind
- * the last row is read or written.  Tile products take subnormals for 0. */
+ * The weights of up to 128 outputs and 1,024 inputs are decoded to bf16 panels (256 KB, in L2) and then serve up to
+ * 1,024 rows, 256 at a time; activations are packed as tiles of the A operand.  Two panels of 256 inputs stay in L1
+ * while rows pass.  Between K blocks the sums rest in scratch, tile by tile, and from there finished ones go to out a
+ * row at a time while others are multiplied: out is what a product moves most of.  Where it is large and not added to,
+ * they go around the caches: it is long out of these when its reader comes.  A sum runs over K in steps of 32 from what
+ * out holds (or the bias, or 0), whatever the shape around it, and a tile row meets no other: no cut shows in the bits.
+ * Rows that do not fill a packed tile get tiles of fewer rows, so nothing before the first or behind the last row is
+ * read or written.  Tile products take subnormals for 0. */
 #include "kernels/protos.h"
 #include "kernels/x86/amx.h"
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_bf16.h"
 
-#ifndef ST
-#define ST(p, v) _mm512_storeu_ps(p, v)
-#endif
 enum {
     KB = 256,    /* inputs a block: two panels of it (16 KB) stay in L1 while activations pass; 448 do not */
     BLOCKS = 4,  /* decoded at a time */
@@ -25,7 +24,8 @@ enum {
     PANEL_LEN = BLOCKS * STEPS * BF16_STEP_LEN,
     TILE_LEN = AMX_ROWS * CRIT_GEMM_NR,
     PAIR = 2 * AMX_ROWS, /* rows of two tiles */
-    ACT_STEP = AMX_ROWS * AMX_BYTES
+    ACT_STEP = AMX_ROWS * AMX_BYTES,
+    LARGE_OUT = 512 << 10 /* floats: the L2 of a core */
 };
 _Static_assert(AMX_ROWS == CRIT_ACT_TILE, "a tile of packed activations is the A operand");
 
@@ -270,7 +270,8 @@ CRIT_AI void blocks(job *jb, const strip *p, size_t n_strip, spot at, size_t np,
     if (k1 < a->n_in) return;
     send_all(&jb->wait, a->out_stride); /* the rest, if any: the next panels may use its place */
     jb->wait = done;
-    jb->wait.around = !a->accumulate && (uintptr_t)done.out % 64 == 0 && a->out_stride % CRIT_GEMM_NR == 0;
+    jb->wait.around = !a->accumulate && a->n_row * a->out_stride >= LARGE_OUT && (uintptr_t)done.out % 64 == 0 &&
+                      a->out_stride % CRIT_GEMM_NR == 0;
 }
 
 /* Rows of weights of outputs [m, n1), inputs [k, k + len). */
