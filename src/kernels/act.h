@@ -4,7 +4,8 @@
  * I8: one 64-byte record per 32 values, so that one pointer per row serves everything.  The sums exist because
  * weights are s*q + m with unsigned q: m meets sum, and an offset 2^n of q is taken off in the 16-bit lanes of
  * maddubs, where (q - 2^n) a stays within int16 although q a does not (see x86/gemm_u8_avx2.c).
- * I16: one 68-byte record per 32 values.  BF16: 16 bits a value, zeros to a multiple of 32.  F32: the row itself. */
+ * I16: one 68-byte record per 32 values.  BF16: 16 bits a value, zeros to a multiple of 32, tiles of
+ * CRIT_ACT_TILE rows (kernels.h).  F32: the row itself. */
 #ifndef CRIT_KERNELS_ACT_H
 #define CRIT_KERNELS_ACT_H
 
@@ -26,6 +27,9 @@ typedef struct crit_act_i16 {
     int16_t q[32]; /* x = s q,  |q| <= CRIT_ACT_I16_MAX */
     float s;
 } crit_act_i16;
+
+/* bf16: 32 values of one row; the same step of the tile's other rows stands beside it */
+#define CRIT_ACT_STEP_BYTES (CRIT_ACT_LEN * sizeof(uint16_t))
 
 /* 15 bits and a sign: 32 products with 8-bit weights stay below 2^28, so int32 sums cannot overflow. */
 #define CRIT_ACT_I16_MAX 32767

@@ -199,30 +199,36 @@ typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float t
  * into the form the weight type wants at this level, by row, in an opaque buffer:
  *   CRIT_ACT_I8   int8 per group of 32 with an f32 scale (weights up to 6 bits, maddubs / VNNI)
  *   CRIT_ACT_I16  int16 holding 12 bits per group of 32 (8-bit weights on AVX2)
- *   CRIT_ACT_BF16 bf16 in the order of x, to nearest even, subnormals to 0, zeros up to a multiple of 32 values;
- *                 a gemm of this kind rounds the exact weights to bf16 too (AMX)
+ *   CRIT_ACT_BF16 bf16 to nearest even, subnormals to 0, zeros up to a multiple of 32 values, in tiles of CRIT_ACT_TILE
+ *                 rows: [tile][step of 32 values][row of the tile][32 values]; a gemm of this kind rounds the exact
+ *                 weights to bf16 too (AMX)
  *   CRIT_ACT_F32  plain copy (float weights; the C reference for everything)                                    */
 typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_BF16, CRIT_ACT_KINDS } crit_act_kind;
 
-/* Bytes of the packed form of one row of n_in values; rows follow one another (row r at dst + r * that). 64-byte
- * multiple, an odd one: rows read at this stride must not meet in one cache set. */
+#define CRIT_ACT_TILE 16
+
+/* Bytes of the packed form of one row of n_in values: a multiple of 64.  Of n_row rows: CRIT_ACT_BF16 rounds up to
+ * whole tiles.  Where row r's first byte is: r * crit_act_row_bytes, but for CRIT_ACT_BF16. */
 size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in);
-/* Packs one row.  x [n_in] f32 in, dst out.  A row of zeros packs to zeros; NaN or infinity in x gives NaN products.
- * Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4, BF16 with its rounded weights
- * 2.4e-3 (doc/KERNELS.md). */
+size_t crit_act_bytes(crit_act_kind kind, size_t n_in, size_t n_row);
+size_t crit_act_at(crit_act_kind kind, size_t n_in, size_t r);
+/* Packs one row.  x [n_in] f32 in, dst out: base + crit_act_at(row).  A row of zeros packs to zeros; NaN or infinity in
+ * x gives NaN products. Relative error of a product against f32 activations: I8 about 5e-3, I16 about 3e-4, BF16 with
+ * its rounded weights 2.4e-3 (doc/KERNELS.md). */
 typedef void (*crit_act_pack_fn)(const float *x, size_t n_in, void *dst);
 
 /*   out[r][n] = sum_i w[n][i] x[r][i] (+ bias[n]) (+ out[r][n] when accumulate)      n in [n0, n1)
  *
- *   act [n_row] packed rows in, of the kind act_kind[type] (gemv: act_kind_one[type]); out [n_row][out_stride] f32 out;
- * bias [n_out] f32 or NULL. n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it
- * is n_out: cuts do not change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per
- * thread. */
+ *   act [n_row] packed rows in, of the kind act_kind[type] (gemv: act_kind_one[type]), from the first one's place on;
+ * act_row: that row's place in its tile, 0 but for CRIT_ACT_BF16; out [n_row][out_stride] f32 out; bias [n_out] f32 or
+ * NULL. n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it is n_out: cuts do
+ * not change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per thread. */
 typedef struct crit_gemm_args {
     const void *w;
     size_t w_row_bytes;
     size_t n_out, n_in;
     const void *act;
+    size_t act_row; /* < CRIT_ACT_TILE */
     size_t n_row;
     float *out;
     size_t out_stride;

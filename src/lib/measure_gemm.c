@@ -11,13 +11,12 @@ typedef struct gemm_work {
     crit_gemm_args a;
     const float *x;
     unsigned char *act;
-    size_t act_row;
     crit_act_kind kind;
 } gemm_work;
 
 static void pack_rows(gemm_work *w) {
     for (size_t r = 0; r < w->a.n_row; r++)
-        w->m->kt.act_pack[w->kind](w->x + r * w->a.n_in, w->a.n_in, w->act + r * w->act_row);
+        w->m->kt.act_pack[w->kind](w->x + r * w->a.n_in, w->a.n_in, w->act + crit_act_at(w->kind, w->a.n_in, r));
 }
 
 static void run_gemm(void *arg) {
@@ -35,11 +34,11 @@ static void run_gemv(void *arg) {
 /* Operands of one product with up to max_row rows; false: out of memory. */
 static bool open_work(gemm_work *w, meas *m, crit_type type, size_t n_out, size_t n_in, size_t max_row) {
     *w = (gemm_work){.m = m, .kind = (crit_act_kind)m->kt.act_kind[type]};
-    w->act_row = crit_act_row_bytes(w->kind, n_in);
+    size_t many = crit_act_bytes(w->kind, n_in, max_row);
     float *x = crit_malloc(max_row * n_in, sizeof *x);
     w->x = x;
     size_t one = crit_act_row_bytes((crit_act_kind)m->kt.act_kind_one[type], n_in);
-    w->act = crit_malloc(max_row, one > w->act_row ? one : w->act_row);
+    w->act = crit_malloc(1, one > many ? one : many);
     w->a = (crit_gemm_args){.n_out = n_out, .n_in = n_in, .out_stride = n_out, .type = type, .act = w->act};
     w->a.out = crit_malloc(max_row * n_out, sizeof(float));
     w->a.w = meas_weights(m, type, n_out, n_in, &w->a.w_row_bytes);
@@ -108,7 +107,6 @@ void meas_gemv_rows(meas *m) {
         gemm_work w;
         if (open_work(&w, m, (crit_type)t, n_out, n_in, 1)) {
             w.kind = (crit_act_kind)m->kt.act_kind_one[t];
-            w.act_row = crit_act_row_bytes(w.kind, n_in);
             char shape[64];
             w.a.n_row = 1;
             const char *isa = meas_isa_at(m, offsetof(crit_kernels, gemv) + (size_t)t * sizeof(crit_gemv_fn));

@@ -161,7 +161,7 @@ static void vector_rows(small *s) {
 static crit_status small_rows(meas *m, crit_error *err) {
     size_t act = 0;
     for (unsigned k = 0; k < CRIT_ACT_KINDS; k++) {
-        size_t n = crit_act_row_bytes((crit_act_kind)k, N_VEC);
+        size_t n = crit_act_bytes((crit_act_kind)k, N_VEC, 1);
         if (n > act) act = n;
     }
     small s = {.m = m,

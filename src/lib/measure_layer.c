@@ -52,7 +52,7 @@ static void pack_work(phase *p, size_t item, unsigned worker) {
         const float *x = p->x + r * p->n;
         if (p->norm) kt->rmsnorm(x, l->ones, row, p->n, 1e-5f);
         if (p->up) kt->silu_mul(x, p->up + r * p->n, row, p->n);
-        kt->act_pack[kind](p->norm || p->up ? row : x, p->n, l->act + r * crit_act_row_bytes(kind, p->n));
+        kt->act_pack[kind](p->norm || p->up ? row : x, p->n, l->act + crit_act_at(kind, p->n, r));
     }
 }
 
@@ -293,8 +293,8 @@ crit_status meas_layer_open(meas_layer **out, meas *m, const crit_shape *s, size
     l->cosv = rows_of(m, 1, s->d_head);
     l->sinv = rows_of(m, 1, s->d_head);
     l->rows = crit_malloc(crit_pool_size(m->pool) * l->row_cap, sizeof(float));
-    size_t many = crit_act_row_bytes(l->kind, wide), one = crit_act_row_bytes(l->kind_one, wide);
-    l->act = crit_malloc(max_row, many > one ? many : one);
+    size_t many = crit_act_bytes(l->kind, wide, max_row), one = crit_act_row_bytes(l->kind_one, wide);
+    l->act = crit_malloc(1, many > one ? many : one);
     l->busy = crit_malloc(crit_pool_size(m->pool), 8 * sizeof *l->busy);
     ok = ok && l->x && l->q && l->k && l->v && l->att && l->gate && l->up && l->logits && l->ones && l->cosv &&
          l->sinv && l->rows && l->busy && l->act;

@@ -47,7 +47,7 @@ static size_t layout(crit_forward *f, const crit_config *c, const crit_kernels *
     for (int k = 0; k < CRIT_ACT_KINDS; k++) {
         if (!((many | one) >> k & 1)) continue;
         if (f) f->act[k] = (unsigned char *)f->map + at;
-        at += up64((many >> k & 1 ? n : 1) * crit_act_row_bytes((crit_act_kind)k, widest));
+        at += up64(crit_act_bytes((crit_act_kind)k, widest, many >> k & 1 ? n : 1));
     }
     return at;
 }

@@ -22,7 +22,8 @@ static void product_item(void *arg, size_t item, unsigned worker) {
         .w_row_bytes = m->row_bytes,
         .n_out = m->n_out,
         .n_in = m->n_in,
-        .act = a->f->act[kind] + (a->row0 + r0) * crit_act_row_bytes(kind, m->n_in),
+        .act = a->f->act[kind] + crit_act_at(kind, m->n_in, a->row0 + r0),
+        .act_row = kind == CRIT_ACT_BF16 ? (a->row0 + r0) % CRIT_ACT_TILE : 0,
         .n_row = n_row,
         .out = p->out + r0 * p->out_stride,
         .out_stride = p->out_stride,
@@ -82,8 +83,7 @@ static void pack_item(void *arg, size_t item, unsigned worker) {
             kt->silu_mul(x, a->up + r * a->x_stride, row, a->n);
         const float *src = a->norm || a->up ? row : x;
         for (int k = 0; k < CRIT_ACT_KINDS; k++)
-            if (a->kinds >> k & 1)
-                kt->act_pack[k](src, a->n, a->f->act[k] + r * crit_act_row_bytes((crit_act_kind)k, a->n));
+            if (a->kinds >> k & 1) kt->act_pack[k](src, a->n, a->f->act[k] + crit_act_at((crit_act_kind)k, a->n, r));
     }
 }
 

@@ -135,7 +135,7 @@ static void unpack(unsigned kind, const uint8_t *row, size_t n, double *x) {
             x[i] = (double)a.s * a.q[i % 32];
         } else if (kind == CRIT_ACT_BF16) {
             uint16_t h;
-            memcpy(&h, row + i * sizeof h, sizeof h);
+            memcpy(&h, row + i / 32 * CRIT_ACT_TILE * CRIT_ACT_STEP_BYTES + i % 32 * sizeof h, sizeof h);
             x[i] = (double)from_bf16(h);
         } else {
             float v;
@@ -167,9 +167,10 @@ static void fill_x(ck *s, float *x, size_t n, int kind) {
 }
 
 /* gemm over [n0, n1) of rows [r0, r0 + n_row), or gemv when there is no scratch */
-static void call(const ck_row *row, crit_gemm_args a, size_t act_row, size_t r0, size_t n_row, size_t n0, size_t n1,
+static void call(const ck_row *row, crit_gemm_args a, unsigned kind, size_t r0, size_t n_row, size_t n0, size_t n1,
                  void *scratch) {
-    a.act = (const uint8_t *)a.act + r0 * act_row;
+    a.act = (const uint8_t *)a.act + crit_act_at((crit_act_kind)kind, a.n_in, r0);
+    a.act_row = kind == CRIT_ACT_BF16 ? r0 % CRIT_ACT_TILE : 0;
     a.out += r0 * a.out_stride;
     a.n_row = n_row;
     if (scratch)
@@ -186,14 +187,16 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
         return;
     }
     const unsigned kind = (gemv ? s->table.act_kind_one : s->table.act_kind)[type];
-    const size_t row_bytes = p.n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, p.n_in);
+    const size_t row_bytes = p.n_in / elems * bytes;
     static char note[160];
     snprintf(note, sizeof note, "out %zu in %zu rows %zu stride %zu acc %d bias %d place %d fill %d x %d", p.n_out,
              p.n_in, p.n_row, p.stride, p.accumulate, p.bias, (int)p.place, p.fill, p.x_kind);
     s->note = note;
 
     uint8_t *w = ck_alloc(s, p.n_out * row_bytes, p.place);
-    uint8_t *act = ck_alloc(s, p.n_row * act_row, p.place);
+    const size_t act_bytes = crit_act_bytes((crit_act_kind)kind, p.n_in, p.n_row);
+    uint8_t *act = ck_alloc(s, act_bytes, p.place);
+    memset(act, 0xff, act_bytes); /* NaN in the rows of a tile that are not packed */
     size_t n_cell = (p.n_row - 1) * p.stride + p.n_out;
     float *out = ck_alloc(s, n_cell * sizeof *out, p.place), *again = ck_alloc(s, n_cell * sizeof *out, p.place);
     float *bias = p.bias ? ck_alloc(s, p.n_out * sizeof *bias, p.place) : NULL;
@@ -201,16 +204,23 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
     float *x = malloc(p.n_in * sizeof *x), *old = malloc(n_cell * sizeof *old);
     float *wf = malloc(p.n_out * p.n_in * sizeof *wf), *range = malloc(p.n_out * p.n_in * sizeof *range);
     double *xd = malloc(p.n_row * p.n_in * sizeof *xd);
+    /* the weight in bf16, and how far apart its neighbours are that a kernel's f32 may round to */
+    float *wb = malloc(p.n_out * p.n_in * sizeof *wb), *unsure = malloc(p.n_out * p.n_in * sizeof *unsure);
 
     for (size_t n = 0; n < p.n_out; n++) {
         fill_weights(s, type, w + n * row_bytes, p.n_in / elems, bytes, p.fill);
         s->ref.dequant[type](w + n * row_bytes, wf + n * p.n_in, p.n_in);
         weight_range(s, type, w + n * row_bytes, p.n_in, elems, bytes, wf + n * p.n_in, range + n * p.n_in);
     }
+    for (size_t i = 0; i < p.n_out * p.n_in; i++) { /* exact in f32 */
+        const double slack = elems == 1 ? 0 : 8 * 0x1p-24 * (double)range[i], wi = (double)wf[i];
+        wb[i] = (float)round_bf16(wi), unsure[i] = (float)(round_bf16(wi + slack) - round_bf16(wi - slack));
+    }
     for (size_t r = 0; r < p.n_row; r++) { /* specials in row 0 only: the others must not notice */
         fill_x(s, x, p.n_in, r == 0 ? p.x_kind : X_NORMAL);
-        s->table.act_pack[kind](x, p.n_in, act + r * act_row);
-        unpack(kind, act + r * act_row, p.n_in, xd + r * p.n_in);
+        uint8_t *packed = act + crit_act_at((crit_act_kind)kind, p.n_in, r);
+        s->table.act_pack[kind](x, p.n_in, packed);
+        unpack(kind, packed, p.n_in, xd + r * p.n_in);
     }
     if (bias) ck_fill_normal(s, bias, p.n_out, 1.0f);
     if (p.accumulate)
@@ -230,7 +240,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
                         .bias = bias,
                         .type = (crit_type)type,
                         .accumulate = p.accumulate};
-    call(row, a, act_row, 0, p.n_row, 0, p.n_out, scratch);
+    call(row, a, kind, 0, p.n_row, 0, p.n_out, scratch);
 
     double terms =
         (double)(get_layout(type, &(layout){0}) && kind != CRIT_ACT_F32 && kind != CRIT_ACT_BF16 ? p.n_in / 32 * 3
@@ -244,9 +254,8 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
             for (size_t i = 0; i < p.n_in; i++) {
                 double wi = (double)wf[n * p.n_in + i];
                 if (kind == CRIT_ACT_BF16) {
-                    const double slack = elems == 1 ? 0 : 8 * 0x1p-24 * (double)range[n * p.n_in + i];
-                    doubt += (round_bf16(wi + slack) - round_bf16(wi - slack)) * fabs(xd[r * p.n_in + i]);
-                    wi = round_bf16(wi);
+                    doubt += (double)unsure[n * p.n_in + i] * fabs(xd[r * p.n_in + i]);
+                    wi = (double)wb[n * p.n_in + i];
                 }
                 want += wi * xd[r * p.n_in + i];
                 mag += (double)range[n * p.n_in + i] * fabs(xd[r * p.n_in + i]);
@@ -274,7 +283,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
         for (size_t n = 0; n < p.n_out;) {
             size_t left = p.n_out - n, step = gemv ? 1 + ck_u32(s) % 5 : CRIT_GEMM_NR * (1 + ck_u32(s) % 5);
             step = step < left ? step : left;
-            call(row, a, act_row, r, nr, n, n + step, scratch);
+            call(row, a, kind, r, nr, n, n + step, scratch);
             n += step;
         }
         r += nr;
@@ -282,7 +291,7 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
     if (p.x_kind == X_NAN || p.x_kind == X_INF) /* NaN payloads may differ */
         for (size_t n = 0; n < p.n_out; n++) memcpy((void *)(again + n), (const void *)(out + n), sizeof *out);
     ck_same_bits(s, "recut", out, again, n_cell * sizeof *out);
-    free(x), free(old), free(wf), free(range), free(xd);
+    free(x), free(old), free(wf), free(range), free(xd), free(wb), free(unsure);
     ck_release(s);
 }
 
@@ -298,6 +307,21 @@ static void test_product(ck *s, const ck_row *row, bool gemv) {
                         rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17, 31, 32, 33, 50};
     static const size_t ins_32[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33}, ins_256[] = {1, 2, 3, 5},
                         ins_1[] = {1, 7, 8, 9, 16, 31, 33, 255, 256, 257, 515, 600};
+    if (!gemv) /* more rows and outputs than a kernel takes at a time; more inputs */
+        for (int c = 0; c < 2; c++) {
+            const bool deep = c % 2;
+            problem p = {.n_out = deep ? 33 : 48,
+                         .n_row = deep ? 275 : 1075,
+                         .n_in = elems == 1    ? (deep ? 1300 : 40)
+                                 : elems == 32 ? (deep ? 1312 : 64)
+                                 : deep        ? 1280
+                                               : 256,
+                         .stride = deep ? 64 : 512,
+                         .accumulate = deep && ck_u32(s) & 1,
+                         .bias = ck_u32(s) & 1,
+                         .place = (ck_place)(c % CK_PLACES)};
+            run_case(s, row, p, gemv);
+        }
     for (int c = 0; c < 44; c++) {
         problem p;
         p.n_out = outs[ck_u32(s) % (sizeof outs / sizeof *outs)];
@@ -317,7 +341,7 @@ static void test_product(ck *s, const ck_row *row, bool gemv) {
     s->note = "empty";
     crit_gemm_args a = {.n_in = elems, .type = (crit_type)row->index};
     void *scratch = ck_scratch(s, crit_gemm_scratch_bytes());
-    call(row, a, 0, 0, 0, 0, 0, gemv ? NULL : scratch); /* a size of 0 touches nothing */
+    call(row, a, CRIT_ACT_F32, 0, 0, 0, 0, gemv ? NULL : scratch); /* a size of 0 touches nothing */
     ck_release(s);
 }
 
@@ -356,19 +380,20 @@ static void bench_product(ck *s, const ck_row *row, bool gemv) {
     uint32_t elems, bytes;
     if (!crit_type_geometry((unsigned)type, &elems, &bytes)) return;
     const unsigned kind = (gemv ? s->table.act_kind_one : s->table.act_kind)[type];
-    size_t row_bytes = n_in / elems * bytes, act_row = crit_act_row_bytes((crit_act_kind)kind, n_in);
+    size_t row_bytes = n_in / elems * bytes;
     /* gemv: more than any cache */
     size_t n_out = gemv ? ((size_t)96 << 20) / row_bytes / 16 * 16 : 1024, max_row = gemv ? 1 : 512;
     bench_arg b = {
         row,
         {.w_row_bytes = row_bytes, .n_out = n_out, .n_in = n_in, .out_stride = n_out, .type = (crit_type)type},
         aligned(crit_gemm_scratch_bytes())};
-    uint8_t *w = aligned(n_out * row_bytes), *act = aligned(max_row * act_row);
+    uint8_t *w = aligned(n_out * row_bytes), *act = aligned(crit_act_bytes((crit_act_kind)kind, n_in, max_row));
     float *x = aligned(max_row * n_in * sizeof *x);
     fill_weights(s, type, w, n_in / elems * 64, bytes, FILL_RANDOM);
     for (size_t n = 64; n < n_out; n += 64) memcpy(w + n * row_bytes, w, row_bytes * (n_out - n < 64 ? n_out - n : 64));
     ck_fill_normal(s, x, max_row * n_in, 1.0f);
-    for (size_t r = 0; r < max_row; r++) s->table.act_pack[kind](x + r * n_in, n_in, act + r * act_row);
+    for (size_t r = 0; r < max_row; r++)
+        s->table.act_pack[kind](x + r * n_in, n_in, act + crit_act_at((crit_act_kind)kind, n_in, r));
     b.a.w = w, b.a.act = act, b.a.out = aligned(max_row * n_out * sizeof(float));
     if (gemv) {
         b.a.n_row = 1;
@@ -419,18 +444,21 @@ void ck_test_act_pack(ck *s, const ck_row *row) {
     for (size_t z = 0; z < sizeof sizes / sizeof *sizes; z++)
         for (int kx = 0; kx < X_KINDS; kx++)
             for (int place = 0; place < CK_PLACES; place++) {
-                size_t n = sizes[z], bytes = crit_act_row_bytes((crit_act_kind)kind, n);
+                size_t n = sizes[z], bytes = crit_act_bytes((crit_act_kind)kind, n, 1);
+                /* any row of a tile, the others stay as they are */
+                const size_t at = kind == CRIT_ACT_BF16 ? ck_u32(s) % CRIT_ACT_TILE * CRIT_ACT_STEP_BYTES : 0;
                 s->note = "pack";
                 float *x = ck_alloc(s, n * sizeof *x, (ck_place)place), v[1000];
                 void *dst = ck_alloc(s, bytes, (ck_place)place), *ref = ck_alloc(s, bytes, CK_END);
+                memset(dst, 0x5a, bytes), memset(ref, 0x5a, bytes);
                 fill_x(s, v, n, kx);
                 if (kx == X_NORMAL) v[0] = 3e38f; /* the reciprocal scale is subnormal */
                 memcpy((void *)x, v, n * sizeof *x);
-                ((crit_act_pack_fn)row->fn)(x, n, dst);
-                s->ref.act_pack[kind](x, n, ref);
+                ((crit_act_pack_fn)row->fn)(x, n, (uint8_t *)dst + at);
+                s->ref.act_pack[kind](x, n, (uint8_t *)ref + at);
                 ck_same_bits(s, "against the reference", dst, ref, bytes);
                 double got[1000];
-                unpack(kind, dst, n, got);
+                unpack(kind, (uint8_t *)dst + at, n, got);
                 for (size_t i = 0; i < n; i++) {
                     double amax = 0;
                     for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++)
@@ -459,7 +487,7 @@ void ck_test_act_pack(ck *s, const ck_row *row) {
 typedef struct pack_arg {
     crit_act_pack_fn fn;
     float x[2048];
-    char dst[16384];
+    char dst[CRIT_ACT_TILE * 4096]; /* a tile of bf16 */
 } pack_arg;
 static void work_pack(void *arg) {
     pack_arg *p = arg;

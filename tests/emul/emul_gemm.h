@@ -47,6 +47,10 @@ EMUL emul_f512 emul_loadu_f(const void *p) {
 EMUL void emul_storeu_f(void *p, emul_f512 x) {
     memcpy(p, &x, sizeof x);
 }
+EMUL void emul_stream_f(void *p, emul_f512 x) {
+    if ((uintptr_t)p % 64) __builtin_trap();
+    memcpy(p, &x, sizeof x);
+}
 EMUL emul_f512 emul_mul(emul_f512 a, emul_f512 b) {
     EACH a.v[i] *= b.v[i];
     return a;
@@ -103,6 +107,7 @@ EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
 #define _mm512_loadu_si512     emul_loadu_i
 #define _mm512_loadu_ps        emul_loadu_f
 #define _mm512_storeu_ps       emul_storeu_f
+#define _mm512_stream_ps       emul_stream_f
 #define _mm512_mul_ps          emul_mul
 #define _mm512_fmadd_ps        emul_fmadd
 #define _mm512_cvtepi32_ps     emul_cvt

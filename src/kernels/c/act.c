@@ -18,13 +18,24 @@ size_t crit_act_row_bytes(crit_act_kind kind, size_t n_in) {
         bytes = n_grp * CRIT_ACT_LEN * sizeof(uint16_t);
     else
         bytes = n_in * sizeof(float);
+    if (kind == CRIT_ACT_BF16) return bytes;
     /* an odd number of lines: the rows of a tile must not meet in one cache set (4 KB apart they cost 15 %) */
     return ((bytes + 63) / 64 | 1) * 64;
 }
 
-/* Largest user: AMX, panels of 128 outputs in bf16 and the sums of 1,024 rows. */
+size_t crit_act_bytes(crit_act_kind kind, size_t n_in, size_t n_row) {
+    if (kind == CRIT_ACT_BF16) n_row = (n_row + CRIT_ACT_TILE - 1) / CRIT_ACT_TILE * CRIT_ACT_TILE;
+    return n_row * crit_act_row_bytes(kind, n_in);
+}
+
+size_t crit_act_at(crit_act_kind kind, size_t n_in, size_t r) {
+    const size_t in_tile = kind == CRIT_ACT_BF16 ? r % CRIT_ACT_TILE : 0;
+    return (r - in_tile) * crit_act_row_bytes(kind, n_in) + in_tile * CRIT_ACT_STEP_BYTES;
+}
+
+/* Largest user: AMX, 1,024 inputs of 128 outputs in bf16 and the sums of 1,024 rows. */
 size_t crit_gemm_scratch_bytes(void) {
-    return (size_t)616 << 10;
+    return (size_t)832 << 10;
 }
 
 void crit_act_pack_f32_c(const float *x, size_t n_in, void *dst) {
@@ -100,11 +111,12 @@ static uint16_t to_bf16(float x) {
 }
 
 void crit_act_pack_bf16_c(const float *x, size_t n_in, void *dst) {
-    for (size_t i = 0; i < n_in; i++) {
-        float v;
-        memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
+    const size_t n = (n_in + CRIT_ACT_LEN - 1) / CRIT_ACT_LEN * CRIT_ACT_LEN;
+    for (size_t i = 0; i < n; i++) {
+        float v = 0;
+        if (i < n_in) memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
         uint16_t h = to_bf16(v);
-        memcpy((char *)dst + i * sizeof h, &h, sizeof h);
+        memcpy((char *)dst + i / CRIT_ACT_LEN * CRIT_ACT_TILE * CRIT_ACT_STEP_BYTES + i % CRIT_ACT_LEN * sizeof h, &h,
+               sizeof h);
     }
-    memset((char *)dst + n_in * 2, 0, crit_act_row_bytes(CRIT_ACT_BF16, n_in) - n_in * 2);
 }
