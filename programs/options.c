@@ -30,6 +30,7 @@ const field attn_fields[] = {
     {"p_mass", OPT_F32, AT(p_mass), 0, 1, 0, CRIT_ATTN_CRITI, "share of the weight, by the probes so far, that each head must keep"},
     {"recall", OPT_F32, AT(recall), 0, 1, 0, CRIT_ATTN_CRITI, "share of the look-ups met so far that a head's threshold must keep"},
     {"probe", OPT_U32, AT(probe), 16, 4096, 0, CRIT_ATTN_CRITI, "one exact query per so many positions"},
+    {"oracle", OPT_U32, AT(oracle), 0, 1, 0, CRIT_ATTN_CRITI, "1: choose blocks by exact weights, to see how good lists can be; slow"},
     {"budget_tok", OPT_U32, AT(budget_tok), 1, 1 << 30, 0, CRIT_ATTN_PAPER, "key tokens kept a segment"},
     {"seg_len", OPT_U32, AT(seg_len), 128, 4096, 128, CRIT_ATTN_PAPER, "queries a segment, multiple of 128"},
     {"threshold", OPT_U32, AT(threshold), 0, 1 << 30, 0, CRIT_ATTN_PAPER, "segments before this position are dense"},
@@ -374,6 +375,7 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode) {
     size_t from = out->n;
     for (const field *f = attn_fields; f->key; f++) {
         if (f->tag != (unsigned)mode) continue;
+        if (f->at == offsetof(crit_attn_params, oracle) && !p->oracle) continue; /* a diagnosis, not a knob */
         if (out->n > from) buf_str(out, " ");
         put_field(out, f, p);
     }

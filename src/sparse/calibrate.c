@@ -115,19 +115,23 @@ void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_h
     }
 }
 
+double crit_rest_of(const float *mass) {
+    double sink = 0;
+    for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) sink += (double)mass[b];
+    return 1.0 - sink > 0.02 ? 1.0 - sink : 0.02;
+}
+
 void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
                       uint32_t n_free, float power) {
     *p = (crit_probe){.mark = {.there = true, .peak = CRIT_NO_BIN}};
-    double far = 0, sink = 0;
+    double far = 0;
     float most = -INFINITY;
-    for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) sink += (double)mass[b];
     for (uint32_t b = CRIT_SINK_BLK; b < CRIT_SINK_BLK + n_free; b++) {
         far += (double)mass[b];
         if (top[b] > most) most = top[b], p->peak_blk = b;
     }
     p->peak = expf(most - lse);
-    /* Sinks carry mass but tiny values: they stay outside the normaliser. */
-    double rest = 1.0 - sink > 0.02 ? 1.0 - sink : 0.02;
+    const double rest = crit_rest_of(mass);
     p->mark.sigma = (float)(far / rest);
     if (!share) return;
     float inv = (float)(1.0 / rest), even = (float)n_free, use[CRIT_GAIN_BINS] = {0}, sum[CRIT_GAIN_BINS] = {0};

@@ -16,6 +16,7 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (!(p->p_mass >= 0 && p->p_mass <= 1)) return crit_fail(err, CRIT_E_ARG, "p_mass is not in [0, 1]");
     if (!(p->recall >= 0 && p->recall <= 1)) return crit_fail(err, CRIT_E_ARG, "recall is not in [0, 1]");
     if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
+    if (p->oracle > 1) return crit_fail(err, CRIT_E_ARG, "oracle %u is not 0 or 1", p->oracle);
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_ATTEND_ROWS || p->seg_len > 4096)
@@ -33,9 +34,10 @@ uint32_t crit_attn_tail(const crit_attn_params *p) {
     return p->mode == CRIT_ATTN_DENSE ? 0 : p->mode == CRIT_ATTN_PAPER ? p->seg_len : p->dense_last;
 }
 
-static size_t scratch_slice(uint32_t d, size_t n_blk, uint32_t n_group) {
+static size_t scratch_slice(const crit_attn_params *o, uint32_t d, size_t n_blk, uint32_t n_group) {
     size_t bytes = crit_attend_scratch_bytes(d);
     bytes += n_blk * ((CRIT_REP_MAX + CRIT_LSE_ROWS + 1) * sizeof(float) + sizeof(uint64_t));
+    if (o->oracle) bytes += n_blk * CRIT_LSE_ROWS * sizeof(float);
     bytes += (size_t)(n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS) * d * sizeof(float);
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
@@ -54,7 +56,7 @@ size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint
         bytes += n_probe * n_head * (n_blk * sizeof(float) + sizeof(crit_probe) + sizeof(crit_gain));
     }
     if (p->mode == CRIT_ATTN_PAPER) bytes += (size_t)(n_batch / p->seg_len + 2) * n_kv_head * n_blk * sizeof(float);
-    return bytes + n_thread * scratch_slice(d, n_blk, n_head / n_kv_head);
+    return bytes + n_thread * scratch_slice(p, d, n_blk, n_head / n_kv_head);
 }
 
 crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
@@ -109,7 +111,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
         for (size_t i = 0; i < p->n_all; i++) p->all[i] = (uint32_t)i;
     p->stride = n_blk_up;
     if (ok && sparse) ok = crit_plan_grow(&p->slots, &p->n_slots_cap, n_rows * p->stride, sizeof *p->slots);
-    size_t slice = scratch_slice(p->d, n_blk_up, p->n_head / p->n_kv_head);
+    size_t slice = scratch_slice(&p->params, p->d, n_blk_up, p->n_head / p->n_kv_head);
     if (ok && slice > p->scratch_slice) {
         ok = crit_plan_grow(&p->scratch, &p->n_scratch, slice * crit_pool_size(p->pool), 1);
         p->scratch_slice = ok ? slice : 0;
@@ -119,6 +121,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
 
 plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     unsigned char *at = p->scratch + worker * p->scratch_slice;
+    const uint32_t n_group = p->n_head / p->n_kv_head;
     plan_scratch s;
     s.attend = at;
     at += (crit_attend_scratch_bytes(p->d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
@@ -131,6 +134,8 @@ plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     s.share = (float *)at;
     at += p->stride * sizeof(float);
     s.rep = (float *)at;
+    at += (size_t)(n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS) * p->d * sizeof(float);
+    s.mass = p->params.oracle ? (float *)at : NULL;
     return s;
 }
 

@@ -44,6 +44,26 @@ static float *share_of(const crit_plan *p, uint32_t head, uint32_t tile) {
     return (float *)(void *)slot_of(p, head, tile);
 }
 
+/* What the tile's queries really give each far block, sinks apart, on average.                     [alg:oracle] */
+static void oracle_shares(const crit_plan *p, const crit_plan_job *job, uint32_t head, uint32_t tile,
+                          const plan_scratch *s) {
+    uint32_t pos[CRIT_LSE_ROWS], n_row = crit_plan_tile_rows(p, tile), n_free = n_free_of(p, tile);
+    float lse[CRIT_LSE_ROWS], *share = share_of(p, head, tile);
+    for (uint32_t r = 0; r < n_row; r++) {
+        pos[r] = crit_plan_tile_pos(p, tile) + r;
+        memcpy(s->rep + (size_t)r * p->d, job->q + (size_t)(pos[r] - p->pos0) * job->q_stride + (size_t)head * p->d,
+               p->d * sizeof *s->rep);
+    }
+    crit_probe_weights(p->kernels, job->kv, head / (p->n_head / p->n_kv_head), s->rep, n_row, pos, p->scale, s->attend,
+                       s->mass, s->top, p->stride, lse);
+    memset(share, 0, n_free * sizeof *share);
+    for (uint32_t r = 0; r < n_row; r++) {
+        const float *mass = s->mass + (size_t)r * p->stride;
+        const float inv = (float)(1 / (n_row * crit_rest_of(mass)));
+        for (uint32_t f = 0; f < n_free; f++) share[f] += inv * mass[CRIT_SINK_BLK + f];
+    }
+}
+
 /* Shares of one head's tiles in a span, into the slots that their ids will take. */
 static void share_item(void *arg, size_t item, unsigned worker) {
     plan_task *a = arg;
@@ -55,6 +75,8 @@ static void share_item(void *arg, size_t item, unsigned worker) {
     for (uint32_t t = t0; t < t1; t++) wanted |= !criti_tile_is_dense(p, a->job, t) || tile_probes(p, t, NULL) > 0;
     if (!wanted) return;
     plan_scratch s = crit_plan_scratch(p, worker);
+    for (uint32_t t = t0; t < t1 && p->params.oracle; t++) oracle_shares(p, a->job, head, t, &s);
+    if (p->params.oracle) return;
     for (uint32_t t = t0; t < t1; t++) {
         uint32_t pos = crit_plan_tile_pos(p, t);
         const float *q = a->job->q + (size_t)(pos - p->pos0) * a->job->q_stride + (size_t)head * p->d;
@@ -145,7 +167,9 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
     float least = o->theta / (float)(last + 1), thresh;
-    if (o->power > 0)
+    if (o->oracle)
+        thresh = least;
+    else if (o->power > 0)
         thresh = crit_gain_threshold(gain, o->power, least, 1 - o->p_mass, 1 - o->recall, n_free);
     else
         thresh = gain->sigma > 0 ? (float)((double)least * gain->n_probe / gain->sigma) : INFINITY;

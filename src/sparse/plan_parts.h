@@ -9,6 +9,7 @@
 typedef struct plan_scratch {
     void *attend;
     float *z, *top, *share, *rep; /* [n_blk][8], [CRIT_LSE_ROWS][n_blk], [n_blk], [max(CRIT_LSE_ROWS, group)][d] */
+    float *mass;                  /* [CRIT_TILE_LEN][n_blk], with params.oracle only */
     uint64_t *keys;
 } plan_scratch;
 plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker);

@@ -233,6 +233,9 @@ void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_hea
 void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
                         const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
                         float *lse);
+/* Weight outside the sinks, [n_blk] mass of all blocks.  Sinks carry mass but tiny values: they stay outside what
+ * shares are taken of. */
+double crit_rest_of(const float *mass);
 /* What the weights of one probe say of the head; share [n_free] of the probe's tile, NULL = no gain. */
 void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
                       uint32_t n_free, float power);

@@ -320,6 +320,74 @@ static void larger_budget_keeps_more(void **state) {
     drop(&x);
 }
 
+/* Mean weight of each block over a tile's queries, outside the first block, in double. */
+static void tile_weights(shape s, const data *x, uint32_t head, uint32_t pos, uint32_t n_row, double *w) {
+    const uint32_t n_blk = (pos + n_row - 1) / BLK + 1;
+    const size_t kv_head = head / (s.n_head / s.n_kv_head);
+    double *mass = malloc(n_blk * sizeof *mass);
+    assert_non_null(mass);
+    memset(w, 0, n_blk * sizeof *w);
+    for (uint32_t r = 0; r < n_row; r++) {
+        const float *q = x->q + (pos + r) * x->q_row + (size_t)head * s.d;
+        double sum = 0;
+        memset(mass, 0, n_blk * sizeof *mass);
+        for (uint32_t j = 0; j <= pos + r; j++) {
+            double dot = 0;
+            for (uint32_t i = 0; i < s.d; i++) dot += (double)q[i] * (double)x->k[j * x->kv_row + kv_head * s.d + i];
+            const double e = exp(dot / sqrt((double)s.d));
+            mass[j / BLK] += e, sum += e;
+        }
+        const double rest = sum - mass[0] > 0.02 * sum ? sum - mass[0] : 0.02 * sum;
+        for (uint32_t b = 1; b < n_blk; b++) w[b] += mass[b] / rest / n_row;
+    }
+    free(mass);
+}
+
+/* The oracle's lists are those of exact weights; 15 % either side of the edge are left to rounding of K and Q. */
+static void oracle_keeps_what_weighs(void **state) {
+    (void)state;
+    const shape s = {3, 1, 64, 2250};
+    data x = make(s, 77);
+    crit_attn_params p = params(CRIT_ATTN_CRITI);
+    p.oracle = 1, p.theta = 1.1f, p.dense_last = 0;
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL;
+    assert_int_equal(crit_engine_open(&e, "auto", 2, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, 1.0f / sqrtf((float)s.d), NULL, NULL),
+                     CRIT_OK);
+    double *w = malloc((s.n_tok / BLK + 1) * sizeof *w);
+    uint32_t n_kept = 0, n_out = 0;
+    assert_non_null(w);
+    for (uint32_t t = 1024 / TILE; t < crit_plan_n_tile(plan); t += 3)
+        for (uint32_t h = 0; h < s.n_head; h++) {
+            const uint32_t *ids, pos = t * TILE, n_row = s.n_tok - pos < TILE ? s.n_tok - pos : TILE;
+            const size_t m = crit_plan_row(plan, h, t, &ids);
+            if (m == pos / BLK + 1) continue; /* kept nearly everything, so it is dense */
+            const double least = (double)p.theta / (pos / BLK + 1);
+            tile_weights(s, &x, h, pos, n_row, w);
+            for (uint32_t b = 1; b < pos / BLK - LOCAL / BLK; b++) {
+                bool kept = false;
+                for (size_t i = 0; i < m; i++) kept |= ids[i] == b;
+                if (w[b] > 1.15 * least) assert_true(kept);
+                if (w[b] < 0.85 * least) assert_false(kept);
+                n_kept += w[b] > 1.15 * least, n_out += w[b] < 0.85 * least;
+            }
+        }
+    assert_true(n_kept > 100 && n_out > 100);
+    free(w);
+    crit_plan_close(&plan);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    float *one = run(s, &x, &p, s.n_tok, 1, NULL, NULL), *two = run(s, &x, &p, 384, 2, NULL, NULL);
+    same_bits(one, two, s.n_tok * x.q_row);
+    free(one), free(two);
+    drop(&x);
+}
+
 static void short_prompts(void **state) {
     (void)state;
     static const uint32_t len[] = {1, 2, 31, 32, 33, 127, 128, 129, 511, 512, 513};
@@ -382,6 +450,7 @@ int main(void) {
         cmocka_unit_test(causality),
         cmocka_unit_test(rows_read_only_listed_keys),
         cmocka_unit_test(larger_budget_keeps_more),
+        cmocka_unit_test(oracle_keeps_what_weighs),
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(truncate_and_append),
     };
