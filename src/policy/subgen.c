@@ -148,7 +148,7 @@ static void center_rows(const crit_subgen *g, const crit_subgen_layer *l) {
                                           .n_per = 1,
                                           .mix_v = l->slab.v + h * crit_slab_head(&l->slab),
                                           .n_mix = k,
-                                          .v_max = INFINITY};
+                                          .v_max = (double)INFINITY};
 }
 
 static void sketch_rows(const crit_subgen *g, const crit_subgen_layer *l) {

@@ -111,7 +111,7 @@ static clusters clusters_of(crit_sketch *k, uint32_t head) {
 static uint32_t nearest(const crit_kernels *kernels, const clusters *c, uint32_t n, const float *x, double *dist) {
     kernels->key_scores(x, c->d, 1, c->rep, n, c->d, 1, c->dot, n);
     uint32_t best = 0;
-    double least = INFINITY, sum = 0;
+    double least = (double)INFINITY, sum = 0;
     for (uint32_t i = 0; i < n; i++) {
         double far = c->norm[i] - 2 * (double)c->dot[i];
         if (far < least) {
@@ -150,7 +150,7 @@ static void move(const clusters *c, uint32_t to, uint32_t from) {
 
 /* The least distance between two representatives. */
 static double closest(const crit_kernels *kernels, const clusters *c, uint32_t n) {
-    double least = INFINITY, dist;
+    double least = (double)INFINITY, dist;
     float x[CRIT_D_HEAD_MAX];
     for (uint32_t j = 1; j < n; j++) {
         crit_key_f32(kernels, c->rep + (size_t)j * c->d, c->d, x);
@@ -169,7 +169,7 @@ static void make_room(crit_sketch *k, crit_sketch_head *h, const clusters *c) {
         h->n_doubled++;
         uint32_t kept = 0;
         for (uint32_t j = 0; j < h->n_cluster; j++) {
-            double dist = INFINITY;
+            double dist = (double)INFINITY;
             uint32_t i = 0;
             crit_key_f32(k->kernels, c->rep + (size_t)j * c->d, c->d, x);
             if (kept) i = nearest(k->kernels, c, kept, x, &dist);
@@ -184,7 +184,7 @@ static void make_room(crit_sketch *k, crit_sketch_head *h, const clusters *c) {
 }
 
 static void count_key(crit_sketch *k, crit_sketch_head *h, const clusters *c, const uint16_t *row, const float *x) {
-    double dist = INFINITY;
+    double dist = (double)INFINITY;
     uint32_t i = 0;
     if (h->n_cluster) i = nearest(k->kernels, c, h->n_cluster, x, &dist);
     if (dist > h->delta && h->n_cluster == k->shape.m) {

@@ -171,7 +171,7 @@ double bed_exact(const bed *b, uint32_t layer, uint32_t head, const uint32_t *po
     uint32_t d = b->s.d, kv_head = head / (b->s.n_head / b->s.n_kv_head);
     const float *q = bed_q(b, layer, b->n_tok - 1) + (size_t)head * d;
     float *k = malloc((size_t)b->n_tok * d * sizeof *k), *v = malloc((size_t)b->n_tok * d * sizeof *v);
-    double *w = malloc(b->n_tok * sizeof *w), top = -INFINITY, in = 0, all = 0;
+    double *w = malloc(b->n_tok * sizeof *w), top = -(double)INFINITY, in = 0, all = 0;
     bool *has = calloc(b->n_tok, sizeof *has);
     assert_true(k && v && w && has);
     crit_kv_get(&b->kv[layer], kv_head, 0, b->n_tok, k, v);

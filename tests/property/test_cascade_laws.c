@@ -202,7 +202,7 @@ static bool coarse(const stream *s) {
 
 /* One row exactly: weights w [v->n], out [D]. */
 static void exact_row(const stream *s, const view *v, uint32_t layer, uint32_t head, double *w, double *out) {
-    double q[D], k[D], top = -INFINITY, sum = 0;
+    double q[D], k[D], top = -(double)INFINITY, sum = 0;
     rope_to(s, q_at(s, layer, v->tok[v->n - 1], head), v->pos[v->n - 1], q);
     for (uint32_t j = 0; j < v->n; j++) {
         rope_to(s, s->k + (((size_t)layer * TOK + v->tok[j]) * KV_HEADS + head / GROUP) * D, v->pos[j], k);

@@ -113,7 +113,7 @@ static double dist_tolerance(const rig *r, const float *k, uint32_t n, double di
 static double radius_of(const rig *r, const float *k, uint32_t n, const uint32_t *center, uint32_t n_center) {
     double radius = 0;
     for (uint32_t j = 0; j < n; j++) {
-        double least = INFINITY;
+        double least = (double)INFINITY;
         for (uint32_t c = 0; c < n_center; c++)
             least = fmin(least, distance(k + (size_t)j * r->d, k + (size_t)center[c] * r->d, r->d));
         radius = fmax(radius, least);
@@ -143,7 +143,7 @@ static void centers_are_the_farthest(void **state) {
                 before[h] = radius[h];
                 /* every one was the farthest when it was chosen */
                 for (uint32_t j = 1; j < k; j++) {
-                    double far = radius_of(&r, key, N, c, j), own = INFINITY;
+                    double far = radius_of(&r, key, N, c, j), own = (double)INFINITY;
                     for (uint32_t b = 0; b < j; b++)
                         own = fmin(own, distance(key + (size_t)c[j] * r.d, key + (size_t)c[b] * r.d, r.d));
                     assert_true(own >= far - tol);
@@ -159,7 +159,7 @@ static void centers_are_the_farthest(void **state) {
 /* The best radius of k of the n keys as centres. */
 static double best_radius(const rig *r, uint32_t n, uint32_t k, uint32_t from, uint32_t *center, uint32_t n_set) {
     if (n_set == k) return radius_of(r, r->k, n, center, k);
-    double best = INFINITY;
+    double best = (double)INFINITY;
     for (uint32_t j = from; j < n; j++) {
         center[n_set] = j;
         best = fmin(best, best_radius(r, n, k, j + 1, center, n_set + 1));
@@ -308,7 +308,7 @@ static void tau_is_exact_for_single_keys(void **state) {
     rig_open(&r, 1, 300, 24, 300, 1, 0, 0, 21);
     truth_of(&r, &t, 1, .3);
     sketch_of(&r, &s, 400, 3, 8);
-    double least = INFINITY;
+    double least = (double)INFINITY;
     for (uint32_t i = 0; i < r.n; i++)
         for (uint32_t j = 0; j < i; j++) least = fmin(least, distance(r.k + i * r.d, r.k + j * r.d, r.d));
     feed(&r, &s, 1, .99 * least);
@@ -505,7 +505,7 @@ static void keys_are_near_their_clusters(void **state) {
         }
         assert_int_equal(counted, r.n);
         for (uint32_t j = 0; j < r.n; j++) {
-            double least = INFINITY;
+            double least = (double)INFINITY;
             for (uint32_t c = 0; c < h->n_cluster; c++)
                 least = fmin(least, distance(r.k + (size_t)j * r.d, rep[c], r.d));
             assert_true(least <= h->radius);

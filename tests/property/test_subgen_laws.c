@@ -83,7 +83,7 @@ static void check_step(bed *b, uint32_t layer) {
     for (uint32_t h = 0; h < b->s.n_head; h++) {
         sum s = {.b = b, .layer = layer, .kv_head = h / n_group};
         s.q = bed_q(b, layer, b->n_tok - 1) + (size_t)h * b->s.d;
-        s.top = -INFINITY;
+        s.top = -(double)INFINITY;
         for (uint32_t j = 0; j < b->n_tok; j++) {
             float key[CRIT_D_HEAD_MAX];
             crit_kv_get(&b->kv[layer], s.kv_head, j, 1, key, NULL);

@@ -151,7 +151,7 @@ static void the_least_go(void **state) {
         assert_int_equal(kv->n_narrow, (420 - 32) / 32 * 32);
         assert_int_equal(kv->narrow->dk, (b.s.d - (uint32_t)(0.4 * b.s.d) + 7) / 8 * 8);
         for (uint32_t h = 0; h < b.s.n_kv_head; h++) {
-            double s[128], most_out = 0, least_in = INFINITY, sum = 0, da = 0;
+            double s[128], most_out = 0, least_in = (double)INFINITY, sum = 0, da = 0;
             brute_scores(&b, 0, h, k[h], kv->n_narrow, s);
             for (uint32_t j = 0; j < b.s.d; j++) {
                 if (has(kv, h, j)) least_in = fmin(least_in, s[j]);

@@ -91,7 +91,7 @@ static void reference(const plain *p, uint32_t layer, uint32_t head, uint32_t at
                       bool gaps, double *out) {
     const bed *b = &p->b;
     uint32_t d = b->s.d, kv_head = head / b->env.n_group;
-    double q[64], k[64], *w = array(n, sizeof *w), top = -INFINITY, sum = 0;
+    double q[64], k[64], *w = array(n, sizeof *w), top = -(double)INFINITY, sum = 0;
     float *v = array((size_t)(at + 1) * d, sizeof *v);
     crit_kv_get(&b->kv[layer], kv_head, 0, at + 1, NULL, v);
     assert_int_equal(pos[n - 1], at);
@@ -192,7 +192,7 @@ static void votes_of(const plain *p, const double *q, uint32_t from, uint32_t to
     double *w = array(n, sizeof *w);
     memset(vote, 0, n * sizeof *vote);
     for (uint32_t h = 0; h < b->s.n_head; h++) {
-        double top = -INFINITY, sum = 0;
+        double top = -(double)INFINITY, sum = 0;
         crit_kv_get(&b->kv[0], h / b->env.n_group, from, n, stored, NULL); /* rotated by their positions */
         for (uint32_t j = 0; j < n; j++) {
             uint32_t last = from + j / TURN_KEYS * TURN_KEYS + TURN_KEYS - 1;
@@ -215,7 +215,7 @@ static void votes_of(const plain *p, const double *q, uint32_t from, uint32_t to
 /* The n_pick positions of most votes; *edge: how close, relatively, the worst of them is to the best of the others. */
 static void best_of(const double *vote, uint32_t from, uint32_t n, uint32_t n_pick, uint32_t *pos, double *edge) {
     uint32_t at = 0;
-    double in = INFINITY, out = 0;
+    double in = (double)INFINITY, out = 0;
     for (uint32_t j = 0; j < n; j++) {
         uint32_t better = 0;
         for (uint32_t o = 0; o < n; o++) better += vote[o] > vote[j];

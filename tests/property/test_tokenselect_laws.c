@@ -32,7 +32,7 @@ static void votes_of(const bed *b, uint32_t layer, const float *q, double scale,
     double *w = array(n, sizeof *w);
     memset(vote, 0, n * sizeof *vote);
     for (uint32_t h = 0; h < b->s.n_head; h++) {
-        double top = -INFINITY, sum = 0;
+        double top = -(double)INFINITY, sum = 0;
         crit_kv_get(&b->kv[layer], h / b->env.n_group, from, n, k, NULL);
         for (uint32_t j = 0; j < n; j++) {
             w[j] = 0;
@@ -62,7 +62,7 @@ static void the_most_votes_are_chosen(void **state) {
         const crit_vote_rule rule = {.n_pick = 90, .pool = 1, .scaled = scaled};
         assert_int_equal(crit_voters_init(&v, &b.env, NULL), CRIT_OK);
         uint32_t from = 37, to = 1411, pos[90];
-        double *vote = array(to - from, sizeof *vote), in = INFINITY, out = 0;
+        double *vote = array(to - from, sizeof *vote), in = (double)INFINITY, out = 0;
         const float *q = bed_q(&b, 1, 1499);
         choose(&v, &b, 1, &rule, from, to, q, pos);
         votes_of(&b, 1, q, scaled ? (double)b.env.scale : 1, from, to, vote);
