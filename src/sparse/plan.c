@@ -34,11 +34,16 @@ uint32_t crit_attn_tail(const crit_attn_params *p) {
     return p->mode == CRIT_ATTN_DENSE ? 0 : p->mode == CRIT_ATTN_PAPER ? p->seg_len : p->dense_last;
 }
 
+/* Rows of plan_scratch.rep. */
+static size_t rep_rows(uint32_t n_group) {
+    return n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS;
+}
+
 static size_t scratch_slice(const crit_attn_params *o, uint32_t d, size_t n_blk, uint32_t n_group) {
     size_t bytes = crit_attend_scratch_bytes(d);
     bytes += n_blk * ((CRIT_REP_MAX + CRIT_LSE_ROWS + 1) * sizeof(float) + sizeof(uint64_t));
     if (o->oracle) bytes += n_blk * CRIT_LSE_ROWS * sizeof(float);
-    bytes += (size_t)(n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS) * d * sizeof(float);
+    bytes += rep_rows(n_group) * d * sizeof(float);
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
 
@@ -121,7 +126,6 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
 
 plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     unsigned char *at = p->scratch + worker * p->scratch_slice;
-    const uint32_t n_group = p->n_head / p->n_kv_head;
     plan_scratch s;
     s.attend = at;
     at += (crit_attend_scratch_bytes(p->d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
@@ -134,7 +138,7 @@ plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     s.share = (float *)at;
     at += p->stride * sizeof(float);
     s.rep = (float *)at;
-    at += (size_t)(n_group > CRIT_LSE_ROWS ? n_group : CRIT_LSE_ROWS) * p->d * sizeof(float);
+    at += rep_rows(p->n_head / p->n_kv_head) * p->d * sizeof(float);
     s.mass = p->params.oracle ? (float *)at : NULL;
     return s;
 }

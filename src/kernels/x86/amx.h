@@ -55,6 +55,32 @@ CRIT_INLINE __m128i amx_bf16_8(__m256 x) {
     return _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
 }
 
+/* S^T of 32 keys for 32 query rows: k rows of d values, d apart; q [2][d / 2][16][2], two columns of tiles.  s: tiles
+ * [16 keys][16 rows], the second 16 keys `half` and the second 16 rows `col` elements further on. */
+CRIT_INLINE void amx_scores(const uint16_t *q, const uint16_t *k, size_t d, float *s, size_t half, size_t col) {
+    const uint16_t *k1 = k + AMX_ROWS * d, *q1 = q + 16 * d;
+    const long row = (long)(d * sizeof *k);
+    AMX_FENCE();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t e = 0; e < d; e += AMX_DEPTH) {
+        _tile_loadd(4, k + e, row);
+        _tile_loadd(6, q + e * 16, AMX_BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, q1 + e * 16, AMX_BYTES);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, k1 + e, row);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, s, AMX_BYTES);
+    _tile_stored(1, s + col, AMX_BYTES);
+    _tile_stored(2, s + half, AMX_BYTES);
+    _tile_stored(3, s + half + col, AMX_BYTES);
+}
+
 CRIT_INLINE __m256 amx_load_bf16(const uint16_t *x) {
     const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));

@@ -31,31 +31,6 @@ static void qk_pair(const uint16_t *q, const uint16_t *k, const uint16_t *k1, si
     _tile_stored(3, s + 48 * COL, AMX_BYTES);
 }
 
-/* S of one block for two columns, s [columns][KEYS][16]. */
-static void qk_block(const uint16_t *q, const uint16_t *k, size_t d, float *s) {
-    const uint16_t *k1 = k + 16 * d, *q1 = q + COL * d;
-    const long row = (long)(d * sizeof *k);
-    AMX_FENCE();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (size_t e = 0; e < d; e += AMX_DEPTH) {
-        _tile_loadd(4, k + e, row);
-        _tile_loadd(6, q + e * COL, AMX_BYTES);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, q1 + e * COL, AMX_BYTES);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, k1 + e, row);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, s, AMX_BYTES);
-    _tile_stored(1, s + KEYS * COL, AMX_BYTES);
-    _tile_stored(2, s + 16 * COL, AMX_BYTES);
-    _tile_stored(3, s + KEYS * COL + 16 * COL, AMX_BYTES);
-}
-
 /* Log-sum-exp and maximum of nb slabs' columns, a slab [BLK][COL], the slabs' chains side by side. */
 CRIT_INLINE void lse_slabs(const int nb, const float *s, float *lse, float *best) {
     __m512 m[2], l[2][2];
@@ -114,8 +89,8 @@ void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const u
         if (n_col == 1) {
             qk_pair(qt, at, at1, w, s);
         } else {
-            qk_block(qt, at, w, s);
-            if (n_blk == 2) qk_block(qt, at1, w, s + BLK * COL);
+            amx_scores(qt, at, w, s, AMX_ROWS * COL, KEYS * COL);
+            if (n_blk == 2) amx_scores(qt, at1, w, s + BLK * COL, AMX_ROWS * COL, KEYS * COL);
         }
         for (size_t c = 0; c < (size_t)n_col; c++) {
             float *slab = s + c * KEYS * COL;

@@ -2,9 +2,9 @@
 /* Whether this machine's tiles compute what the kernels count on: asked once per kernel table, by crit_kernels_init,
  * after CPUID and the system have said that they exist.
  *
- * A virtual machine may report AMX and lose or forbid its state; no machine of the developers has AMX at all.  So a
- * product of small integers, exact in f32, is compared with integers before any kernel relies on it; when it differs
- * the level falls back to AVX-512 instead of giving wrong answers.  (An instruction that faults is not caught.) */
+ * A virtual machine may report AMX and lose or forbid its state.  So a product of small integers, exact in f32, is
+ * compared with integers before any kernel relies on it; when it differs the level falls back to AVX-512 instead of
+ * giving wrong answers.  (An instruction that faults is not caught.) */
 #include "kernels/x86/amx_check.h"
 
 #include "kernels/x86/amx.h"

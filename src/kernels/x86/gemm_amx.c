@@ -298,8 +298,8 @@ CRIT_AI void rows_of_panels(const crit_gemm_args *a, scratch_amx *s, size_t r0, 
             const uint8_t *row[CRIT_GEMM_NR];
             panel_rows(a, m, n1 - m < CRIT_GEMM_NR ? n1 - m : CRIT_GEMM_NR, row);
             for (size_t i = 0; i < CRIT_GEMM_NR; i++) row[i] += at;
-            if (k ==
-                0) { /* this panel's weights, if it is the first, and the next one's: nobody else has asked for them */
+            /* This panel's weights, if it is the first, and the next one's: nobody else has asked for them. */
+            if (k == 0) {
                 const size_t from = m == n ? m : m + CRIT_GEMM_NR, to = m + 2 * CRIT_GEMM_NR;
                 if (from < n1) fetch_from(&jb, from, to < n1 ? to : n1, 0, len, kind, float_bytes);
                 while (jb.next.at < jb.next.bytes) fetch_line(&jb.next);

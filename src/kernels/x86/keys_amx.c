@@ -45,31 +45,6 @@ static void pack_parts(const float *q, size_t q_stride, uint32_t n_row, size_t d
         }
 }
 
-/* S^T of 32 keys, rows d apart, into sum [half][tile of parts][16 keys][COL]. */
-static void part_sums(const uint16_t *qt, const uint16_t *k, size_t d, float *sum) {
-    const long row = (long)(d * sizeof *k);
-    const uint16_t *q1 = qt + d * COL, *k1 = k + AMX_ROWS * d;
-    AMX_FENCE();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (size_t e = 0; e < d; e += AMX_DEPTH) {
-        _tile_loadd(4, k + e, row);
-        _tile_loadd(6, qt + e * COL, AMX_BYTES);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, q1 + e * COL, AMX_BYTES);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, k1 + e, row);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, sum, AMX_BYTES);
-    _tile_stored(1, sum + AMX_ROWS * COL, AMX_BYTES);
-    _tile_stored(2, sum + 2 * AMX_ROWS * COL, AMX_BYTES);
-    _tile_stored(3, sum + 3 * AMX_ROWS * COL, AMX_BYTES);
-}
-
 /* Asks for the next n lines of keys, a few at a time as in ahead.h, up to their end; returns where to go on. */
 CRIT_INLINE const char *ask(const char *at, const char *to, size_t n) {
     for (; n && at < to; n--, at += 64) __builtin_prefetch(at, 0, 2);
@@ -92,7 +67,7 @@ static void scores_on_tiles(const float *q, size_t q_stride, uint32_t n_row, con
             memset(pad + n * d, 0, (KEYS - n) * d * sizeof *pad);
             at = pad;
         }
-        part_sums(qt, at, d, sum);
+        amx_scores(qt, at, d, sum, 2 * AMX_ROWS * COL, AMX_ROWS * COL);
         for (size_t g = 0; g < n; g += 8) {
             ahead = ask(ahead, end, d / 4);
             const float *a = sum + g / AMX_ROWS * 2 * AMX_ROWS * COL + g % AMX_ROWS * COL, *b = a + AMX_ROWS * COL;
