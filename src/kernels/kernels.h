@@ -206,6 +206,7 @@ typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float t
 typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_BF16, CRIT_ACT_KINDS } crit_act_kind;
 
 #define CRIT_ACT_TILE 16
+#define CRIT_ACT_STEP 32 /* values of a row that lie together */
 
 /* Bytes of the packed form of one row of n_in values: a multiple of 64.  Of n_row rows: CRIT_ACT_BF16 rounds up to
  * whole tiles.  Where row r's first byte is: r * crit_act_row_bytes, but for CRIT_ACT_BF16. */
@@ -222,7 +223,12 @@ typedef void (*crit_act_pack_fn)(const float *x, size_t n_in, void *dst);
  *   act [n_row] packed rows in, of the kind act_kind[type] (gemv: act_kind_one[type]), from the first one's place on;
  * act_row: that row's place in its tile, 0 but for CRIT_ACT_BF16; out [n_row][out_stride] f32 out; bias [n_out] f32 or
  * NULL. n_in is a multiple of the type's block.  n0 is a multiple of CRIT_GEMM_NR, n1 too unless it is n_out: cuts do
- * not change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per thread. */
+ * not change bits, nor does n_row.  scratch: crit_gemm_scratch_bytes(), 64-byte aligned, one per thread.
+ *
+ * Gated, gemm only and where the table says gemm_gated: with gate != NULL, silu(gate[r][n]) * out[r][n] takes the place
+ * of out[r][n] and goes to `packed`, rows of n_out values as CRIT_ACT_BF16 from the first one's place on (gated_row:
+ * its place in its tile); out is NULL and out_stride 0.  The bits are those of gemm, silu_mul and act_pack.  n_out, n0
+ * and n1 are multiples of CRIT_ACT_STEP, accumulate is 0.  gate [n_row][gate_stride] f32 in. */
 typedef struct crit_gemm_args {
     const void *w;
     size_t w_row_bytes;
@@ -235,6 +241,10 @@ typedef struct crit_gemm_args {
     const float *bias;
     crit_type type;
     int accumulate;
+    const float *gate;
+    size_t gate_stride;
+    void *packed;
+    size_t gated_row; /* < CRIT_ACT_TILE */
 } crit_gemm_args;
 typedef void (*crit_gemm_fn)(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch);
 size_t crit_gemm_scratch_bytes(void);
@@ -281,6 +291,7 @@ typedef struct crit_kernels {
     unsigned char act_kind_one[CRIT_T_COUNT]; /* the same for gemv */
     unsigned
         gemm_item; /* outputs of a work item that gemm likes best when there are enough: a multiple of CRIT_GEMM_NR */
+    unsigned gemm_gated; /* gemm can end in SiLU, product and packing: for types whose act_kind is CRIT_ACT_BF16 */
     crit_gemm_fn gemm[CRIT_T_COUNT];
     crit_gemv_fn gemv[CRIT_T_COUNT];
     crit_dequant_fn dequant[CRIT_T_COUNT];

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* One layer without a model: its seven products on random weights of the shape, with the norms and the packing that
- * feed them, cut into the same work items as the forward pass (model/forward.c). */
+ * feed them, cut into the same work items as the forward pass (model/steps.c). */
 #include <math.h>
 #include <string.h>
 
 #include "kv/kv.h"
 #include "lib/measure_impl.h"
+#include "model/steps.h"
 
 enum { ROWS_PER_ITEM = 8, WQ = 0, WK, WV, WO, GATE, UP, DOWN, N_MAT };
 #define VOCAB_BYTES ((size_t)256 << 20) /* of the vocabulary: larger ones are scaled up from a slice */
@@ -34,7 +35,9 @@ struct meas_layer {
 
 typedef struct phase {
     meas_layer *l;
-    const float *x, *up; /* rows to pack; up: silu(x) * up first */
+    const float *x, *up; /* rows to pack, NULL = they are; up: silu(x) * up first */
+    void *act;           /* where they are packed; NULL = act of the layer */
+    const float *gate;   /* of a gated product, which leaves its rows packed in `out` */
     size_t n;
     bool norm;
     const mat *mats[3];
@@ -63,38 +66,33 @@ static void pack_item(void *arg, size_t item, unsigned worker) {
     p->l->busy[worker * 8] += meas_thread_seconds() - t0;
 }
 
-/* The cuts of model/steps.c, but for few panels on many threads. */
-static size_t outputs_per_item(const phase *p, size_t i) {
+static crit_output_cut cut_of(const phase *p, size_t i) {
     const meas *m = p->l->m;
-    size_t per = m->kt.gemm_item, share = p->mats[i]->n_out / (4 * (size_t)crit_pool_size(m->pool));
-    if (per > share) per = (share + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
-    if (per < CRIT_GEMM_NR) per = CRIT_GEMM_NR;
-    size_t want = ((size_t)128 << 10) / p->mats[i]->row_bytes;
-    if (p->l->n_row < 64 && want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
-    return per;
+    return crit_cut_outputs(&m->kt, crit_pool_size(m->pool), p->mats[i]->n_out, p->mats[i]->row_bytes, p->l->n_row);
 }
 
 static void product_work(phase *p, size_t item, unsigned worker) {
     meas_layer *l = p->l;
-    size_t i = 0, per;
-    for (;; i++) {
-        per = outputs_per_item(p, i);
-        size_t n = (p->mats[i]->n_out + per - 1) / per;
-        if (item < n) break;
-        item -= n;
+    size_t i = 0;
+    crit_output_cut cut = cut_of(p, i);
+    while (item >= cut.n_item) {
+        item -= cut.n_item;
+        cut = cut_of(p, ++i);
     }
     const mat *w = p->mats[i];
-    size_t n0 = item * per, n1 = n0 + per < w->n_out ? n0 + per : w->n_out;
+    size_t n0 = crit_cut_at(&cut, item), n1 = crit_cut_at(&cut, item + 1);
     crit_gemm_args g = {.w = w->w,
                         .w_row_bytes = w->row_bytes,
                         .n_out = w->n_out,
                         .n_in = w->n_in,
-                        .act = l->act,
+                        .act = p->act ? p->act : l->act,
                         .n_row = l->n_row,
-                        .out = p->out[i],
-                        .out_stride = w->n_out,
                         .type = l->type,
                         .accumulate = p->accumulate};
+    if (p->gate)
+        g.gate = p->gate, g.gate_stride = w->n_out, g.packed = p->out[i];
+    else
+        g.out = p->out[i], g.out_stride = w->n_out;
     if (p->one)
         l->m->kt.gemv[l->type](&g, n0, n1);
     else
@@ -110,12 +108,9 @@ static void product_item(void *arg, size_t item, unsigned worker) {
 
 static void run_phase(phase p) {
     meas_layer *l = p.l;
-    crit_pool_run(l->m->pool, (l->n_row + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, pack_item, &p);
+    if (p.x) crit_pool_run(l->m->pool, (l->n_row + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, pack_item, &p);
     size_t n = 0;
-    for (size_t i = 0; i < 3 && p.mats[i]; i++) {
-        size_t per = outputs_per_item(&p, i);
-        n += (p.mats[i]->n_out + per - 1) / per;
-    }
+    for (size_t i = 0; i < 3 && p.mats[i]; i++) n += cut_of(&p, i).n_item;
     crit_pool_run(l->m->pool, n, product_item, &p);
 }
 
@@ -126,6 +121,13 @@ static void run_linear(void *arg) {
     run_phase(
         (phase){.l = l, .x = l->x, .n = e, .norm = true, .mats = {&w[WQ], &w[WK], &w[WV]}, .out = {l->q, l->k, l->v}});
     run_phase((phase){.l = l, .x = l->att, .n = w[WO].n_in, .mats = {&w[WO]}, .out = {l->x}, .accumulate = true});
+    if (l->m->kt.gemm_gated && l->kind == CRIT_ACT_BF16 && w[UP].n_out % CRIT_ACT_STEP == 0 &&
+        l->max_row >= CRIT_ACT_TILE) {
+        run_phase((phase){.l = l, .x = l->x, .n = e, .norm = true, .mats = {&w[GATE]}, .out = {l->gate}});
+        run_phase((phase){.l = l, .mats = {&w[UP]}, .gate = l->gate, .out = {l->up}});
+        run_phase((phase){.l = l, .act = l->up, .mats = {&w[DOWN]}, .out = {l->x}, .accumulate = true});
+        return;
+    }
     run_phase((phase){.l = l, .x = l->x, .n = e, .norm = true, .mats = {&w[GATE], &w[UP]}, .out = {l->gate, l->up}});
     run_phase((phase){
         .l = l, .x = l->gate, .up = l->up, .n = w[DOWN].n_in, .mats = {&w[DOWN]}, .out = {l->x}, .accumulate = true});

@@ -285,7 +285,7 @@ static void vocabulary(crit_forward *f, size_t row, size_t n, float *out) {
                                     .row0 = row,
                                     .n_row = n,
                                     .kinds = crit_kinds_of(f, &m->weights.output, NULL, NULL)});
-    crit_product p = {&m->weights.output, NULL, out, m->config.n_vocab, false};
+    crit_product p = {.m = &m->weights.output, .out = out, .out_stride = m->config.n_vocab};
     crit_steps_products(&s, &p, 1, row, n);
     crit_steps_run(&s);
 }

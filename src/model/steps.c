@@ -14,52 +14,72 @@ static void product_item(void *arg, size_t item, unsigned worker) {
     const crit_mat *m = p->m;
     const bool one = a->n_row == 1 && a->f->one;
     crit_act_kind kind = (crit_act_kind)(one ? kt->act_kind_one : kt->act_kind)[m->type];
-    size_t n0 = (item - a->first[i]) * a->per_item[i], n1 = n0 + a->per_item[i];
-    if (n1 > m->n_out) n1 = m->n_out;
+    size_t n0 = crit_cut_at(&a->cut[i], item - a->first[i]), n1 = crit_cut_at(&a->cut[i], item - a->first[i] + 1);
     size_t r0 = part * a->rows_per_item, n_row = a->n_row - r0 < a->rows_per_item ? a->n_row - r0 : a->rows_per_item;
     crit_gemm_args g = {
         .w = m->w,
         .w_row_bytes = m->row_bytes,
         .n_out = m->n_out,
         .n_in = m->n_in,
-        .act = a->f->act[kind] + crit_act_at(kind, m->n_in, a->row0 + r0),
+        .act = (p->act ? p->act : a->f->act[kind]) + crit_act_at(kind, m->n_in, a->row0 + r0),
         .act_row = kind == CRIT_ACT_BF16 ? (a->row0 + r0) % CRIT_ACT_TILE : 0,
         .n_row = n_row,
-        .out = p->out + r0 * p->out_stride,
+        .out = p->out ? p->out + r0 * p->out_stride : NULL,
         .out_stride = p->out_stride,
         .bias = p->bias,
         .type = m->type,
         .accumulate = p->accumulate,
     };
+    if (p->gate) {
+        g.gate = p->gate + r0 * p->gate_stride;
+        g.gate_stride = p->gate_stride;
+        g.packed = p->packed + crit_act_at(kind, m->n_out, a->row0 + r0);
+        g.gated_row = g.act_row;
+    }
     if (one)
         kt->gemv[m->type](&g, n0, n1);
     else
         kt->gemm[m->type](&g, n0, n1, a->f->scratch + worker * a->f->scratch_slice);
 }
 
-/* Items for one thread to hold the others up by at most a few per cent. */
-enum { ITEMS_PER_THREAD = 8, MIN_ROWS_PER_ITEM = 96 };
+/* Items a thread, of the same size, and when they do not come out even: for one to hold the others up by at most an
+ * eighth.  Bytes of weights of an item for few rows; rows that are worth decoding weights for. */
+enum { EVEN_ITEMS = 4, ITEMS = 8, MIN_ITEM_BYTES = 128 << 10, MIN_ROWS_PER_ITEM = 96 };
+
+crit_output_cut crit_cut_outputs(const crit_kernels *kt, unsigned n_thread, size_t n_out, size_t row_bytes,
+                                 size_t n_row) {
+    /* Wide kernels take panels in pairs. */
+    crit_output_cut c = {.n_out = n_out, .unit = kt->gemm_item % (2 * CRIT_GEMM_NR) ? CRIT_GEMM_NR : 2 * CRIT_GEMM_NR};
+    const size_t most = kt->gemm_item / c.unit, work = n_out * row_bytes / MIN_ITEM_BYTES;
+    c.n_unit = (n_out + c.unit - 1) / c.unit;
+    c.n_item = (c.n_unit + most - 1) / most;
+    /* Many rows: what the level likes, or less to have some items a thread.  Few rows: worth handing out. */
+    if (c.n_item < EVEN_ITEMS * (size_t)n_thread) c.n_item = EVEN_ITEMS * (size_t)n_thread;
+    if (n_row < 64 && c.n_item > work) c.n_item = work;
+    if (c.n_item > c.n_unit) c.n_item = c.n_unit;
+    if (c.n_item == 0) c.n_item = 1;
+    return c;
+}
+
+size_t crit_cut_at(const crit_output_cut *c, size_t item) {
+    const size_t n = c->n_unit * item / c->n_item * c->unit;
+    return n < c->n_out ? n : c->n_out;
+}
 
 void crit_steps_products(crit_steps *s, const crit_product *p, size_t n_p, size_t row0, size_t n_row) {
     if (n_row == 0) return;
     crit_products *a = &s->products[s->n_products++];
     *a = (crit_products){.f = s->f, .n_p = n_p, .row0 = row0, .n_row = n_row, .rows_per_item = n_row};
     for (size_t i = 0; i < n_p; i++) {
-        /* Many rows: what the level likes, or less to have four items a thread.  Few rows: worth handing out. */
-        size_t per = s->f->model->kernels.gemm_item, share = p[i].m->n_out / (4 * (size_t)crit_pool_size(s->f->pool));
-        if (per > share) per = (share + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
-        if (per < CRIT_GEMM_NR) per = CRIT_GEMM_NR;
-        if (n_row < 64) {
-            size_t want = (size_t)(128 << 10) / (p[i].m->row_bytes ? p[i].m->row_bytes : 1);
-            if (want > per) per = (want + CRIT_GEMM_NR - 1) / CRIT_GEMM_NR * CRIT_GEMM_NR;
-        }
         a->p[i] = p[i];
-        a->per_item[i] = per;
-        a->first[i + 1] = a->first[i] + (p[i].m->n_out + per - 1) / per;
+        a->cut[i] = crit_cut_outputs(&s->f->model->kernels, crit_pool_size(s->f->pool), p[i].m->n_out,
+                                     p[i].m->row_bytes, n_row);
+        a->first[i + 1] = a->first[i] + a->cut[i].n_item;
     }
     /* With many threads one panel an item is too coarse: rows are cut too, at the price of decoding the panel again. */
-    size_t n_panel = a->first[n_p], want = ITEMS_PER_THREAD * (size_t)crit_pool_size(s->f->pool), n_part = 1;
-    if (n_panel < want) n_part = (want + n_panel - 1) / n_panel;
+    const size_t n_panel = a->first[n_p], n_thread = crit_pool_size(s->f->pool);
+    const size_t want = (n_panel % n_thread ? ITEMS : EVEN_ITEMS) * n_thread;
+    size_t n_part = n_panel < want ? (want + n_panel - 1) / n_panel : 1;
     if (n_part > n_row / MIN_ROWS_PER_ITEM) n_part = n_row / MIN_ROWS_PER_ITEM;
     if (n_part > 1) {
         a->rows_per_item = ((n_row + n_part - 1) / n_part + 15) / 16 * 16;
@@ -114,14 +134,22 @@ void crit_steps_qkv(crit_steps *s, const crit_layer *l, size_t n_row, size_t q_f
                                    .n = c->n_embd,
                                    .n_row = n_row,
                                    .kinds = crit_kinds_of(f, &l->wq, &l->wk, &l->wv)});
-    crit_product kv[2] = {{&l->wk, l->bk, f->k, n_kv, false}, {&l->wv, l->bv, f->v, n_kv, false}};
-    crit_product qkv[3] = {{&l->wq, l->bq, f->q + q_from * n_q, n_q, false}, kv[0], kv[1]};
+    crit_product kv[2] = {{.m = &l->wk, .bias = l->bk, .out = f->k, .out_stride = n_kv},
+                          {.m = &l->wv, .bias = l->bv, .out = f->v, .out_stride = n_kv}};
+    crit_product qkv[3] = {{.m = &l->wq, .bias = l->bq, .out = f->q + q_from * n_q, .out_stride = n_q}, kv[0], kv[1]};
     if (q_from == 0) {
         crit_steps_products(s, qkv, 3, 0, n_row);
     } else {
         crit_steps_products(s, kv, 2, 0, n_row);
         crit_steps_products(s, qkv, 1, q_from, n_row - q_from);
     }
+}
+
+/* Whether `up` can end in SiLU, product and packing for `down`. */
+static bool can_gate(const crit_forward *f, const crit_layer *l) {
+    const crit_kernels *kt = &f->model->kernels;
+    return kt->gemm_gated && !f->one && f->n_batch >= CRIT_ACT_TILE && f->model->config.n_ff % CRIT_ACT_STEP == 0 &&
+           crit_kinds_of(f, &l->up, &l->down, NULL) == 1u << CRIT_ACT_BF16;
 }
 
 void crit_steps_rest(crit_steps *s, const crit_layer *l, size_t row0, size_t n_row) {
@@ -134,7 +162,7 @@ void crit_steps_rest(crit_steps *s, const crit_layer *l, size_t row0, size_t n_r
                                    .row0 = row0,
                                    .n_row = n_row,
                                    .kinds = crit_kinds_of(f, &l->wo, NULL, NULL)});
-    crit_product out = {&l->wo, l->bo, f->x + row0 * e, e, true};
+    crit_product out = {.m = &l->wo, .bias = l->bo, .out = f->x + row0 * e, .out_stride = e, .accumulate = true};
     crit_steps_products(s, &out, 1, row0, n_row);
     crit_steps_pack(s, (crit_pack){.x = f->x,
                                    .norm = l->ffn_norm,
@@ -143,17 +171,26 @@ void crit_steps_rest(crit_steps *s, const crit_layer *l, size_t row0, size_t n_r
                                    .row0 = row0,
                                    .n_row = n_row,
                                    .kinds = crit_kinds_of(f, &l->gate, &l->up, NULL)});
-    crit_product gu[2] = {{&l->gate, NULL, f->gate + row0 * c->n_ff, c->n_ff, false},
-                          {&l->up, NULL, f->up + row0 * c->n_ff, c->n_ff, false}};
-    crit_steps_products(s, gu, 2, row0, n_row);
-    crit_steps_pack(s, (crit_pack){.x = f->gate,
-                                   .up = f->up,
-                                   .x_stride = c->n_ff,
-                                   .n = c->n_ff,
-                                   .row0 = row0,
-                                   .n_row = n_row,
-                                   .kinds = crit_kinds_of(f, &l->down, NULL, NULL)});
-    crit_product down = {&l->down, NULL, f->x + row0 * e, e, true};
+    crit_product gate = {.m = &l->gate, .out = f->gate + row0 * c->n_ff, .out_stride = c->n_ff},
+                 up = {.m = &l->up, .out = f->up + row0 * c->n_ff, .out_stride = c->n_ff},
+                 down = {.m = &l->down, .out = f->x + row0 * e, .out_stride = e, .accumulate = true};
+    if (can_gate(f, l)) {
+        /* What is packed for `down` lies where `up` would have been, which is twice as large. */
+        up = (crit_product){.m = &l->up, .gate = gate.out, .gate_stride = c->n_ff, .packed = (unsigned char *)f->up};
+        down.act = up.packed;
+        crit_steps_products(s, &gate, 1, row0, n_row);
+        crit_steps_products(s, &up, 1, row0, n_row);
+    } else {
+        crit_product gu[2] = {gate, up};
+        crit_steps_products(s, gu, 2, row0, n_row);
+        crit_steps_pack(s, (crit_pack){.x = f->gate,
+                                       .up = f->up,
+                                       .x_stride = c->n_ff,
+                                       .n = c->n_ff,
+                                       .row0 = row0,
+                                       .n_row = n_row,
+                                       .kinds = crit_kinds_of(f, &l->down, NULL, NULL)});
+    }
     crit_steps_products(s, &down, 1, row0, n_row);
 }
 

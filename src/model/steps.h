@@ -16,7 +16,19 @@ typedef struct crit_product {
     float *out;
     size_t out_stride;
     bool accumulate;
+    unsigned char *act; /* the packed rows it reads, all of the chunk's; NULL = f->act */
+    const float *gate;  /* gated: rows as out's, which is NULL; the result goes to packed, all of the chunk's rows */
+    size_t gate_stride;
+    unsigned char *packed;
 } crit_product;
+
+/* A product's outputs as work items of nearly the same size: whole units, and item i begins at crit_cut_at(c, i). */
+typedef struct crit_output_cut {
+    size_t n_out, unit, n_unit, n_item;
+} crit_output_cut;
+crit_output_cut crit_cut_outputs(const crit_kernels *kt, unsigned n_thread, size_t n_out, size_t row_bytes,
+                                 size_t n_row);
+size_t crit_cut_at(const crit_output_cut *c, size_t item);
 
 /* Rows into packed form. */
 typedef struct crit_pack {
@@ -30,8 +42,8 @@ typedef struct crit_products {
     crit_forward *f;
     crit_product p[3];
     size_t n_p, row0, n_row, rows_per_item;
-    size_t first[4];    /* first item of each product within one block of rows */
-    size_t per_item[3]; /* outputs per item */
+    size_t first[4]; /* first item of each product within one block of rows */
+    crit_output_cut cut[3];
 } crit_products;
 
 enum { CRIT_STEPS_PACKS = 4, CRIT_STEPS_PRODUCTS = 6 };

@@ -171,7 +171,12 @@ static void call(const ck_row *row, crit_gemm_args a, unsigned kind, size_t r0, 
                  void *scratch) {
     a.act = (const uint8_t *)a.act + crit_act_at((crit_act_kind)kind, a.n_in, r0);
     a.act_row = kind == CRIT_ACT_BF16 ? r0 % CRIT_ACT_TILE : 0;
-    a.out += r0 * a.out_stride;
+    if (a.out) a.out += r0 * a.out_stride;
+    if (a.gate) {
+        a.gate += r0 * a.gate_stride;
+        a.packed = (uint8_t *)a.packed + crit_act_at(CRIT_ACT_BF16, a.n_out, r0);
+        a.gated_row = r0 % CRIT_ACT_TILE;
+    }
     a.n_row = n_row;
     if (scratch)
         ((crit_gemm_fn)row->fn)(&a, n0, n1, scratch);
@@ -295,6 +300,86 @@ static void run_case(ck *s, const ck_row *row, problem p, bool gemv) {
     ck_release(s);
 }
 
+/* Gated: the bits of the plain product, silu_mul and act_pack, in one piece and in others. */
+static void gated_case(ck *s, const ck_row *row, problem p) {
+    const size_t type = row->index;
+    uint32_t elems, bytes;
+    crit_type_geometry((unsigned)type, &elems, &bytes);
+    const size_t row_bytes = p.n_in / elems * bytes, n_gate = (p.n_row - 1) * p.stride + p.n_out;
+    static char note[160];
+    snprintf(note, sizeof note, "gated, out %zu in %zu rows %zu stride %zu bias %d place %d", p.n_out, p.n_in, p.n_row,
+             p.stride, p.bias, (int)p.place);
+    s->note = note;
+    const size_t act_bytes = crit_act_bytes(CRIT_ACT_BF16, p.n_in, p.n_row),
+                 packed_bytes = crit_act_bytes(CRIT_ACT_BF16, p.n_out, p.n_row);
+    uint8_t *w = ck_alloc(s, p.n_out * row_bytes, p.place), *act = ck_alloc(s, act_bytes, p.place);
+    uint8_t *want = ck_alloc(s, packed_bytes, p.place), *got = ck_alloc(s, packed_bytes, p.place),
+            *again = ck_alloc(s, packed_bytes, p.place);
+    float *gate = ck_alloc(s, n_gate * sizeof *gate, p.place),
+          *out = ck_alloc(s, p.n_row * p.n_out * sizeof *out, CK_END);
+    float *bias = p.bias ? ck_alloc(s, p.n_out * sizeof *bias, p.place) : NULL, *x = malloc(p.n_in * sizeof *x);
+    float *g = malloc(n_gate * sizeof *g), *y = malloc(p.n_out * sizeof *y);
+    void *scratch = ck_scratch(s, crit_gemm_scratch_bytes());
+    fill_weights(s, type, w, p.n_out * p.n_in / elems, bytes, FILL_RANDOM);
+    memset(act, 0xff, act_bytes);
+    for (size_t r = 0; r < p.n_row; r++) {
+        fill_x(s, x, p.n_in, X_NORMAL);
+        s->table.act_pack[CRIT_ACT_BF16](x, p.n_in, act + crit_act_at(CRIT_ACT_BF16, p.n_in, r));
+    }
+    if (bias) ck_fill_normal(s, bias, p.n_out, 1.0f);
+    ck_fill_normal(s, g, n_gate, 4.0f);
+    for (size_t i = 0; i < 8 && n_gate > 8; i++) {
+        static const float odd[] = {-INFINITY, INFINITY, NAN, 0.0f, -90.0f, -300.0f, 1e-39f, 200.0f};
+        g[ck_u32(s) % n_gate] = odd[i];
+    }
+    memcpy((void *)gate, g, n_gate * sizeof *g);
+    crit_gemm_args a = {.w = w,
+                        .w_row_bytes = row_bytes,
+                        .n_out = p.n_out,
+                        .n_in = p.n_in,
+                        .act = act,
+                        .out = out,
+                        .out_stride = p.n_out,
+                        .bias = bias,
+                        .type = (crit_type)type};
+    call(row, a, CRIT_ACT_BF16, 0, p.n_row, 0, p.n_out, scratch);
+    memset(want, 0x5a, packed_bytes), memset(got, 0x5a, packed_bytes), memset(again, 0x5a, packed_bytes);
+    for (size_t r = 0; r < p.n_row; r++) {
+        s->table.silu_mul(gate + r * p.stride, out + r * p.n_out, y, p.n_out);
+        s->table.act_pack[CRIT_ACT_BF16](y, p.n_out, want + crit_act_at(CRIT_ACT_BF16, p.n_out, r));
+    }
+    a.out = NULL, a.out_stride = 0, a.gate = gate, a.gate_stride = p.stride, a.packed = got;
+    call(row, a, CRIT_ACT_BF16, 0, p.n_row, 0, p.n_out, scratch);
+    ck_same_bits(s, "gated", got, want, packed_bytes);
+    a.packed = again;
+    for (size_t r = 0, nr; r < p.n_row; r += nr) {
+        nr = 1 + ck_u32(s) % (uint32_t)(p.n_row - r);
+        for (size_t n = 0, step; n < p.n_out; n += step) {
+            step = CRIT_ACT_STEP * (1 + ck_u32(s) % 5);
+            if (step > p.n_out - n) step = p.n_out - n;
+            call(row, a, CRIT_ACT_BF16, r, nr, n, n + step, scratch);
+        }
+    }
+    ck_same_bits(s, "gated, cut", again, want, packed_bytes);
+    free(x), free(g), free(y);
+    ck_release(s);
+}
+
+static void test_gated(ck *s, const ck_row *row, uint32_t elems) {
+    static const size_t outs[] = {32, 64, 96, 288}, rows[] = {1, 5, 15, 16, 17, 31, 32, 33, 50, 64, 83, 300};
+    for (int c = 0; c < 14; c++) {
+        problem p = {.n_out = outs[ck_u32(s) % 4],
+                     .n_row = rows[c < 12 ? (size_t)c : ck_u32(s) % 12],
+                     .n_in = c == 12      ? 1280
+                             : elems == 1 ? 1 + ck_u32(s) % 300
+                                          : elems * (1 + ck_u32(s) % 3),
+                     .bias = c % 3 == 0,
+                     .place = (ck_place)(c % CK_PLACES)};
+        p.stride = p.n_out + (c & 1 ? 3 : 0);
+        gated_case(s, row, p);
+    }
+}
+
 static void test_product(ck *s, const ck_row *row, bool gemv) {
     uint32_t elems = 1, bytes;
     crit_type_geometry((unsigned)row->index, &elems, &bytes);
@@ -338,6 +423,7 @@ static void test_product(ck *s, const ck_row *row, bool gemv) {
         if (p.fill == FILL_EXTREME) p.x_kind = X_SIGNS;
         run_case(s, row, p, gemv);
     }
+    if (!gemv && s->table.gemm_gated && s->table.act_kind[row->index] == CRIT_ACT_BF16) test_gated(s, row, elems);
     s->note = "empty";
     crit_gemm_args a = {.n_in = elems, .type = (crit_type)row->index};
     void *scratch = ck_scratch(s, crit_gemm_scratch_bytes());

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The AVX-512 intrinsics that the bf16 packing and GEMM use beside those of emul_gemm.h, lane by lane in plain C. */
+/* The AVX-512 intrinsics that the bf16 packing and GEMM, and the SiLU at its end, use beside those of emul_gemm.h, lane
+ * by lane in plain C. */
 #ifndef CRIT_TESTS_EMUL_BF16_H
 #define CRIT_TESTS_EMUL_BF16_H
 
@@ -53,7 +54,66 @@ EMUL emul_i512 emul_cvtne2(emul_f512 hi, emul_f512 lo) {
     return r;
 }
 
+#define EMUL_F(name, expr)                                                                                             \
+    EMUL emul_f512 name(emul_f512 a, emul_f512 b) {                                                                    \
+        EACH {                                                                                                         \
+            const float x = a.v[i], y = b.v[i];                                                                        \
+            a.v[i] = expr;                                                                                             \
+        }                                                                                                              \
+        return a;                                                                                                      \
+    }
+EMUL_F(emul_add, x + y)
+EMUL_F(emul_sub, x - y)
+EMUL_F(emul_div, x / y)
+EMUL_F(emul_max, x > y ? x : y)
+EMUL emul_i512 emul_bits(emul_f512 a) {
+    emul_i512 r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
+EMUL emul_f512 emul_float(emul_i512 a) {
+    emul_f512 r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
+EMUL emul_f512 emul_or_f(emul_f512 a, emul_f512 b) {
+    emul_i512 x = emul_bits(a), y = emul_bits(b);
+    EACH x.v[i] |= y.v[i];
+    return emul_float(x);
+}
+EMUL emul_i512 emul_add_i32(emul_i512 a, emul_i512 b) {
+    EACH a.v[i] = (int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i]);
+    return a;
+}
+EMUL emul_i512 emul_slli(emul_i512 a, unsigned n) {
+    EACH a.v[i] = (int32_t)((uint32_t)a.v[i] << n);
+    return a;
+}
+EMUL uint16_t emul_less(emul_f512 a, emul_f512 b) {
+    uint16_t m = 0;
+    EACH m |= (uint16_t)((a.v[i] < b.v[i]) << i);
+    return m;
+}
+EMUL emul_f512 emul_blend(unsigned m, emul_f512 a, emul_f512 b) {
+    EACH a.v[i] = m >> i & 1 ? b.v[i] : a.v[i];
+    return a;
+}
+
 #undef _mm512_srli_epi32
+#undef _mm512_slli_epi32
+#undef _mm512_cmp_ps_mask
+#define _mm512_setzero_ps()            emul_set1_f(0)
+#define _mm512_add_ps                  emul_add
+#define _mm512_sub_ps                  emul_sub
+#define _mm512_div_ps                  emul_div
+#define _mm512_max_ps                  emul_max
+#define _mm512_or_ps                   emul_or_f
+#define _mm512_castps_si512            emul_bits
+#define _mm512_castsi512_ps            emul_float
+#define _mm512_add_epi32               emul_add_i32
+#define _mm512_slli_epi32              emul_slli
+#define _mm512_mask_blend_ps           emul_blend
+#define _mm512_cmp_ps_mask(a, b, less) emul_less(a, b)
 #undef _mm512_srai_epi32
 #define _mm512_storeu_si512      emul_storeu_i
 #define _mm512_and_si512         emul_and_i

@@ -70,6 +70,7 @@ static crit_model *open_model(const char *cpu, bool emulated) {
         m->kernels.block_stats = emul_crit_block_stats_amx;
         m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
         m->kernels.gemm_item = 64;
+        m->kernels.gemm_gated = 1;
 #define X(T, t) m->kernels.gemm[CRIT_T_##T] = emul_crit_gemm_##t##_amx, m->kernels.act_kind[CRIT_T_##T] = CRIT_ACT_BF16;
         GEMM_TYPES(X)
 #undef X

@@ -13,6 +13,11 @@
 #include "kernels/x86/amx.h"
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_bf16.h"
+#include "kernels/x86/silu_avx512.h"
+
+#ifndef BF16_BITS /* tests/emul has structs for vectors */
+#define BF16_BITS(v) ((__m512i)(v))
+#endif
 
 enum {
     KB = 256,    /* inputs a block: two panels of it (16 KB) stay in L1 while activations pass; 448 do not */
@@ -25,6 +30,7 @@ enum {
     TILE_LEN = AMX_ROWS * CRIT_GEMM_NR,
     PAIR = 2 * AMX_ROWS, /* rows of two tiles */
     ACT_STEP = AMX_ROWS * AMX_BYTES,
+    GATES = 4,            /* lines of what gates, a step: 896 inputs are 24 steps for 64 lines */
     LARGE_OUT = 512 << 10 /* floats: the L2 of a core */
 };
 _Static_assert(AMX_ROWS == CRIT_ACT_TILE, "a tile of packed activations is the A operand");
@@ -66,9 +72,10 @@ typedef struct waiting {
     size_t row, n_row;   /* the next, all */
     size_t debt, due, n; /* each step adds due to debt; n of it are a row */
     int around;          /* past the caches */
+    size_t r, col;       /* where out begins in the call; for gated ones, which leave packed */
 } waiting;
 
-/* Weights that are decoded next, on their way into L2: a line of each row in turn. */
+/* Lines on their way into L2, of each row in turn: of the weights that are decoded next, of what gates. */
 typedef struct ahead {
     const uint8_t *w;
     size_t row_bytes, n_row, row, at, bytes;
@@ -80,7 +87,7 @@ typedef struct job {
     scratch_amx *s;
     size_t tile_bytes, configured;
     waiting wait;
-    ahead next;
+    ahead next, gates;
 } job;
 
 /* Two panels, or the last one, of a K block. */
@@ -92,10 +99,23 @@ typedef struct spot {
     int first, last, staged; /* K block; sums of the last one wait */
 } spot;
 
-CRIT_AI void send_row(waiting *w, size_t out_stride) {
+/* A row of a gated product: 32 values of a packed row are a line. */
+static void send_gated(const waiting *w, const crit_gemm_args *a, const float *c) {
+    const float *g = a->gate + (w->r + w->row) * a->gate_stride + w->col;
+    const size_t place = a->gated_row + w->r + w->row;
+    uint8_t *to = (uint8_t *)a->packed + place / AMX_ROWS * AMX_ROWS * a->n_out * sizeof(uint16_t) +
+                  place % AMX_ROWS * AMX_BYTES - a->gated_row * AMX_BYTES + w->col / CRIT_ACT_STEP * ACT_STEP;
+    const __m512 y0 = _mm512_mul_ps(silu(_mm512_loadu_ps(g)), _mm512_loadu_ps(c));
+    const __m512 y1 = _mm512_mul_ps(silu(_mm512_loadu_ps(g + CRIT_GEMM_NR)), _mm512_loadu_ps(c + TILE_LEN));
+    _mm512_storeu_si512(to, BF16_BITS(_mm512_cvtne2ps_pbh(y1, y0)));
+}
+
+CRIT_AI void send_row(waiting *w, const crit_gemm_args *a) {
     const float *c = w->sum + w->row / AMX_ROWS * 2 * TILE_LEN + w->row % AMX_ROWS * CRIT_GEMM_NR;
-    float *o = w->out + w->row * out_stride;
-    if (w->around) {
+    float *o = w->out + w->row * a->out_stride;
+    if (a->gate) {
+        send_gated(w, a, c);
+    } else if (w->around) {
         _mm512_stream_ps(o, _mm512_loadu_ps(c));
         _mm512_stream_ps(o + CRIT_GEMM_NR, _mm512_loadu_ps(c + TILE_LEN));
     } else {
@@ -104,8 +124,8 @@ CRIT_AI void send_row(waiting *w, size_t out_stride) {
     }
     w->row++;
 }
-static void send_all(waiting *w, size_t out_stride) {
-    while (w->row < w->n_row) send_row(w, out_stride);
+static void send_all(waiting *w, const crit_gemm_args *a) {
+    while (w->row < w->n_row) send_row(w, a);
 }
 
 CRIT_AI void fetch_line(ahead *f) {
@@ -160,10 +180,10 @@ CRIT_AI void multiply(const int RT, const int NP, job *jb, const strip *p, const
     const size_t stride = a->out_stride * sizeof(float), tile_bytes = jb->tile_bytes, steps = at->steps;
     const uint16_t *w = at->w;
     const uint8_t *act = p->act + at->k / BF16_STEP * ACT_STEP;
-    float *out = a->out + p->r * a->out_stride + at->n;
+    float *out = a->gate ? NULL : a->out + p->r * a->out_stride + at->n;
     size_t r = p->r;
     waiting wait = jb->wait;
-    ahead next = jb->next;
+    ahead next = jb->next, gates = jb->gates;
     for (size_t i = 0; i < p->n; i++) {
         OPERANDS(0)
         if (i > 0) {
@@ -189,9 +209,10 @@ CRIT_AI void multiply(const int RT, const int NP, job *jb, const strip *p, const
         for (size_t k = 1; k < steps; k++) {
             if (RT > 1) {
                 fetch_line(&next);
+                for (int j = 0; j < GATES && gates.at < gates.bytes; j++) fetch_line(&gates);
                 if (wait.row < wait.n_row && (wait.debt += wait.due) >= wait.n) {
                     wait.debt -= wait.n;
-                    send_row(&wait, a->out_stride);
+                    send_row(&wait, a);
                 }
             }
             OPERANDS(k)
@@ -206,7 +227,7 @@ CRIT_AI void multiply(const int RT, const int NP, job *jb, const strip *p, const
     END(1, 0, 1)
     END(2, 1, 0)
     END(3, 1, 1)
-    jb->wait = wait, jb->next = next;
+    jb->wait = wait, jb->next = next, jb->gates = gates;
 }
 
 typedef void (*multiply_fn)(job *jb, const strip *p, const spot *at, float *sum);
@@ -253,6 +274,13 @@ CRIT_AI void blocks(job *jb, const strip *p, size_t n_strip, spot at, size_t np,
     for (size_t i = 0; i < n_strip; i++)
         if (p[i].pairs) pairs = p[i].n;
     const size_t n_blk = (k1 - k0 + KB - 1) / KB, n_step = (k1 - k0 + BF16_STEP - 1) / BF16_STEP;
+    jb->gates.at = jb->gates.bytes = 0;
+    for (size_t i = 0; i < n_strip && a->gate && k1 == a->n_in; i++)
+        if (p[i].pairs)
+            jb->gates = (ahead){.w = (const uint8_t *)(a->gate + p[i].r * a->gate_stride + at.n),
+                                .row_bytes = a->gate_stride * sizeof(float),
+                                .n_row = p[i].n * PAIR,
+                                .bytes = CRIT_ACT_STEP * sizeof(float)};
     jb->wait.debt = 0, jb->wait.due = jb->wait.n_row - jb->wait.row, jb->wait.n = pairs * (n_step - n_blk);
     for (at.k = k0; at.k < k1; at.k += KB, w += STEPS * BF16_STEP_LEN) {
         const size_t nk = k1 - at.k < KB ? k1 - at.k : KB;
@@ -260,15 +288,17 @@ CRIT_AI void blocks(job *jb, const strip *p, size_t n_strip, spot at, size_t np,
         at.first = at.k == 0, at.last = at.k + nk == a->n_in;
         for (size_t i = 0; i < n_strip; i++) {
             float *c = sum + p[i].tile * 2 * TILE_LEN;
-            at.staged = at.last && p[i].pairs && at.nv[1] == CRIT_GEMM_NR;
-            if (at.staged)
-                done = (waiting){.sum = c, .out = a->out + p[i].r * a->out_stride + at.n, .n_row = p[i].n * PAIR};
+            at.staged = at.last && (p[i].pairs || a->gate) && at.nv[1] == CRIT_GEMM_NR;
+            waiting sums = {.sum = c, .n_row = p[i].pairs ? p[i].n * PAIR : p[i].n_row, .r = p[i].r, .col = at.n};
+            if (!a->gate) sums.out = a->out + p[i].r * a->out_stride + at.n;
+            if (at.staged && p[i].pairs) done = sums;
             if (jb->configured != p[i].n_row) configure(jb->configured = p[i].n_row);
             fn[p[i].pairs][np > 1](jb, &p[i], &at, c);
+            if (at.staged && !p[i].pairs) send_all(&sums, a);
         }
     }
     if (k1 < a->n_in) return;
-    send_all(&jb->wait, a->out_stride); /* the rest, if any: the next panels may use its place */
+    send_all(&jb->wait, a); /* the rest, if any: the next panels may use its place */
     jb->wait = done;
     jb->wait.around = !a->accumulate && a->n_row * a->out_stride >= LARGE_OUT && (uintptr_t)done.out % 64 == 0 &&
                       a->out_stride % CRIT_GEMM_NR == 0;
@@ -325,7 +355,7 @@ CRIT_AI void rows_of_panels(const crit_gemm_args *a, scratch_amx *s, size_t r0, 
             }
         }
     }
-    send_all(&jb.wait, a->out_stride);
+    send_all(&jb.wait, a);
 }
 
 CRIT_AI void gemm_bf16(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch, crit_type type,
