@@ -93,31 +93,18 @@ static int bin_of(float x) {
     return k < 0 ? 0 : k >= CRIT_GAIN_BINS ? CRIT_GAIN_BINS - 1 : k;
 }
 
-/* block_lse of keys [from, to), from a multiple of CRIT_BLK_LEN, for rows that see all of them. */
-static void lse_of_keys(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                        size_t from, size_t to, float scale, void *scratch, float *lse, float *top, size_t stride) {
-    if (from >= to) return;
-    kt->block_lse(q, kv->d, n_row, crit_kv_k(kv, kv_head) + from * kv->d, to - from, kv->d, scale,
-                  lse + from / CRIT_BLK_LEN, top + from / CRIT_BLK_LEN, stride, scratch);
-}
-
-void crit_probe_scores(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                       const uint32_t *pos, uint32_t blk0, uint32_t blk1, float scale, void *scratch, float *lse,
-                       float *top, size_t stride) {
-    const size_t from = (size_t)blk0 * CRIT_BLK_LEN, to = (size_t)blk1 * CRIT_BLK_LEN;
-    const size_t common = (size_t)(pos[0] + 1) / CRIT_BLK_LEN * CRIT_BLK_LEN, rest = from > common ? from : common;
+void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
+                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
+                        float *lse) {
+    const uint16_t *k = crit_kv_k(kv, kv_head);
+    const uint32_t d = kv->d, n_common = (pos[0] + 1) / CRIT_BLK_LEN, from = n_common * CRIT_BLK_LEN;
     /* K is read once for all rows; then what each position sees beyond the first one. */
-    lse_of_keys(kt, kv, kv_head, q, n_row, from, to < common ? to : common, scale, scratch, lse, top, stride);
+    kt->block_lse(q, d, n_row, k, from, d, scale, mass, top, stride, scratch);
     for (uint32_t r = 0, n; r < n_row; r += n) {
-        const size_t end = (size_t)pos[r] + 1;
         for (n = 1; r + n < n_row && pos[r + n] == pos[r];) n++;
-        lse_of_keys(kt, kv, kv_head, q + (size_t)r * kv->d, n, rest, to < end ? to : end, scale, scratch,
-                    lse + r * stride, top + r * stride, stride);
+        kt->block_lse(q + (size_t)r * d, d, n, k + (size_t)from * d, (size_t)pos[r] + 1 - from, d, scale,
+                      mass + r * stride + n_common, top + r * stride + n_common, stride, scratch);
     }
-}
-
-void crit_probe_soft_max(const crit_kernels *kt, uint32_t n_row, const uint32_t *pos, float *mass, size_t stride,
-                         float *lse) {
     for (uint32_t r = 0; r < n_row; r++) {
         float *m = mass + r * stride, most = 0;
         uint32_t n_blk = pos[r] / CRIT_BLK_LEN + 1;
@@ -126,14 +113,6 @@ void crit_probe_soft_max(const crit_kernels *kt, uint32_t n_row, const uint32_t 
         for (uint32_t b = 0; b < n_blk; b++) m[b] *= inv;
         lse[r] = (float)((double)most + log(sum));
     }
-}
-
-void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
-                        float *lse) {
-    crit_probe_scores(kt, kv, kv_head, q, n_row, pos, 0, pos[n_row - 1] / CRIT_BLK_LEN + 1, scale, scratch, mass, top,
-                      stride);
-    crit_probe_soft_max(kt, n_row, pos, mass, stride, lse);
 }
 
 double crit_rest_of(const float *mass) {

@@ -41,8 +41,8 @@ static size_t rep_rows(uint32_t n_group) {
 
 static size_t scratch_slice(const crit_attn_params *o, uint32_t d, size_t n_blk, uint32_t n_group) {
     size_t bytes = crit_attend_scratch_bytes(d);
-    bytes += n_blk * ((CRIT_REP_MAX + 1) * sizeof(float) + sizeof(uint64_t));
-    if (o->oracle) bytes += 2 * n_blk * CRIT_LSE_ROWS * sizeof(float);
+    bytes += n_blk * ((CRIT_REP_MAX + CRIT_LSE_ROWS + 1) * sizeof(float) + sizeof(uint64_t));
+    if (o->oracle) bytes += n_blk * CRIT_LSE_ROWS * sizeof(float);
     bytes += rep_rows(n_group) * d * sizeof(float);
     return (bytes + 8 * CRIT_ALIGN) & ~(size_t)(CRIT_ALIGN - 1);
 }
@@ -58,7 +58,7 @@ size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint
     if (p->mode != CRIT_ATTN_DENSE) bytes += rows * n_blk * sizeof(uint32_t);
     if (p->mode == CRIT_ATTN_CRITI) {
         size_t n_probe = n_batch / p->probe + 2;
-        bytes += n_probe * n_head * (2 * n_blk * sizeof(float) + sizeof(crit_probe) + sizeof(crit_gain));
+        bytes += n_probe * n_head * (n_blk * sizeof(float) + sizeof(crit_probe) + sizeof(crit_gain));
     }
     if (p->mode == CRIT_ATTN_PAPER) bytes += (size_t)(n_batch / p->seg_len + 2) * n_kv_head * n_blk * sizeof(float);
     return bytes + n_thread * scratch_slice(p, d, n_blk, n_head / n_kv_head);
@@ -131,6 +131,8 @@ plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     at += (crit_attend_scratch_bytes(p->d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
     s.z = (float *)at;
     at += p->stride * CRIT_REP_MAX * sizeof(float);
+    s.top = (float *)at;
+    at += p->stride * CRIT_LSE_ROWS * sizeof(float);
     s.keys = (uint64_t *)at;
     at += p->stride * sizeof(uint64_t);
     s.share = (float *)at;
@@ -138,7 +140,6 @@ plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker) {
     s.rep = (float *)at;
     at += rep_rows(p->n_head / p->n_kv_head) * p->d * sizeof(float);
     s.mass = p->params.oracle ? (float *)at : NULL;
-    s.top = p->params.oracle ? s.mass + p->stride * CRIT_LSE_ROWS : NULL;
     return s;
 }
 

@@ -93,67 +93,31 @@ static float *mass_of(const crit_plan *p, uint32_t probe, uint32_t head) {
     return p->probe_mass + ((kv_head * p->n_probe + probe) * n_group + head % n_group) * p->stride;
 }
 
-static float *top_of(const crit_plan *p, float *mass) {
-    return mass + (size_t)p->n_probe * p->n_head * p->stride;
-}
-
 static size_t probe_parts(const crit_plan *p) {
     return ((size_t)p->n_probe * (p->n_head / p->n_kv_head) + CRIT_LSE_ROWS - 1) / CRIT_LSE_ROWS;
 }
 
-/* Where the rows of a part of a KV head's probes stand, pos [CRIT_LSE_ROWS]; returns how many there are. */
-static uint32_t probe_rows(const crit_plan *p, uint32_t part, uint32_t *pos) {
-    uint32_t n_group = p->n_head / p->n_kv_head, row0 = part * CRIT_LSE_ROWS, left = p->n_probe * n_group - row0;
-    for (uint32_t r = 0; r < CRIT_LSE_ROWS; r++) pos[r] = (p->probe0 + (row0 + r) / n_group) * p->params.probe;
-    return left < CRIT_LSE_ROWS ? left : CRIT_LSE_ROWS;
-}
-
-/* Blocks of an item: their keys stay in the second-level cache while all the probes of a KV head pass over them. */
-static uint32_t probe_blks(const crit_plan *p) {
-    return (1u << 18) / (CRIT_BLK_LEN * p->d * (uint32_t)sizeof(uint16_t));
-}
-
-static uint32_t probe_slices(const crit_plan *p) {
-    uint32_t n_blk = p->n_probe ? (p->probe0 + p->n_probe - 1) * p->params.probe / CRIT_BLK_LEN + 1 : 0;
-    return (n_blk + probe_blks(p) - 1) / probe_blks(p);
-}
-
-/* The probes of one KV head over a slice of its keys.                                         [alg:calibrate] */
+/* Up to CRIT_LSE_ROWS of the (probe, head) rows of one KV head.                               [alg:calibrate] */
 static void probe_item(void *arg, size_t item, unsigned worker) {
     plan_task *a = arg;
     crit_plan *p = a->p;
-    uint32_t n_group = p->n_head / p->n_kv_head, n_slice = probe_slices(p), pos[CRIT_LSE_ROWS];
-    uint32_t kv_head = (uint32_t)(item / n_slice), blk0 = (uint32_t)(item % n_slice) * probe_blks(p);
-    float *mass = mass_of(p, 0, kv_head * n_group);
-    plan_scratch s = crit_plan_scratch(p, worker);
-    for (uint32_t part = 0; part < probe_parts(p); part++) {
-        size_t row0 = (size_t)part * CRIT_LSE_ROWS;
-        uint32_t n = probe_rows(p, part, pos);
-        for (uint32_t r = 0; r < n; r++)
-            memcpy(s.rep + (size_t)r * p->d,
-                   a->job->q + (size_t)(pos[r] - p->pos0) * a->job->q_stride +
-                       (kv_head * n_group + (row0 + r) % n_group) * p->d,
-                   p->d * sizeof *s.rep);
-        crit_probe_scores(p->kernels, a->job->kv, kv_head, s.rep, n, pos, blk0, blk0 + probe_blks(p), p->scale,
-                          s.attend, mass + row0 * p->stride, top_of(p, mass) + row0 * p->stride, p->stride);
-    }
-}
-
-/* What a part's probes say, now that all their keys have been scored. */
-static void judge_item(void *arg, size_t item, unsigned worker) {
-    plan_task *a = arg;
-    crit_plan *p = a->p;
-    uint32_t n_group = p->n_head / p->n_kv_head, n_part = (uint32_t)probe_parts(p), pos[CRIT_LSE_ROWS];
-    uint32_t kv_head = (uint32_t)(item / n_part), part = (uint32_t)(item % n_part), row0 = part * CRIT_LSE_ROWS;
+    uint32_t n_group = p->n_head / p->n_kv_head, n_part = (uint32_t)probe_parts(p);
+    uint32_t kv_head = (uint32_t)(item / n_part), row0 = (uint32_t)(item % n_part) * CRIT_LSE_ROWS;
+    uint32_t left = p->n_probe * n_group - row0, n = left < CRIT_LSE_ROWS ? left : CRIT_LSE_ROWS, pos[CRIT_LSE_ROWS];
     float lse[CRIT_LSE_ROWS], *mass = mass_of(p, 0, kv_head * n_group) + row0 * p->stride;
-    uint32_t n = probe_rows(p, part, pos);
-    (void)worker;
-    crit_probe_soft_max(p->kernels, n, pos, mass, p->stride, lse);
+    plan_scratch s = crit_plan_scratch(p, worker);
+    for (uint32_t r = 0; r < n; r++) {
+        pos[r] = (p->probe0 + (row0 + r) / n_group) * p->params.probe;
+        memcpy(s.rep + (size_t)r * p->d,
+               a->job->q + (size_t)(pos[r] - p->pos0) * a->job->q_stride +
+                   (size_t)(kv_head * n_group + (row0 + r) % n_group) * p->d,
+               p->d * sizeof *s.rep);
+    }
+    crit_probe_weights(p->kernels, a->job->kv, kv_head, s.rep, n, pos, p->scale, s.attend, mass, s.top, p->stride, lse);
     for (uint32_t r = 0; r < n; r++) {
         uint32_t head = kv_head * n_group + (row0 + r) % n_group, tile = pos[r] / CRIT_TILE_LEN - p->tile0;
         crit_probe_judge(&p->probes[(size_t)((row0 + r) / n_group) * p->n_head + head], mass + r * p->stride,
-                         top_of(p, mass) + r * p->stride, lse[r], share_of(p, head, tile), n_free_of(p, tile),
-                         p->params.power);
+                         s.top + r * p->stride, lse[r], share_of(p, head, tile), n_free_of(p, tile), p->params.power);
     }
 }
 
@@ -243,13 +207,12 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
     p->n_probe = (size_t)p->probe0 * step < end ? (end - 1) / step - p->probe0 + 1 : 0;
     size_t n = (size_t)p->n_probe * p->n_head;
     if (!crit_plan_grow(&p->probes, &p->n_probes_cap, n, sizeof *p->probes) ||
-        !crit_plan_grow(&p->probe_mass, &p->n_probe_mass_cap, 2 * n * p->stride, sizeof *p->probe_mass) ||
+        !crit_plan_grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||
         !crit_plan_grow(&p->gains, &p->n_gains_cap, n + p->n_head, sizeof *p->gains))
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
     crit_stage stages[] = {{.n_item = (size_t)p->n_head * crit_plan_n_span(p), .task = share_item, .arg = &a},
-                           {.n_item = (size_t)p->n_kv_head * probe_slices(p), .task = probe_item, .arg = &a},
-                           {.n_item = p->n_kv_head * probe_parts(p), .task = judge_item, .arg = &a}};
-    crit_pool_run_stages(p->pool, stages, 3);
+                           {.n_item = p->n_kv_head * probe_parts(p), .task = probe_item, .arg = &a}};
+    crit_pool_run_stages(p->pool, stages, 2);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     /* Positions that had none (early ones, decoded tokens) have empty entries. */
     while (p->n_probe && calib->n < p->probe0) crit_calib_push(calib, NULL);

@@ -8,8 +8,8 @@
 /* A thread's scratch, carved in the order of plan.c's scratch_slice. */
 typedef struct plan_scratch {
     void *attend;
-    float *z, *share, *rep; /* [n_blk][8], [n_blk], [max(CRIT_LSE_ROWS, group)][d] */
-    float *mass, *top;      /* [CRIT_LSE_ROWS][n_blk], with params.oracle only */
+    float *z, *top, *share, *rep; /* [n_blk][8], [CRIT_LSE_ROWS][n_blk], [n_blk], [max(CRIT_LSE_ROWS, group)][d] */
+    float *mass;                  /* [CRIT_TILE_LEN][n_blk], with params.oracle only */
     uint64_t *keys;
 } plan_scratch;
 plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker);

@@ -143,7 +143,7 @@ struct crit_plan {
 
     crit_calib own_calib; /* tier 2 only: sessions keep one per layer */
     crit_probe *probes;   /* [n_probe][n_head] of the chunk */
-    float *probe_mass;    /* [2][n_kv_head][n_probe][n_group][stride]: weights, largest scores */
+    float *probe_mass;    /* [n_kv_head][n_probe][n_group][stride] */
     crit_gain *gains;     /* [n_probe + 1][n_head]: before the chunk, and after each of its probes */
     size_t n_probes_cap, n_probe_mass_cap, n_gains_cap;
     uint32_t probe0, n_probe; /* entry of the first, how many */
@@ -233,13 +233,6 @@ void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_hea
 void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
                         const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
                         float *lse);
-/* The same in two steps: log-sum-exps and largest scores of blocks [blk0, blk1), as far as each row sees them; then the
- * weights in place of the log-sum-exps of all blocks. */
-void crit_probe_scores(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                       const uint32_t *pos, uint32_t blk0, uint32_t blk1, float scale, void *scratch, float *lse,
-                       float *top, size_t stride);
-void crit_probe_soft_max(const crit_kernels *kt, uint32_t n_row, const uint32_t *pos, float *mass, size_t stride,
-                         float *lse);
 /* Weight outside the sinks, [n_blk] mass of all blocks.  Sinks carry mass but tiny values: they stay outside what
  * shares are taken of. */
 double crit_rest_of(const float *mass);
