@@ -11,7 +11,9 @@
 
 #include <stdint.h>
 
-enum { CRIT_ACT_LEN = 32, CRIT_ACT_I8_BYTES = 64, CRIT_ACT_I16_BYTES = 68 };
+#include "kernels/kernels.h"
+
+enum { CRIT_ACT_LEN = CRIT_ACT_STEP, CRIT_ACT_I8_BYTES = 64, CRIT_ACT_I16_BYTES = 68 };
 
 typedef struct crit_act_i8 {
     int8_t q[32]; /* x = s q,  |q| <= 127 */

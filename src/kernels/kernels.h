@@ -206,7 +206,7 @@ typedef size_t (*crit_select_above_fn)(const float *share, size_t n_blk, float t
 typedef enum crit_act_kind { CRIT_ACT_F32, CRIT_ACT_I8, CRIT_ACT_I16, CRIT_ACT_BF16, CRIT_ACT_KINDS } crit_act_kind;
 
 #define CRIT_ACT_TILE 16
-#define CRIT_ACT_STEP 32 /* values of a row that lie together */
+#define CRIT_ACT_STEP 32 /* values of a row that lie together, whatever the kind */
 
 /* Bytes of the packed form of one row of n_in values: a multiple of 64.  Of n_row rows: CRIT_ACT_BF16 rounds up to
  * whole tiles.  Where row r's first byte is: r * crit_act_row_bytes, but for CRIT_ACT_BF16. */

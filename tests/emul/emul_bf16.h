@@ -89,8 +89,9 @@ EMUL emul_i512 emul_slli(emul_i512 a, unsigned n) {
     EACH a.v[i] = (int32_t)((uint32_t)a.v[i] << n);
     return a;
 }
-EMUL uint16_t emul_less(emul_f512 a, emul_f512 b) {
+EMUL uint16_t emul_less(emul_f512 a, emul_f512 b, int how) {
     uint16_t m = 0;
+    if (how != _CMP_LT_OQ) __builtin_trap();
     EACH m |= (uint16_t)((a.v[i] < b.v[i]) << i);
     return m;
 }
@@ -102,18 +103,18 @@ EMUL emul_f512 emul_blend(unsigned m, emul_f512 a, emul_f512 b) {
 #undef _mm512_srli_epi32
 #undef _mm512_slli_epi32
 #undef _mm512_cmp_ps_mask
-#define _mm512_setzero_ps()            emul_set1_f(0)
-#define _mm512_add_ps                  emul_add
-#define _mm512_sub_ps                  emul_sub
-#define _mm512_div_ps                  emul_div
-#define _mm512_max_ps                  emul_max
-#define _mm512_or_ps                   emul_or_f
-#define _mm512_castps_si512            emul_bits
-#define _mm512_castsi512_ps            emul_float
-#define _mm512_add_epi32               emul_add_i32
-#define _mm512_slli_epi32              emul_slli
-#define _mm512_mask_blend_ps           emul_blend
-#define _mm512_cmp_ps_mask(a, b, less) emul_less(a, b)
+#define _mm512_setzero_ps()           emul_set1_f(0)
+#define _mm512_add_ps                 emul_add
+#define _mm512_sub_ps                 emul_sub
+#define _mm512_div_ps                 emul_div
+#define _mm512_max_ps                 emul_max
+#define _mm512_or_ps                  emul_or_f
+#define _mm512_castps_si512           emul_bits
+#define _mm512_castsi512_ps           emul_float
+#define _mm512_add_epi32              emul_add_i32
+#define _mm512_slli_epi32             emul_slli
+#define _mm512_mask_blend_ps          emul_blend
+#define _mm512_cmp_ps_mask(a, b, how) emul_less(a, b, how)
 #undef _mm512_srai_epi32
 #define _mm512_storeu_si512      emul_storeu_i
 #define _mm512_and_si512         emul_and_i

@@ -7,6 +7,7 @@
  * row at a time while others are multiplied: out is what a product moves most of.  Where it is large and not added to,
  * they go around the caches: it is long out of these when its reader comes.  A sum runs over K in steps of 32 from what
  * out holds (or the bias, or 0), whatever the shape around it, and a tile row meets no other: no cut shows in the bits.
+ * A gated product's finished rows go through SiLU to packed activations instead, each when it would have left for out.
  * Rows that do not fill a packed tile get tiles of fewer rows, so nothing before the first or behind the last row is
  * read or written.  Tile products take subnormals for 0. */
 #include "kernels/protos.h"
@@ -14,10 +15,6 @@
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_bf16.h"
 #include "kernels/x86/silu_avx512.h"
-
-#ifndef BF16_BITS /* tests/emul has structs for vectors */
-#define BF16_BITS(v) ((__m512i)(v))
-#endif
 
 enum {
     KB = 256,    /* inputs a block: two panels of it (16 KB) stay in L1 while activations pass; 448 do not */
@@ -30,7 +27,7 @@ enum {
     TILE_LEN = AMX_ROWS * CRIT_GEMM_NR,
     PAIR = 2 * AMX_ROWS, /* rows of two tiles */
     ACT_STEP = AMX_ROWS * AMX_BYTES,
-    GATES = 4,            /* lines of what gates, a step: 896 inputs are 24 steps for 64 lines */
+    GATES = 4, /* lines of what gates, a step: a pair of tiles wants 64, and 896 inputs are 24 steps that ask */
     LARGE_OUT = 512 << 10 /* floats: the L2 of a core */
 };
 _Static_assert(AMX_ROWS == CRIT_ACT_TILE, "a tile of packed activations is the A operand");
@@ -107,7 +104,7 @@ static void send_gated(const waiting *w, const crit_gemm_args *a, const float *c
                   place % AMX_ROWS * AMX_BYTES - a->gated_row * AMX_BYTES + w->col / CRIT_ACT_STEP * ACT_STEP;
     const __m512 y0 = _mm512_mul_ps(silu(_mm512_loadu_ps(g)), _mm512_loadu_ps(c));
     const __m512 y1 = _mm512_mul_ps(silu(_mm512_loadu_ps(g + CRIT_GEMM_NR)), _mm512_loadu_ps(c + TILE_LEN));
-    _mm512_storeu_si512(to, BF16_BITS(_mm512_cvtne2ps_pbh(y1, y0)));
+    _mm512_storeu_si512(to, bf16_two(y1, y0));
 }
 
 CRIT_AI void send_row(waiting *w, const crit_gemm_args *a) {
