@@ -5,6 +5,7 @@
  * gemv is bound by memory already.  Weights are multiplied with 128 added and the surplus taken off at the end. */
 #include "kernels/act.h"
 #include "kernels/protos.h"
+#include "kernels/unroll.h"
 #include "kernels/x86/panel_avx2.h"
 
 CRIT_AI __m256i iq4_bytes(const uint8_t *p) {
@@ -25,35 +26,53 @@ CRIT_AI float hsum(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
 }
 
+/* Sums of a row, of even and odd groups. */
+typedef struct sums {
+    __m256 acc[2];
+    float low[2];
+} sums;
+
+/* Group g: its 32 weights as bytes plus 128 times their activations at x, scale d. */
+CRIT_AI void add_group(sums *t, size_t g, __m256i q, float d, const uint8_t *x) {
+    float s[2]; /* the activations' scale and sum */
+    memcpy(s, x + 32, sizeof s);
+    const __m256i p = _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, load_256(x));
+    t->acc[g & 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(p), _mm256_set1_ps(d * s[0]), t->acc[g & 1]);
+    t->low[g & 1] += d * s[1];
+}
+
+/* Blocks of a row, of `groups` groups each (1 for Q8_0 and IQ4_NL, of which `n` are taken together).  Unrolled whole:
+ * with g & 1 not known to the compiler the sums would live in memory, which is three times as slow. */
+CRIT_AI void add_blocks(sums *t, crit_type type, const size_t n, const uint8_t *w, const uint8_t *x) {
+    if (type == CRIT_T_IQ4_XS) {
+        float sc[8];
+        _mm256_storeu_ps(sc, _mm256_mul_ps(_mm256_set1_ps(f16_at(w)), _mm256_cvtepi32_ps(iq4_xs_scales(w))));
+        CRIT_UNROLL for (size_t g = 0; g < 8; g++)
+            add_group(t, g, iq4_bytes(w + 8 + g * 16), sc[g], x + g * CRIT_ACT_I8_BYTES);
+        return;
+    }
+    const size_t bytes = type == CRIT_T_Q8_0 ? 34 : 18;
+    CRIT_UNROLL for (size_t g = 0; g < n; g++) {
+        const uint8_t *blk = w + g * bytes;
+        const __m256i q = type == CRIT_T_IQ4_NL ? iq4_bytes(blk + 2)
+                                                : _mm256_xor_si256(load_256(blk + 2), _mm256_set1_epi8((char)0x80));
+        add_group(t, g, q, f16_at(blk), x + g * CRIT_ACT_I8_BYTES);
+    }
+}
+
 CRIT_AI void gemv_vnni(const crit_gemm_args *a, size_t n0, size_t n1, crit_type type) {
-    const size_t n_grp = a->n_in / CRIT_ACT_LEN, bytes = type == CRIT_T_Q8_0 ? 34 : type == CRIT_T_IQ4_NL ? 18 : 17;
+    const size_t n_grp = a->n_in / CRIT_ACT_LEN, step = type == CRIT_T_IQ4_XS ? 8 : 2;
+    const size_t bytes = type == CRIT_T_IQ4_XS ? 136 : type == CRIT_T_Q8_0 ? 2 * 34 : 2 * 18;
     for (size_t n = n0; n < n1; n++) {
         const uint8_t *w = (const uint8_t *)a->w + n * a->w_row_bytes, *x = a->act;
-        __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-        float low[2] = {0, 0}, sc[8] = {0};
-        for (size_t g = 0; g < n_grp; g++, x += CRIT_ACT_I8_BYTES) {
-            __m256i q;
-            float d, s[2]; /* the activations' scale and sum */
-            memcpy(s, x + 32, sizeof s);
-            if (type == CRIT_T_IQ4_XS) {
-                const uint8_t *blk = w + g / 8 * 136;
-                if (g % 8 == 0)
-                    _mm256_storeu_ps(
-                        sc, _mm256_mul_ps(_mm256_set1_ps(f16_at(blk)), _mm256_cvtepi32_ps(iq4_xs_scales(blk))));
-                d = sc[g % 8];
-                q = iq4_bytes(blk + 8 + g % 8 * 16);
-            } else {
-                const uint8_t *blk = w + g * bytes;
-                _mm_prefetch((const char *)blk + 2048, _MM_HINT_T0);
-                d = f16_at(blk);
-                q = type == CRIT_T_IQ4_NL ? iq4_bytes(blk + 2)
-                                          : _mm256_xor_si256(load_256(blk + 2), _mm256_set1_epi8((char)0x80));
-            }
-            __m256i p = _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, load_256(x));
-            acc[g & 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(p), _mm256_set1_ps(d * s[0]), acc[g & 1]);
-            low[g & 1] += d * s[1];
+        sums t = {.low = {0, 0}};
+        size_t g = 0;
+        for (; g + step <= n_grp; g += step, w += bytes, x += step * CRIT_ACT_I8_BYTES) {
+            for (size_t line = 0; line < bytes; line += 64) _mm_prefetch((const char *)w + 2048 + line, _MM_HINT_T0);
+            add_blocks(&t, type, 2, w, x);
         }
-        float o = hsum(_mm256_add_ps(acc[0], acc[1])) - 128.0f * (low[0] + low[1]);
+        if (g < n_grp) add_blocks(&t, type, 1, w, x); /* Q8_0 and IQ4_NL only */
+        float o = hsum(_mm256_add_ps(t.acc[0], t.acc[1])) - 128.0f * (t.low[0] + t.low[1]);
         if (a->accumulate) o += a->out[n];
         if (a->bias) o += a->bias[n];
         a->out[n] = o;
