@@ -41,8 +41,8 @@ CRIT_AI void add_group(sums *t, size_t g, __m256i q, float d, const uint8_t *x) 
     t->low[g & 1] += d * s[1];
 }
 
-/* A block of IQ4_XS, which is 8 groups, or n groups of the other types.  Unrolled whole: where the compiler does not know
- * g & 1 the sums live in memory, which is three times as slow. */
+/* A block of IQ4_XS, which is 8 groups, or n groups of the other types.  Unrolled whole: where the compiler does not
+ * know g & 1 the sums live in memory, which is three times as slow. */
 CRIT_AI void add_blocks(sums *t, crit_type type, const size_t n, const uint8_t *w, const uint8_t *x) {
     if (type == CRIT_T_IQ4_XS) {
         float sc[8];
