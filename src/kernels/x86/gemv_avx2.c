@@ -68,11 +68,6 @@ CRIT_AI __m256 add_i16(__m256 acc, __m256i w0, __m256i w1, const uint8_t *a, con
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(p), _mm256_broadcast_ss(scale), acc);
 }
 
-enum { AHEAD = 2048 }; /* bytes; the hardware stops at 4 KB pages */
-CRIT_AI void prefetch(const uint8_t *p) {
-    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
-}
-
 /* Eight groups of one row.  prep_x and dot_x get the place of their first block; nb < 8 when fewer are left, for types
  * with one group a block. */
 
@@ -326,7 +321,7 @@ CRIT_AI void gather(side *v, const uint8_t *act, size_t ng, int i16, int halves,
                 for (size_t g = 0; g < ng; g += 8) {                                                                   \
                     const uint8_t *w = row + g / (blk) * (bytes);                                                      \
                     const prep now = next;                                                                             \
-                    _Pragma("GCC unroll 5") for (size_t i = 0; i < 8 / (blk) * (bytes); i += 64) prefetch(w + i);      \
+                    fetch_ahead(w, 8 / (blk) * (bytes));                                                               \
                     p.low = _mm256_add_ps(p.low, now.low);                                                             \
                     if (g + 16 <= ng)                                                                                  \
                         next = PREP(w + 8 / (blk) * (bytes), 8, g + 8);                                                \

@@ -68,7 +68,7 @@ CRIT_AI void gemv_vnni(const crit_gemm_args *a, size_t n0, size_t n1, crit_type 
         sums t = {.low = {0, 0}};
         size_t g = 0;
         for (; g + step <= n_grp; g += step, w += bytes, x += step * CRIT_ACT_I8_BYTES) {
-            for (size_t line = 0; line < bytes; line += 64) _mm_prefetch((const char *)w + 2048 + line, _MM_HINT_T0);
+            fetch_ahead(w, bytes);
             add_blocks(&t, type, 2, w, x);
         }
         if (g < n_grp) add_blocks(&t, type, 1, w, x); /* Q8_0 and IQ4_NL only */

@@ -107,4 +107,10 @@ CRIT_AI void iq4_xs_scales_of_rows(const uint8_t *const *row, size_t off, __m256
                                                                          s[5][j], s[6][j], s[7][j])));
 }
 
+/* A product by one row asks for the next weights of its row: the hardware stops at 4 KB pages. */
+CRIT_AI void fetch_ahead(const uint8_t *w, const size_t bytes) {
+    _Pragma("GCC unroll 5") for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)w + 2048 + i, _MM_HINT_T0);
+}
+
 #endif
