@@ -90,17 +90,18 @@ enum {
     CRIT_CPU_AVX2 = 1u << 0,   /* AVX2 + FMA + F16C + BMI2 */
     CRIT_CPU_AVX512 = 1u << 1, /* F + BW + DQ + VL */
     CRIT_CPU_AVX512_VNNI = 1u << 2,
-    CRIT_CPU_AVX512_BF16 = 1u << 3,
+    CRIT_CPU_AVX512_BF16 = 1u << 3, /* BF16 + VBMI */
     CRIT_CPU_AMX = 1u << 4, /* TILE + BF16 + INT8, and the OS grants the state */
     CRIT_CPU_NEON = 1u << 5,
-    CRIT_CPU_ALL = 0x3f
+    CRIT_CPU_BF16_DOT = 1u << 6, /* AVX512_BF16, and vdpbf16ps at twice the rate of f32 FMA */
+    CRIT_CPU_ALL = 0x7f
 };
 
 unsigned crit_cpu_detect(void); /* CPUID and XCR0 of this machine */
-/* "auto", "c", "avx2", "avx512", "amx", "neon" -> mask of everything up to that level that the machine has.
+/* "auto", "c", "avx2", "avx512", "avx512bf16", "amx", "neon" -> mask of everything up to that level that the machine has.
  * CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
 crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err);
-const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx2", "c", ... */
+const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx512bf16", "avx2", "c", ... */
 const char *crit_cpu_brand(char *buf, size_t cap); /* "AMD EPYC 7763 ..." or "unknown" */
 
 /* ---- clock ---- */

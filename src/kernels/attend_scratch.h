@@ -19,15 +19,16 @@ static inline size_t crit_attend_scratch_floats(uint32_t d) {
            + 3 * (size_t)CRIT_ATTEND_ROWS;                    /* exponent reference, sum and maximum of each row */
 }
 
-/* The AMX level pads d to whole tiles and keeps no widened K and V, but P of several groups (attend_amx.c). */
-#define CRIT_ATTEND_AMX_PEND 8 /* blocks whose P waits for P V */
+/* A level of KV_BF16T pads d to whole tiles at most and keeps no widened K and V, but P of several groups
+ * (attend_bf16_tmpl.h). */
+#define CRIT_ATTEND_BF16_PEND 8 /* blocks whose P waits for P V */
 
-static inline size_t crit_attend_amx_scratch_bytes(uint32_t d) {
+static inline size_t crit_attend_bf16_scratch_bytes(uint32_t d) {
     const size_t wide = ((size_t)d + 31) / 32 * 32;
     return CRIT_ATTEND_ROWS * wide * (2 + 4)                      /* Q bf16, O^T f32 */
            + CRIT_ATTEND_GROUP * CRIT_BLK_LEN * wide * 2 * 2      /* K and V of one group, padded */
            + (size_t)CRIT_ATTEND_KEYS * 32 * 4                    /* S of 32 rows */
-           + (size_t)CRIT_ATTEND_AMX_PEND * CRIT_BLK_LEN * 32 * 2 /* P of 32 rows, bf16 */
+           + (size_t)CRIT_ATTEND_BF16_PEND * CRIT_BLK_LEN * 32 * 2 /* P of 32 rows, bf16 */
            + 3 * CRIT_ATTEND_ROWS * 4;                            /* exponent reference, sum and maximum of each row */
 }
 

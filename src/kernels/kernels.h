@@ -146,8 +146,8 @@ typedef double (*crit_soft_max_fn)(float *x, size_t n, float *top);
  *
  * 0 <= at < at + n <= CRIT_BLK_LEN.  Nothing but these keys' places is written, whatever order keys come in.
  * Rounds to nearest even; overflow gives infinity; NaN stays NaN.  Two layouts exist, both 2 bytes a value:
- *   KV_F16   K and V row-major f16, key j at + j*d                                    (every level but AMX)
- *   KV_BF16T K row-major bf16; V transposed bf16, value i of key j at + i*CRIT_BLK_LEN + j            (AMX) */
+ *   KV_F16   K and V row-major f16, key j at + j*d
+ *   KV_BF16T K row-major bf16; V transposed bf16, value i of key j at + i*CRIT_BLK_LEN + j; AMX and avx512bf16 */
 enum { CRIT_KV_F16, CRIT_KV_BF16T };
 typedef void (*crit_kv_put_fn)(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n,
                                uint32_t d, uint16_t *kblk, uint16_t *vblk);

@@ -53,7 +53,7 @@ typedef struct pcase {
 
 /* Whether the row's level keeps K and V as KV_BF16T; otherwise it is KV_F16. */
 static bool bf16t(const ck *s) {
-    return s->row->need & CRIT_CPU_AMX;
+    return s->table.kv_layout == CRIT_KV_BF16T;
 }
 
 static float clamped(float x) { /* stays finite as f16 */

@@ -17,7 +17,7 @@ static const size_t counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 
 #define N_COUNTS (sizeof counts / sizeof *counts)
 
 static bool bf16t(const ck *s) {
-    return s->row->need & CRIT_CPU_AMX;
+    return s->table.kv_layout == CRIT_KV_BF16T;
 }
 static uint16_t narrow(const ck *s, float x) {
     return bf16t(s) ? crit_bf16_bits(x) : crit_f16_bits(x);

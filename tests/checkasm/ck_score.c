@@ -20,7 +20,7 @@ static const uint32_t dims[] = {8, 64, 24, 128, 5, 256, 13};
 
 void ck_test_block_stats(ck *s, const ck_row *row) {
     crit_block_stats_fn fn = (crit_block_stats_fn)row->fn;
-    const bool bf16 = row->need & CRIT_CPU_AMX;
+    const bool bf16 = s->table.kv_layout == CRIT_KV_BF16T;
     const uint16_t infinite = bf16 ? 0x7f80 : 0x7c00;
     for (size_t i = 0; i < 42; i++) {
         const uint32_t d = dims[i % 7];

@@ -174,7 +174,7 @@ void ck_test_add(ck *s, const ck_row *row) {
 /* Every run of keys of a block, against f16 or bf16 of each value; what is not asked for keeps its bytes. */
 void ck_test_kv_put(ck *s, const ck_row *row) {
     static const uint32_t ds[] = {8, 24, 64, 128, 256};
-    const bool bf16t = row->need & CRIT_CPU_AMX;
+    const bool bf16t = s->table.kv_layout == CRIT_KV_BF16T;
     for (unsigned c = 0; c < 60; c++) {
         const uint32_t d = ds[c % 5];
         const size_t at = ck_u32(s) % CRIT_BLK_LEN, n = 1 + ck_u32(s) % (CRIT_BLK_LEN - at), stride = d + c % 3 * 5;

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "critiprefill/policy.h"
+#include "model/model.h"
 #include "tiny_model.h"
 
 enum { PROMPT = 210, TAIL = 40, STEPS = 24 };
@@ -85,14 +86,14 @@ static void same_row(const float *want, const crit_batch *b, uint32_t seq, uint3
         fail_msg("%s: sequence %u differs at token %u", what, seq, t);
 }
 
-/* A fork cuts the past into other pieces, which merge to the same up to rounding: in f32, or to bf16 at the AMX level.
+/* A fork cuts the past into other pieces, which merge to the same up to rounding: in f32, or to bf16 with KV_BF16T.
  * There each cut rounds the soft-max weights against maxima of its own, and everything behind that is rounded to bf16
  * may round the other way: weights, and activations of q k v, output, gate and up, down, in 2 layers, and of the head:
  * 11 roundings of up to 2^-8 on either side, independent: sqrt(11) 2^-8 2 = 2.6e-2 of the size. */
 static double fork_tolerance(const crit_model *m) {
     crit_model_info info = {.struct_size = sizeof info};
     assert_int_equal(crit_model_get_info(m, &info), CRIT_OK);
-    return strcmp(info.cpu, "amx") == 0 ? sqrt(11) * 0x1p-7 : 1e-4;
+    return m->kernels.kv_layout == CRIT_KV_BF16T ? sqrt(11) * 0x1p-7 : 1e-4;
 }
 
 static void near_row(const float *want, const crit_batch *b, uint32_t seq, uint32_t t, uint32_t n, double tolerance) {

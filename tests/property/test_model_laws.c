@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "critiprefill/critiprefill.h"
+#include "model/model.h"
 #include "tiny/oracle.h"
 #include "tiny/tiny.h"
 
@@ -136,15 +137,18 @@ static void agrees_at(const char *cpu, const tiny_params *p, double bound, doubl
     if (!m) return;
     crit_model_info info = {.struct_size = sizeof info};
     assert_int_equal(crit_model_get_info(m, &info), CRIT_OK);
-    const bool bf16 = strcmp(info.cpu, "amx") == 0;
-    if (strstr(info.cpu, "vnni") || strstr(info.cpu, "neon") || bf16) bound = int8;
+    const bool bf16_kv = m->kernels.kv_layout == CRIT_KV_BF16T, bf16 = m->kernels.act_kind[CRIT_T_F32] == CRIT_ACT_BF16;
+    if (m->kernels.act_kind_one[CRIT_T_Q8_0] == CRIT_ACT_I8) bound = int8;
     double one = bound; /* decoding */
+    if (bf16_kv) {
+        /* The oracle rounds as these levels do, but for soft-max weights and int8.  The weights are one of the eight
+         * roundings of a layer, each 2^-8 at most, 2^-8/sqrt(3) = 2.3e-3 in the mean square; seven products by int8,
+         * 5e-3 each, are allowed 0.1 below, and KL goes with the square: 0.1 (2.3/5)^2 / 7 = 3e-3.  Without the
+         * oracle's roundings rows of these models are as far as 0.21 from it. */
+        bound = bf16 ? 3e-3 : fmax(bound, 3e-3);
+        one = fmax(one, 3e-3);
+    }
     if (bf16) {
-        /* The oracle rounds as this level does, but for soft-max weights.  They are one of the eight roundings of a
-         * layer, each 2^-8 at most, 2^-8/sqrt(3) = 2.3e-3 in the mean square; seven products by int8, 5e-3 each, are
-         * allowed 0.1 below, and KL goes with the square: 0.1 (2.3/5)^2 / 7 = 3e-3.  Without the oracle's roundings
-         * rows of these models are as far as 0.21 from it. */
-        bound = 3e-3;
         /* Decoding multiplies one row at the level below, where the oracle has bf16: only the last row's products
          * differ, by 2.4e-3 each. The bound is the one this level had when nothing of the oracle was rounded (measured
          * on hardware with float weights: up to 1.2e-2 for a row, which is asked to stay below 20 * 1e-2). */
@@ -156,7 +160,7 @@ static void agrees_at(const char *cpu, const tiny_params *p, double bound, doubl
     oracle *o = oracle_open(model_path());
     assert_non_null(o);
     double *want = malloc((size_t)N * p->n_vocab * sizeof *want), mean = 0;
-    oracle_opts opts = {.f16_kv = !bf16, .bf16 = bf16};
+    oracle_opts opts = {.f16_kv = !bf16_kv, .bf16_kv = bf16_kv, .bf16 = bf16};
     oracle_logits(o, t, N, 0, &opts, want);
     for (uint32_t i = 0; i < N; i++) {
         double kl = oracle_kl(want + (size_t)i * p->n_vocab, got + (size_t)i * p->n_vocab, p->n_vocab);

@@ -214,7 +214,7 @@ static void attend(const oracle *o, uint32_t layer, const double *q, const doubl
             double *y = out + ((size_t)row * o->n_head + h) * d, top = -HUGE_VAL, sum = 0;
             for (uint32_t i = 0; i < d; i++) {
                 const double x = q[((size_t)row * o->n_head + h) * d + i] * scale;
-                qr[i] = opts && opts->bf16 ? to_bf16(x / ln2) * ln2 : x;
+                qr[i] = opts && opts->bf16_kv ? to_bf16(x / ln2) * ln2 : x;
             }
             for (uint32_t j = 0; j <= row; j++) {
                 const double *kj = k + ((size_t)j * o->n_kv + h / group) * d;
@@ -277,7 +277,7 @@ void oracle_logits(const oracle *o, const int32_t *tok, uint32_t n_tok, uint32_t
             to_f16(k, n * nkv);
             to_f16(v, n * nkv);
         }
-        for (size_t i = 0; i < n * nkv && opts && opts->bf16; i++) k[i] = to_bf16(k[i]), v[i] = to_bf16(v[i]);
+        for (size_t i = 0; i < n * nkv && opts && opts->bf16_kv; i++) k[i] = to_bf16(k[i]), v[i] = to_bf16(v[i]);
         PROBE("q", q, nq);
         PROBE("k", k, nkv);
         PROBE("v", v, nkv);

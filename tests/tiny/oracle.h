@@ -23,9 +23,10 @@ typedef struct oracle_opts {
     oracle_probe probe;
     void *user;
     bool f16_kv; /* round K and V to f16 as the library's store does */
-    bool bf16;   /* round as the contract of the AMX level says (kernels.h): K, V, scaled q, and activations and weights
-                    of every product to bf16.  Soft-max weights stay exact: how they round depends on the running
-                    maximum they are taken against */
+    /* Round as the contract of KV_BF16T says (kernels.h): K, V and scaled q to bf16.  Soft-max weights stay exact: how
+     * they round depends on the running maximum they are taken against. */
+    bool bf16_kv;
+    bool bf16; /* round activations and weights of every product to bf16, as the AMX level does */
 } oracle_opts;
 
 /* NULL with a line on stderr when the file is no model of the three architectures. */

@@ -11,8 +11,8 @@
 #include "kernels/protos.h"
 
 size_t crit_attend_scratch_bytes(uint32_t d) {
-    const size_t vector = sizeof(float) * crit_attend_scratch_floats(d), amx = crit_attend_amx_scratch_bytes(d);
-    return vector > amx ? vector : amx;
+    const size_t vector = sizeof(float) * crit_attend_scratch_floats(d), bf16 = crit_attend_bf16_scratch_bytes(d);
+    return vector > bf16 ? vector : bf16;
 }
 
 static double dot_f16(const float *q, const uint16_t *k, uint32_t d) {

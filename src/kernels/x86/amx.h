@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernels of the AMX level share: one tile configuration, fences around tiles, rounding to bf16.
+/* What the kernels of the AMX level share: one tile configuration, and fences around tiles.
  *
  * All eight tiles are 16 rows of 64 bytes, always: shapes that are not multiples of a tile are padded with zeros in
  * memory, so there is one configuration and no way to load or multiply the wrong shape.  A call configures at its
@@ -11,15 +11,21 @@
 #define CRIT_KERNELS_X86_AMX_H
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/x86/lanes_avx2.h"
+#include "kernels/x86/bf16.h"
 
 enum { AMX_ROWS = 16, AMX_BYTES = 64, AMX_DEPTH = 32 /* bf16 values a row */ };
 
 /* gcc's tile loads and its _tile_loadconfig do not say that they read memory: without this, stores before them are
  * moved behind them or dropped (gcc 12, -O3). */
 #define AMX_FENCE() __asm__ volatile("" ::: "memory")
+
+/* Values a row has once it is filled up to whole tiles. */
+CRIT_INLINE size_t whole_tiles(size_t d) {
+    return (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
+}
 
 CRIT_INLINE void amx_begin(void) {
     struct {
@@ -34,25 +40,6 @@ CRIT_INLINE void amx_begin(void) {
 CRIT_INLINE void amx_end(void) {
     AMX_FENCE();
     _tile_release();
-}
-
-/* bf16 of 8 values in the upper halves of the lanes: to nearest even, subnormals too; NaN stays NaN.  The lower halves
- * hold nothing of use.  In integers: the conversion instructions take subnormals for 0. */
-CRIT_INLINE __m256i amx_bf16_high(__m256 x) {
-    const __m256i bits = _mm256_castps_si256(x);
-    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const __m256i even = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-    const __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(even), _mm256_castsi256_ps(quiet), nan));
-}
-/* a in the lower halves, b in the upper ones. */
-CRIT_INLINE __m256i amx_bf16_pairs(__m256 a, __m256 b) {
-    return _mm256_blend_epi16(_mm256_srli_epi32(amx_bf16_high(a), 16), amx_bf16_high(b), 0xaa);
-}
-CRIT_INLINE __m128i amx_bf16_8(__m256 x) {
-    const __m256i w = _mm256_srli_epi32(amx_bf16_high(x), 16);
-    return _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
 }
 
 /* S^T of 32 keys for 32 query rows: k rows of d values, d apart; q [2][d / 2][16][2], two columns of tiles.  s: tiles
@@ -79,11 +66,6 @@ CRIT_INLINE void amx_scores(const uint16_t *q, const uint16_t *k, size_t d, floa
     _tile_stored(1, s + col, AMX_BYTES);
     _tile_stored(2, s + half, AMX_BYTES);
     _tile_stored(3, s + half + col, AMX_BYTES);
-}
-
-CRIT_INLINE __m256 amx_load_bf16(const uint16_t *x) {
-    const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)x);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
 #endif

@@ -85,7 +85,7 @@ assert len(offsets) == 47 * 4 + 1 and offsets[0] == 0 and offsets[-1] == len(ids
 # The result is the soft-max over the planned keys, up to the bound of attend (src/kernels/kernels.h): its error in the
 # exponent e and on each weight changes a mean by 2 (exp(e + w) - 1) sum w|v| at most,
 # f32 sums by as many halves of an ulp as there are keys.
-bf16 = m["cpu"] == "amx"
+bf16 = m["cpu"] in ("amx", "avx512bf16")
 for pos, h in ((3, 0), (700, 1), (901, 2), (1499, 3)):
     t, g = pos // 32, h // 2
     row = ids[offsets[t * 4 + h]:offsets[t * 4 + h + 1]]

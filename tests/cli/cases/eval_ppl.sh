@@ -31,11 +31,11 @@ print("(%d, %.9g, %.9g, %d)" % (len(nll), math.exp(mean), error, bos is not None
 PY
 }
 # The perplexity within 2e-3 in plain C, what rounding K and V to f16 may do; its error, a product with a deviation that
-# moves no more, within twice that.  At the level of this machine the same, but for AMX: bf16 is coarser by 2^3, and 18
+# moves no more, within twice that.  At the level of this machine the same, but for bf16: it is coarser by 2^3, and on AMX 18
 # operands a layer are rounded, not 2 (K, V, q, the weights, both sides of seven products), independently:
 # 8 sqrt(18 / 2) = 24 times as much.
 close=2e-3
-! "$P" --version | grep -qx 'cpu amx' || close='24 * 2e-3'
+! "$P" --version | grep -qxE 'cpu (amx|avx512bf16)' || close='24 * 2e-3'
 against() { # ORACLE ARGS...: eval ppl in plain C and at the level
     local o=$1 cpu tol
     shift

@@ -9,12 +9,13 @@
  * m stands LEAD above the largest score of a row's first group, rounded to 1/128 (so the sum loses nothing of it), and
  * stays there until a score exceeds it by 1: then the exponent's upper bit is set in some sum, which is all that is
  * looked at. */
-#ifndef CRIT_KERNELS_X86_AMX_WEIGHTS_H
-#define CRIT_KERNELS_X86_AMX_WEIGHTS_H
+#ifndef CRIT_KERNELS_X86_BF16_WEIGHTS_H
+#define CRIT_KERNELS_X86_BF16_WEIGHTS_H
 
 #include "kernels/x86/ahead.h"
-#include "kernels/x86/amx_pack.h"
+#include "kernels/x86/bf16_pack.h"
 
+enum { PEND = CRIT_ATTEND_BF16_PEND, P_TILE = BLK * COL }; /* 16-bit values of P of one block and column */
 enum { AHEAD_EXP = 2 }; /* lines asked for at a time, see ahead.h */
 
 #define BIAS      (0x1.8p+16f + 127.0f) /* 2^16 + 2^15: the unit of such numbers is 1/128 */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Packing of keys and values for the AMX level, KV_BF16T, and the statistics of its key blocks.     [alg:represent]
+/* Packing of keys and values as KV_BF16T and the statistics of its key blocks.     [alg:represent]
  *
  * AVX2 is enough here: a token is packed once and read by every later one. */
 #include <string.h>
 
 #include "kernels/protos.h"
-#include "kernels/x86/amx.h"
+#include "kernels/x86/bf16.h"
 
 #include "kernels/stats_tmpl.h"
 
@@ -20,17 +20,17 @@ CRIT_INLINE void put_v(const float *v, size_t v_stride, size_t at, size_t n, siz
     const size_t from = at > j0 ? at - j0 : 0, to = at + n - j0 < 8 ? at + n - j0 : 8;
     CRIT_UNROLL for (size_t i = 0; i < 8; i++, col += CRIT_BLK_LEN) {
         uint16_t h[8];
-        _mm_storeu_si128((__m128i *)(void *)h, amx_bf16_8(x[i]));
+        _mm_storeu_si128((__m128i *)(void *)h, bf16_8(x[i]));
         memcpy(col + j0 + from, h + from, (to - from) * sizeof *h); /* neighbours belong to others */
     }
 }
 
-void crit_kv_put_amx(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n, uint32_t d,
+void crit_kv_put_avx512bf16(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n, uint32_t d,
                      uint16_t *kblk, uint16_t *vblk) {
     for (size_t j = 0; j < n; j++)
         for (size_t e = 0; e < d; e += 8)
             _mm_storeu_si128((__m128i *)(void *)(kblk + (at + j) * d + e),
-                             amx_bf16_8(_mm256_loadu_ps(k + j * k_stride + e)));
+                             bf16_8(_mm256_loadu_ps(k + j * k_stride + e)));
     for (size_t j0 = at / 8 * 8; j0 < at + n; j0 += 8)
         for (size_t e = 0; e < d; e += 8) put_v(v + e, v_stride, at, n, j0, vblk + e * CRIT_BLK_LEN);
 }
@@ -42,7 +42,7 @@ static float value_bf16(uint16_t h) {
     return x;
 }
 
-void crit_block_stats_amx(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
+void crit_block_stats_avx512bf16(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                           float *ksum) {
-    block_stats(amx_load_bf16, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
+    block_stats(bf16_load, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
 }

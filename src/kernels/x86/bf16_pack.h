@@ -1,28 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* What attend and block_lse on AMX tiles share: operands as tiles want them, and 2^x in f32.
+/* What attend and block_lse on KV_BF16T share: operands as products of bf16 pairs want them, and 2^x in f32.
  *
- * Scores are transposed, S^T = K Q^T: K [16 keys][32 values] loads straight from the store, query rows stand in the 16
- * columns of a tile. */
-#ifndef CRIT_KERNELS_X86_AMX_PACK_H
-#define CRIT_KERNELS_X86_AMX_PACK_H
+ * Scores are transposed, S^T = K Q^T: K is read as it lies in the store, 16 query rows are a column of tiles or the lanes
+ * of a vector. */
+#ifndef CRIT_KERNELS_X86_BF16_PACK_H
+#define CRIT_KERNELS_X86_BF16_PACK_H
 
 #include <math.h>
 #include <string.h>
 
 #include "kernels/attend_scratch.h"
-#include "kernels/x86/amx.h"
+#include "kernels/x86/bf16.h"
 
 enum { BLK = CRIT_BLK_LEN, KEYS = CRIT_ATTEND_KEYS, GROUP = CRIT_ATTEND_GROUP };
-enum { COL = 16, STRIP_COLS = 2, STRIP = COL * STRIP_COLS }; /* rows of a tile column, of a strip */
+enum { COL = 16, STRIP_COLS = 2, STRIP = COL * STRIP_COLS }; /* rows of a column, of a strip */
 
 #define LOG2E 0x1.715476p+0f
 
 CRIT_INLINE size_t size_min(size_t a, size_t b) {
     return a < b ? a : b;
-}
-/* Values a row has once it is filled up to whole tiles. */
-CRIT_INLINE size_t whole_tiles(size_t d) {
-    return (d + AMX_DEPTH - 1) / AMX_DEPTH * AMX_DEPTH;
 }
 
 /* Up to 16 rows of q -> [w/2][16][2] bf16, scaled; values from d to w and rows from n_row on are 0. */
@@ -36,7 +32,7 @@ static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t d, size
                 r + i < n_row ? _mm256_mul_ps(f, _mm256_loadu_ps(q + (r + i) * q_stride + e)) : _mm256_setzero_ps();
             crit_transpose_8x8(x);
             CRIT_UNROLL for (size_t i = 0; i < 8; i += 2)
-                _mm256_store_si256((__m256i *)(void *)(qt + (e + i) * COL + 2 * r), amx_bf16_pairs(x[i], x[i + 1]));
+                _mm256_store_si256((__m256i *)(void *)(qt + (e + i) * COL + 2 * r), bf16_pairs(x[i], x[i + 1]));
         }
     }
 }

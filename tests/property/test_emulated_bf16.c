@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The whole model with the AMX level's attention, KV layout and GEMM, emulated: its kernels are laid over the table of
- * the level this machine has.  Chunk length, threads, turns and decoding keep the bits, and logits stay near those of
+/* The whole model with the attention, KV layout and (AMX) GEMM of the levels that multiply bf16, emulated: their kernels
+ * are laid over the table of the level this machine has.  Chunk length, threads, turns and decoding keep the bits, and logits stay near those of
  * the C reference.  What the kernels themselves promise is checkasm's business. */
 #include <math.h>
 #include <setjmp.h>
@@ -22,9 +22,11 @@
 /* Of tests/emul, on x86 only. */
 #define EMULATED(fn, name) extern __typeof__(*(fn)0) name __attribute__((weak))
 EMULATED(crit_attend_fn, emul_crit_attend_amx);
+EMULATED(crit_attend_fn, emul_crit_attend_avx512bf16);
 EMULATED(crit_block_lse_fn, emul_crit_block_lse_amx);
-EMULATED(crit_kv_put_fn, emul_crit_kv_put_amx);
-EMULATED(crit_block_stats_fn, emul_crit_block_stats_amx);
+EMULATED(crit_block_lse_fn, emul_crit_block_lse_avx512bf16);
+EMULATED(crit_kv_put_fn, emul_crit_kv_put_avx512bf16);
+EMULATED(crit_block_stats_fn, emul_crit_block_stats_avx512bf16);
 EMULATED(crit_act_pack_fn, emul_crit_act_pack_bf16_avx512bf16);
 #define GEMM_TYPES(X)                                                                                                  \
     X(F32, f32)                                                                                                        \
@@ -55,7 +57,9 @@ static const char *model_path(void) {
     return path;
 }
 
-static crit_model *open_model(const char *cpu, bool emulated) {
+typedef enum level { OWN, BF16_DOT, AMX } level;
+
+static crit_model *open_model(const char *cpu, level emulated) {
     crit_model_params p;
     crit_model_params_init(&p);
     p.cpu = cpu;
@@ -63,11 +67,13 @@ static crit_model *open_model(const char *cpu, bool emulated) {
     crit_error err;
     if (crit_model_open(&m, model_path(), &p, &err)) fail_msg("%s", err.message);
     if (emulated) {
-        m->kernels.attend = emul_crit_attend_amx;
-        m->kernels.block_lse = emul_crit_block_lse_amx;
-        m->kernels.kv_put = emul_crit_kv_put_amx;
+        m->kernels.attend = emulated == AMX ? emul_crit_attend_amx : emul_crit_attend_avx512bf16;
+        m->kernels.block_lse = emulated == AMX ? emul_crit_block_lse_amx : emul_crit_block_lse_avx512bf16;
+        m->kernels.kv_put = emul_crit_kv_put_avx512bf16;
         m->kernels.kv_layout = CRIT_KV_BF16T;
-        m->kernels.block_stats = emul_crit_block_stats_amx;
+        m->kernels.block_stats = emul_crit_block_stats_avx512bf16;
+    }
+    if (emulated == AMX) {
         m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
         m->kernels.gemm_item = 64;
         m->kernels.gemm_gated = 1;
@@ -125,7 +131,8 @@ static void kl_below(const float *want, const float *got, uint32_t n, double bou
     if (!(kl <= bound)) fail_msg("KL %g from the C reference, bound %g", kl, bound);
 }
 
-static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uint32_t d_head, crit_type type) {
+static void one_shape(level emulated, const char *arch, uint32_t n_head, uint32_t n_kv_head, uint32_t d_head,
+                      crit_type type) {
     tiny_params p;
     tiny_params_init(&p);
     p.arch = arch;
@@ -136,7 +143,7 @@ static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uin
     tiny_all_types(&p, type);
     assert_int_equal(tiny_write(model_path(), &p), 0);
     assert_true(p.n_vocab <= VOCAB_MAX);
-    crit_model *m = open_model(NULL, true), *c = open_model("c", false);
+    crit_model *m = open_model(NULL, emulated), *c = open_model("c", OWN);
     int32_t *t = tokens(p.n_vocab);
     float ref[2][VOCAB_MAX], got[2][VOCAB_MAX], plain[2][VOCAB_MAX];
     for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
@@ -157,15 +164,17 @@ static void one_shape(const char *arch, uint32_t n_head, uint32_t n_kv_head, uin
     remove(model_path());
 }
 
-static void laws_at_the_emulated_level(void **state) {
+static void laws_at_emulated_levels(void **state) {
     (void)state;
     if (!emul_crit_attend_amx) skip();
-    one_shape("qwen2", 3, 1, 64, CRIT_T_F32);
-    one_shape("llama", 2, 2, 40, CRIT_T_F32);
-    one_shape("llama", 2, 1, 32, CRIT_T_Q5_0);
+    for (level i = BF16_DOT; i <= AMX; i++) {
+        one_shape(i, "qwen2", 3, 1, 64, CRIT_T_F32);
+        one_shape(i, "llama", 2, 2, 40, CRIT_T_F32);
+        if (i == AMX) one_shape(i, "llama", 2, 1, 32, CRIT_T_Q5_0); /* the other's products are this machine's */
+    }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(laws_at_the_emulated_level)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(laws_at_emulated_levels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
