@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What attend and block_lse on KV_BF16T share: operands as products of bf16 pairs want them, and 2^x in f32.
  *
- * Scores are transposed, S^T = K Q^T: K is read as it lies in the store, 16 query rows are a column of tiles or the lanes
- * of a vector. */
+ * Scores are transposed, S^T = K Q^T: K is read as it lies in the store, 16 query rows are a column of tiles or the
+ * lanes of a vector. */
 #ifndef CRIT_KERNELS_X86_BF16_PACK_H
 #define CRIT_KERNELS_X86_BF16_PACK_H
 

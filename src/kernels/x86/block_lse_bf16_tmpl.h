@@ -2,8 +2,8 @@
 /* block_lse on products of bf16 pairs: scores of two blocks at a time, then log-sum-exp down the columns.
  *                                                                                                  [alg:calibrate]
  * The file in front defines WIDE, BEGIN and END as for attend_bf16_tmpl.h, and
- *   scores(n_col, q, k, k1, d, s): S of block k and, unless it is NULL, k1, into s [n_col][2][BLK][COL]; rows of K are d
- *     values, q [n_col][d/2][16][2]. */
+ *   scores(n_col, q, k, k1, d, s): S of block k and, unless it is NULL, k1, into s [n_col][2][BLK][COL]; rows of K
+ *     are d values, q [n_col][d/2][16][2]. */
 #ifndef CRIT_KERNELS_X86_BLOCK_LSE_BF16_TMPL_H
 #define CRIT_KERNELS_X86_BLOCK_LSE_BF16_TMPL_H
 

@@ -2,8 +2,8 @@
 /* Products of bf16 pairs with vdpbf16ps, for processors that run it at twice the rate of f32 FMA.
  *
  * A lane is a query row.  Pairs of K's values, or of a row of V^T, lie side by side in the store and are broadcast;
- * those of Q and P stand in the lanes.  Tiles are 8 keys (or values of V) x two vectors of rows: 16 chains of additions,
- * and one broadcast serves two products.  Subnormals count as 0, in and out. */
+ * those of Q and P stand in the lanes.  Tiles are 8 keys (or values of V) x two vectors of rows: 16 chains of
+ * additions, and one broadcast serves two products.  Subnormals count as 0, in and out. */
 #ifndef CRIT_KERNELS_X86_DOT_AVX512BF16_H
 #define CRIT_KERNELS_X86_DOT_AVX512BF16_H
 

@@ -16,14 +16,26 @@
 #define TILE_FN   CRIT_AI
 #endif
 
-enum { GROUPS = 16, MR = 6, WIDTH = 2 * CRIT_GEMM_NR };
+enum {
+    GROUPS = 16, /* of a K block: two panels of them are half of L1 */
+    BLOCKS = 14, /* K blocks that are decoded at a time, into L2 */
+    MR = 6,
+    STRIPS = 16, /* of MR rows, whose sums wait for the next K block */
+    WIDTH = 2 * CRIT_GEMM_NR,
+};
 _Static_assert((int)GROUPS <= (int)PANEL_GROUPS, "panels hold a K block");
 
-typedef struct scratch_vnni {
+/* One K block of two panels. */
+typedef struct block {
     panel p[2];
-    float s16[2][GROUPS * 32];      /* s * sub */
-    float c[MR * CRIT_GEMM_NR * 2]; /* [panel][row][16] */
+    float s16[2][GROUPS * 32]; /* s * sub */
+} block;
+
+typedef struct scratch_vnni {
+    block b[BLOCKS];
+    float c[STRIPS][2 * MR * CRIT_GEMM_NR]; /* [panel][row][16] */
 } scratch_vnni;
+_Static_assert(sizeof(scratch_vnni) <= 832 << 10, "crit_gemm_scratch_bytes");
 
 /* ---- micro-kernel ---- */
 
@@ -41,8 +53,8 @@ CRIT_AI __m512 bcast_512ps(const uint8_t *p) {
 
 #define BEGIN(r, t)                                                                                                    \
     if (NR > r) {                                                                                                      \
-        c##r = _mm512_loadu_ps(w->c + 16 * r);                                                                         \
-        if (NP > 1) d##r = _mm512_loadu_ps(w->c + 16 * (MR + r));                                                      \
+        c##r = _mm512_loadu_ps(c + 16 * r);                                                                         \
+        if (NP > 1) d##r = _mm512_loadu_ps(c + 16 * (MR + r));                                                      \
     }
 #define START(r, lane_at)                                                                                              \
     if (NR > r) {                                                                                                      \
@@ -78,12 +90,12 @@ CRIT_AI __m512 bcast_512ps(const uint8_t *p) {
     if (NP > 1) s1 = _mm512_loadu_ps(p1);
 #define END(r, t)                                                                                                      \
     if (NR > r) {                                                                                                      \
-        _mm512_storeu_ps(w->c + 16 * r, c##r);                                                                         \
-        if (NP > 1) _mm512_storeu_ps(w->c + 16 * (MR + r), d##r);                                                      \
+        _mm512_storeu_ps(c + 16 * r, c##r);                                                                         \
+        if (NP > 1) _mm512_storeu_ps(c + 16 * (MR + r), d##r);                                                      \
     }
 
-TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, const int HALVES, scratch_vnni *w,
-                  const uint8_t *a, size_t row_bytes, size_t ng) {
+TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, const int HALVES, const block *w,
+                  float *c, const uint8_t *a, size_t row_bytes, size_t ng) {
     const __m512i z = _mm512_setzero_si512(), offset = _mm512_set1_epi16((short)-(1 << SHIFT));
     __m512 c0 = _mm512_set1_ps(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
     __m512 d0 = c0, d1 = c0, d2 = c0, d3 = c0, d4 = c0, d5 = c0, s0 = c0, s1 = c0;
@@ -120,7 +132,7 @@ TILE_FN void tile(const int NR, const int NP, const int SHIFT, const int MIN, co
     ROWS(END, 0)
 }
 
-typedef void (*tile_fn)(scratch_vnni *w, const uint8_t *a, size_t row_bytes, size_t ng);
+typedef void (*tile_fn)(const block *w, float *c, const uint8_t *a, size_t row_bytes, size_t ng);
 
 typedef struct kind {
     decode8_fn decode;
@@ -129,6 +141,21 @@ typedef struct kind {
     int halves;
 } kind;
 
+/* Groups [0, ng) of np panels, whose rows move on. */
+static void decode(block *b, const uint8_t *row[2][CRIT_GEMM_NR], size_t np, size_t ng, const kind *k) {
+    for (size_t p = 0; p < np; p++) {
+        panel *d = &b->p[p];
+        k->decode(row[p], ng, d, 0);
+        k->decode(row[p] + 8, ng, d, 1);
+        for (size_t j = 0; j < CRIT_GEMM_NR; j++) row[p][j] += ng / k->blk_groups * k->blk_bytes;
+        if (k->halves) /* sub holds its int16 twice */
+            for (size_t i = 0; i < ng * 32; i++)
+                b->s16[p][i] = d->s[i / 32 * 16 + i % 16] * (float)(int16_t)(d->sub[i] & 0xffff);
+    }
+}
+
+/* All K blocks that fit into L2 are decoded first; then STRIPS strips of rows take one after the other, so that out is
+ * read and written once for them all. */
 static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scratch, const kind *k) {
     scratch_vnni *w = scratch;
     const size_t n_grp = a->n_in / CRIT_ACT_LEN, row_bytes = crit_act_row_bytes(CRIT_ACT_I8, a->n_in);
@@ -142,33 +169,33 @@ static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scrat
             nv[p] = left < CRIT_GEMM_NR ? left : CRIT_GEMM_NR;
             panel_rows(a, n + p * CRIT_GEMM_NR, nv[p], row[p]);
         }
-        for (size_t g0 = 0; g0 < n_grp; g0 += GROUPS) {
-            size_t ng = n_grp - g0 < GROUPS ? n_grp - g0 : GROUPS;
-            for (size_t p = 0; p < np; p++) {
-                panel *d = &w->p[p];
-                k->decode(row[p], ng, d, 0);
-                k->decode(row[p] + 8, ng, d, 1);
-                for (size_t j = 0; j < CRIT_GEMM_NR; j++) row[p][j] += ng / k->blk_groups * k->blk_bytes;
-                if (k->halves) /* sub holds its int16 twice */
-                    for (size_t i = 0; i < ng * 32; i++)
-                        w->s16[p][i] = d->s[i / 32 * 16 + i % 16] * (float)(int16_t)(d->sub[i] & 0xffff);
-            }
-            const uint8_t *act = (const uint8_t *)a->act + g0 * CRIT_ACT_I8_BYTES;
-            for (size_t r = 0; r < a->n_row; r += MR) {
-                size_t nr = a->n_row - r < MR ? a->n_row - r : MR;
-                for (size_t p = 0; p < np; p++)
-                    tile_begin(a, w->c + p * MR * CRIT_GEMM_NR, r, nr, n + p * CRIT_GEMM_NR, nv[p], g0 == 0);
-                k->tile[np - 1][nr - 1](w, act + r * row_bytes, row_bytes, ng);
-                for (size_t p = 0; p < np; p++)
-                    tile_end(a, w->c + p * MR * CRIT_GEMM_NR, r, nr, n + p * CRIT_GEMM_NR, nv[p]);
+        for (size_t g0 = 0; g0 < n_grp; g0 += BLOCKS * GROUPS) {
+            const size_t g1 = n_grp - g0 < BLOCKS * GROUPS ? n_grp : g0 + BLOCKS * GROUPS;
+            for (size_t g = g0; g < g1; g += GROUPS)
+                decode(&w->b[(g - g0) / GROUPS], row, np, g1 - g < GROUPS ? g1 - g : GROUPS, k);
+            for (size_t r0 = 0; r0 < a->n_row; r0 += STRIPS * MR) {
+                const size_t r1 = a->n_row - r0 < STRIPS * MR ? a->n_row : r0 + STRIPS * MR;
+                for (size_t g = g0; g < g1; g += GROUPS) {
+                    const size_t ng = g1 - g < GROUPS ? g1 - g : GROUPS;
+                    const uint8_t *act = (const uint8_t *)a->act + g * CRIT_ACT_I8_BYTES;
+                    float *c = w->c[0];
+                    for (size_t r = r0; r < r1; r += MR, c += 2 * MR * CRIT_GEMM_NR) {
+                        const size_t nr = r1 - r < MR ? r1 - r : MR;
+                        for (size_t p = 0; p < np && g == g0; p++)
+                            tile_begin(a, c + p * MR * CRIT_GEMM_NR, r, nr, n + p * CRIT_GEMM_NR, nv[p], g0 == 0);
+                        k->tile[np - 1][nr - 1](&w->b[(g - g0) / GROUPS], c, act + r * row_bytes, row_bytes, ng);
+                        for (size_t p = 0; p < np && g + GROUPS >= g1; p++)
+                            tile_end(a, c + p * MR * CRIT_GEMM_NR, r, nr, n + p * CRIT_GEMM_NR, nv[p]);
+                    }
+                }
             }
         }
     }
 }
 
 #define TILE(name, nr, np, shift, min, halves)                                                                         \
-    static void name##_##np##_##nr(scratch_vnni *w, const uint8_t *a, size_t row_bytes, size_t ng) {                   \
-        tile(nr, np, shift, min, halves, w, a, row_bytes, ng);                                                         \
+    static void name##_##np##_##nr(const block *w, float *c, const uint8_t *a, size_t row_bytes, size_t ng) {          \
+        tile(nr, np, shift, min, halves, w, c, a, row_bytes, ng);                                                      \
     }
 #define TILES(name, shift, min, halves)                                                                                \
     TILE(name, 1, 1, shift, min, halves)                                                                               \

@@ -25,8 +25,8 @@ CRIT_INLINE void put_v(const float *v, size_t v_stride, size_t at, size_t n, siz
     }
 }
 
-void crit_kv_put_avx512bf16(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n, uint32_t d,
-                     uint16_t *kblk, uint16_t *vblk) {
+void crit_kv_put_avx512bf16(const float *k, size_t k_stride, const float *v, size_t v_stride, size_t at, size_t n,
+                            uint32_t d, uint16_t *kblk, uint16_t *vblk) {
     for (size_t j = 0; j < n; j++)
         for (size_t e = 0; e < d; e += 8)
             _mm_storeu_si128((__m128i *)(void *)(kblk + (at + j) * d + e),
@@ -43,6 +43,6 @@ static float value_bf16(uint16_t h) {
 }
 
 void crit_block_stats_avx512bf16(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
-                          float *ksum) {
+                                 float *ksum) {
     block_stats(bf16_load, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
 }
