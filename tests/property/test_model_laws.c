@@ -137,7 +137,7 @@ static void agrees_at(const char *cpu, const tiny_params *p, double bound, doubl
     if (!m) return;
     crit_model_info info = {.struct_size = sizeof info};
     assert_int_equal(crit_model_get_info(m, &info), CRIT_OK);
-    const bool bf16_kv = m->kernels.kv_layout == CRIT_KV_BF16T, bf16 = m->kernels.act_kind[CRIT_T_F32] == CRIT_ACT_BF16;
+    const bool bf16_kv = m->kernels.kv_layout == CRIT_KV_BF16T, bf16 = m->kernels.act_kind[p->t_q] == CRIT_ACT_BF16;
     if (m->kernels.act_kind_one[CRIT_T_Q8_0] == CRIT_ACT_I8) bound = int8;
     double one = bound; /* decoding */
     if (bf16_kv) {

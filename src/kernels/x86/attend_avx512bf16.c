@@ -2,7 +2,7 @@
 /* attend with vdpbf16ps: the products of attend_bf16_tmpl.h in lanes. */
 #include "kernels/protos.h"
 #include "kernels/x86/bf16_weights.h"
-#include "kernels/x86/dot_avx512bf16.h"
+#include "kernels/x86/dot_scores.h"
 
 enum { AHEAD_QK = 16, AHEAD_PV = 8 }; /* lines asked for at a time, see ahead.h */
 

@@ -16,7 +16,7 @@
  * The file in front defines WIDE(d), values of a row once it is as wide as its products want it (at most d filled up to
  * a multiple of 32); BEGIN() and END(), around all products of a call; and the products:
  *   qk(n_col, q, k, apart, d, s, ahead): S of one block, s [n_col][KEYS][16]: 32 keys of k, rows `apart` values apart
- *     and d = WIDE values long, against q [n_col][d/2][16][2].  A narrow row is read on into the next one: Q is 0 there.
+ *     and d = WIDE values long, against q [n_col][d/2][16][2].  A narrow row is read on into the next: Q is 0 there.
  *   pv(n_col, p, v, n_blk, d, o, ahead): O [n_col][d][16] += V^T P^T over n_blk blocks in their order, p [n_blk]
  *     [STRIP_COLS][16 pairs of keys][16][2]. */
 #ifndef CRIT_KERNELS_X86_ATTEND_BF16_TMPL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* block_lse with vdpbf16ps: the products of block_lse_bf16_tmpl.h in lanes.                        [alg:calibrate] */
 #include "kernels/protos.h"
-#include "kernels/x86/dot_avx512bf16.h"
+#include "kernels/x86/dot_scores.h"
 
 #define WIDE(d) (d)
 #define BEGIN()
