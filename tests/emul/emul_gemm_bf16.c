@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Products of float weights with vdpbf16ps, on AVX2 and emulated AVX-512, as emul_<kernel>. */
-#include <math.h>
-
 #include "emul_bf16.h"
 
-/* As documented: two FMAs, the upper values of the pairs first; subnormals are 0, in and out. */
-EMUL float emul_normal(float x) {
-    return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;
-}
-EMUL float emul_value(int32_t pair, int upper) {
-    const uint32_t bits = upper ? (uint32_t)pair & 0xffff0000u : (uint32_t)pair << 16;
-    float x;
-    memcpy(&x, &bits, 4);
-    return emul_normal(x);
-}
+#include "emul_dot.h"
+
 EMUL emul_f512 emul_dot(emul_f512 sum, emul_i512 a, emul_i512 b) {
-    EACH {
-        float x = emul_normal(sum.v[i]);
-        for (int h = 1; h >= 0; h--) x = emul_normal(fmaf(emul_value(a.v[i], h), emul_value(b.v[i], h), x));
-        sum.v[i] = x;
+    for (int h = 0; h < 16; h += 8) {
+        const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(a.v + h));
+        const __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(b.v + h));
+        _mm256_storeu_ps(sum.v + h, emul_dot_8(_mm256_loadu_ps(sum.v + h), x, y));
     }
     return sum;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The whole model with the attention, KV layout and (AMX) GEMM of the levels that multiply bf16, emulated: their kernels
+/* The whole model with the attention, KV layout and GEMM of the levels that multiply bf16, emulated: their kernels
  * are laid over the table of the level this machine has.  Chunk length, threads, turns and decoding keep the bits, and logits stay near those of
  * the C reference.  What the kernels themselves promise is checkasm's business. */
 #include <math.h>
@@ -47,6 +47,7 @@ EMULATED(crit_act_pack_fn, emul_crit_act_pack_bf16_avx512bf16);
 #define X(T, t) EMULATED(crit_gemm_fn, emul_crit_gemm_##t##_amx);
 GEMM_TYPES(X)
 #undef X
+EMULATED(crit_gemm_fn, emul_crit_gemm_f32_avx512bf16);
 
 enum { N = 1290, TURN = 700, VOCAB_MAX = 4096 };
 
@@ -72,9 +73,13 @@ static crit_model *open_model(const char *cpu, level emulated) {
         m->kernels.kv_put = emul_crit_kv_put_avx512bf16;
         m->kernels.kv_layout = CRIT_KV_BF16T;
         m->kernels.block_stats = emul_crit_block_stats_avx512bf16;
+        m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
+    }
+    if (emulated == BF16_DOT) {
+        m->kernels.gemm[CRIT_T_F32] = emul_crit_gemm_f32_avx512bf16;
+        m->kernels.act_kind[CRIT_T_F32] = CRIT_ACT_BF16;
     }
     if (emulated == AMX) {
-        m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
         m->kernels.gemm_item = 64;
         m->kernels.gemm_gated = 1;
 #define X(T, t) m->kernels.gemm[CRIT_T_##T] = emul_crit_gemm_##t##_amx, m->kernels.act_kind[CRIT_T_##T] = CRIT_ACT_BF16;
@@ -170,7 +175,7 @@ static void laws_at_emulated_levels(void **state) {
     for (level i = BF16_DOT; i <= AMX; i++) {
         one_shape(i, "qwen2", 3, 1, 64, CRIT_T_F32);
         one_shape(i, "llama", 2, 2, 40, CRIT_T_F32);
-        if (i == AMX) one_shape(i, "llama", 2, 1, 32, CRIT_T_Q5_0); /* the other's products are this machine's */
+        if (i == AMX) one_shape(i, "llama", 2, 1, 32, CRIT_T_Q5_0); /* the other's are this machine's */
     }
 }
 
