@@ -4,7 +4,7 @@
 #include "kernels/x86/bf16_weights.h"
 #include "kernels/x86/dot_scores.h"
 
-enum { AHEAD_QK = 16, AHEAD_PV = 8 }; /* lines asked for at a time, see ahead.h */
+enum { AHEAD_QK = 32, AHEAD_PV = 4 }; /* lines asked for after 32 values of d, after a tile of a block; see ahead.h */
 
 #define WIDE(d) (d)
 #define BEGIN()
@@ -15,7 +15,7 @@ static void qk(int n_col, const uint16_t *q, const uint16_t *k, size_t apart, si
         dot_scores(1, q, k, apart, d, s, 0);
     else
         dot_scores(2, q, k, apart, d, s, KEYS * COL);
-    for (size_t e = 0; e < d; e += 32) ahead_lines(f, 2 * AHEAD_QK);
+    for (size_t e = 0; e < d; e += 32) ahead_lines(f, AHEAD_QK);
 }
 
 CRIT_INLINE void mix(const int n_col, const uint16_t *p, const uint16_t *const *v, size_t n_blk, size_t d, float *o,
@@ -28,7 +28,7 @@ CRIT_INLINE void mix(const int n_col, const uint16_t *p, const uint16_t *const *
         }
         for (size_t b = 0; b < n_blk; b++) {
             dot_tile(n_col, v[b] + e * BLK, BLK, p + b * STRIP_COLS * P_TILE, P_TILE, BLK, acc);
-            ahead_lines(f, AHEAD_PV / 2);
+            ahead_lines(f, AHEAD_PV);
         }
         CRIT_UNROLL for (int c = 0; c < n_col; c++) {
             CRIT_UNROLL for (size_t i = 0; i < DOT_ROWS; i++)
