@@ -78,6 +78,7 @@ static crit_model *open_model(const char *cpu, level emulated) {
     if (emulated == BF16_DOT) {
         m->kernels.gemm[CRIT_T_F32] = emul_crit_gemm_f32_avx512bf16;
         m->kernels.act_kind[CRIT_T_F32] = CRIT_ACT_BF16;
+        m->kernels.gemm_gated = 0; /* where the machine's own level has it */
     }
     if (emulated == AMX) {
         m->kernels.gemm_item = 64;
