@@ -98,8 +98,8 @@ enum {
 };
 
 unsigned crit_cpu_detect(void); /* CPUID and XCR0 of this machine */
-/* "auto", "c", "avx2", "avx512", "avx512bf16", "amx", "neon" -> mask of everything up to that level that the machine has.
- * CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
+/* "auto", "c", "avx2", "avx512", "avx512bf16", "amx", "neon" -> mask of everything up to that level that the machine
+ * has.  CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
 crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err);
 const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx512bf16", "avx2", "c", ... */
 const char *crit_cpu_brand(char *buf, size_t cap); /* "AMD EPYC 7763 ..." or "unknown" */

@@ -45,7 +45,7 @@ AI __m256i quantise(__m256 v, float inv) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(inv)));
 }
 
-/* Sums and record leave in vectors: put together on the stack, field by field, a group took five times as long. */
+/* The record leaves in vectors: put together on the stack, its copy waited for the stores of its fields. */
 void crit_act_pack_i8_avx2(const float *x, size_t n_in, void *dst) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), one8 = _mm256_set1_epi8(1);
     size_t g = 0;

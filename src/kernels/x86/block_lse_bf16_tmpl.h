@@ -50,7 +50,7 @@ static void put_lse(const float *s, size_t n_blk, size_t n_row, float *lse, floa
 }
 
 static void block_lse(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                        float scale, float *lse, float *best, size_t stride, void *scratch) {
+                      float scale, float *lse, float *best, size_t stride, void *scratch) {
     const size_t w = WIDE(d);
     float *s = scratch;
     uint16_t *qt = (uint16_t *)(void *)(s + STRIP_COLS * KEYS * COL), *k_copy = qt + STRIP * w;

@@ -60,14 +60,9 @@ CRIT_AI void gemm_float(const crit_gemm_args *a, size_t n0, size_t n1, scratch_d
     const size_t len = STEPS * BF16_STEP, all = BLOCKS * len, bytes = type == CRIT_T_F32 ? 4 : 2;
     memset((void *)s->c, 0, sizeof s->c);
     for (size_t n = n0; n < n1; n += 2 * CRIT_GEMM_NR) {
-        const size_t np = n1 - n > CRIT_GEMM_NR ? 2 : 1;
         const uint8_t *row[2][CRIT_GEMM_NR];
         size_t nv[2] = {0, 0};
-        for (size_t p = 0; p < np; p++) {
-            const size_t left = n1 - n - p * CRIT_GEMM_NR;
-            nv[p] = left < CRIT_GEMM_NR ? left : CRIT_GEMM_NR;
-            panel_rows(a, n + p * CRIT_GEMM_NR, nv[p], row[p]);
-        }
+        const size_t np = panel_pair(a, n, n1, row, nv);
         for (size_t k0 = 0; k0 < a->n_in; k0 += all) {
             const size_t k1 = a->n_in - k0 < all ? a->n_in : k0 + all;
             for (size_t k = k0; k < k1; k += len)

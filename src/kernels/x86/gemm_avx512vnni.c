@@ -4,7 +4,7 @@
  * The panels are those of AVX2 (one step of 16 outputs is one zmm), two at a time; an odd last one runs alone.
  * vpdpbusd multiplies unsigned by signed into int32, so offsets 2^SHIFT of the weights start the accumulator as
  * -2^SHIFT times the activations' lane sums; signed 8-bit weights are stored with 128 added (SHIFT 7).
- * Not tuned on hardware here: shapes follow SPEED figures of prototypes.  tests/emul runs this source everywhere. */
+ * tests/emul runs this source everywhere. */
 #include "kernels/act.h"
 #include "kernels/protos.h"
 #include "kernels/x86/gemm_tile.h"
@@ -161,14 +161,9 @@ static void gemm_vnni(const crit_gemm_args *a, size_t n0, size_t n1, void *scrat
     const size_t n_grp = a->n_in / CRIT_ACT_LEN, row_bytes = crit_act_row_bytes(CRIT_ACT_I8, a->n_in);
     memset((void *)w->c, 0, sizeof w->c);
     for (size_t n = n0; n < n1; n += WIDTH) {
-        const size_t np = n1 - n > CRIT_GEMM_NR ? 2 : 1;
         const uint8_t *row[2][CRIT_GEMM_NR];
         size_t nv[2] = {0, 0};
-        for (size_t p = 0; p < np; p++) {
-            size_t left = n1 - n - p * CRIT_GEMM_NR;
-            nv[p] = left < CRIT_GEMM_NR ? left : CRIT_GEMM_NR;
-            panel_rows(a, n + p * CRIT_GEMM_NR, nv[p], row[p]);
-        }
+        const size_t np = panel_pair(a, n, n1, row, nv);
         for (size_t g0 = 0; g0 < n_grp; g0 += BLOCKS * GROUPS) {
             const size_t g1 = n_grp - g0 < BLOCKS * GROUPS ? n_grp : g0 + BLOCKS * GROUPS;
             for (size_t g = g0; g < g1; g += GROUPS)

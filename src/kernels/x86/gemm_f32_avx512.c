@@ -3,7 +3,7 @@
  *
  * Two panels of [input][16 outputs] f32 side by side; an odd last one runs alone.  192 inputs of both are 24 KB: they
  * and the rows fit L1 of every part so far.  24 chains of latency 4 on two pipes.  tests/emul runs this source
- * everywhere; no hardware has run it yet. */
+ * everywhere. */
 #include "kernels/protos.h"
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_f32.h"
@@ -76,14 +76,9 @@ CRIT_AI void gemm_float(const crit_gemm_args *a, size_t n0, size_t n1, void *scr
     const size_t row_bytes = crit_act_row_bytes(CRIT_ACT_F32, a->n_in);
     memset((void *)s->c, 0, sizeof s->c);
     for (size_t n = n0; n < n1; n += 2 * CRIT_GEMM_NR) {
-        const size_t np = n1 - n > CRIT_GEMM_NR ? 2 : 1;
         const uint8_t *row[2][CRIT_GEMM_NR];
         size_t nv[2] = {0, 0};
-        for (size_t p = 0; p < np; p++) {
-            size_t left = n1 - n - p * CRIT_GEMM_NR;
-            nv[p] = left < CRIT_GEMM_NR ? left : CRIT_GEMM_NR;
-            panel_rows(a, n + p * CRIT_GEMM_NR, nv[p], row[p]);
-        }
+        const size_t np = panel_pair(a, n, n1, row, nv);
         for (size_t k = 0; k < a->n_in; k += KC) {
             const size_t nk = a->n_in - k < KC ? a->n_in - k : KC;
             for (size_t p = 0; p < np; p++)

@@ -29,6 +29,18 @@ CRIT_AI void panel_rows(const crit_gemm_args *a, size_t n, size_t nv, const uint
         row[j] = (const uint8_t *)a->w + (n + (j < nv ? j : nv - 1)) * a->w_row_bytes;
 }
 
+/* Rows of the panel of outputs from n on and, if n1 lies behind it, of the next; nv: outputs of each.  Returns how many
+ * panels. */
+CRIT_AI size_t panel_pair(const crit_gemm_args *a, size_t n, size_t n1, const uint8_t *row[2][CRIT_GEMM_NR],
+                          size_t nv[2]) {
+    const size_t np = n1 - n > CRIT_GEMM_NR ? 2 : 1;
+    for (size_t p = 0; p < np; p++, n += CRIT_GEMM_NR) {
+        nv[p] = n1 - n < CRIT_GEMM_NR ? n1 - n : CRIT_GEMM_NR;
+        panel_rows(a, n, nv[p], row[p]);
+    }
+    return np;
+}
+
 CRIT_AI void tile_begin(const crit_gemm_args *a, float *c, size_t r0, size_t n_row, size_t n, size_t nv, int first) {
     if (nv == CRIT_GEMM_NR) {
         __m256 b0 = _mm256_setzero_ps(), b1 = b0;
