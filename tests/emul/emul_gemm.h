@@ -26,9 +26,6 @@ EMUL emul_i512 emul_set1_i32(int x) {
     EACH r.v[i] = x;
     return r;
 }
-EMUL emul_i512 emul_set1_i16(short x) {
-    return emul_set1_i32((int)((uint32_t)(uint16_t)x << 16 | (uint16_t)x));
-}
 EMUL emul_f512 emul_set1_f(float x) {
     emul_f512 r;
     EACH r.v[i] = x;
@@ -75,15 +72,6 @@ EMUL emul_i512 emul_dpbusd(emul_i512 acc, emul_i512 u, emul_i512 s) {
     EACH acc.v[i] = emul_dot4(acc.v[i], u.v[i], s.v[i]);
     return acc;
 }
-EMUL emul_i512 emul_dpwssd(emul_i512 acc, emul_i512 a, emul_i512 b) {
-    EACH {
-        int64_t t = acc.v[i];
-        for (int j = 0; j < 32; j += 16)
-            t += (int64_t)(int16_t)((uint32_t)a.v[i] >> j & 0xffff) * (int16_t)((uint32_t)b.v[i] >> j & 0xffff);
-        acc.v[i] = (int32_t)(uint32_t)(uint64_t)t;
-    }
-    return acc;
-}
 EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
     int32_t a[8], b[8], c[8];
     _mm256_storeu_si256((__m256i *)a, acc);
@@ -96,13 +84,10 @@ EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
 #define __m512i emul_i512
 #define __m512  emul_f512
 #undef _mm512_set1_epi32
-#undef _mm512_set1_epi16
 #undef _mm512_dpbusd_epi32
-#undef _mm512_dpwssd_epi32
 #undef _mm256_dpbusd_epi32
 #define _mm512_setzero_si512() emul_set1_i32(0)
 #define _mm512_set1_epi32      emul_set1_i32
-#define _mm512_set1_epi16      emul_set1_i16
 #define _mm512_set1_ps         emul_set1_f
 #define _mm512_loadu_si512     emul_loadu_i
 #define _mm512_loadu_ps        emul_loadu_f
@@ -112,7 +97,6 @@ EMUL __m256i emul_dpbusd_256(__m256i acc, __m256i u, __m256i s) {
 #define _mm512_fmadd_ps        emul_fmadd
 #define _mm512_cvtepi32_ps     emul_cvt
 #define _mm512_dpbusd_epi32    emul_dpbusd
-#define _mm512_dpwssd_epi32    emul_dpwssd
 #define _mm256_dpbusd_epi32    emul_dpbusd_256
 #define KEEP_V(v)              ((void)(v))
 #define TILE_FN                static __attribute__((noinline))

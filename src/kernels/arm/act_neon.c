@@ -42,7 +42,6 @@ void crit_act_pack_i8_neon(const float *x, size_t n_in, void *dst) {
         float32x4_t v[8];
         float inv;
         crit_act_i8 a;
-        memset(a.pad, 0, sizeof a.pad);
         a.s = load_group(x, n_in, g, v, &inv);
         CRIT_UNROLL for (int h = 0; h < 2; h++) {
             int8x16_t q = vdupq_n_s8(0);
@@ -54,10 +53,11 @@ void crit_act_pack_i8_neon(const float *x, size_t n_in, void *dst) {
             const int16x8_t pair = vpaddlq_s8(q);
             a.lane_half[h][0] = vaddvq_s16(vuzp1q_s16(pair, vdupq_n_s16(0)));
             a.lane_half[h][1] = vaddvq_s16(vuzp2q_s16(pair, vdupq_n_s16(0)));
-            a.sum_half[h] = a.s * (float)(a.lane_half[h][0] + a.lane_half[h][1]);
+            a.start_half[h] = -128 * (a.lane_half[h][0] + a.lane_half[h][1]);
         }
         for (int j = 0; j < 2; j++) a.lane[j] = (int16_t)(a.lane_half[0][j] + a.lane_half[1][j]);
         a.sum = a.s * (float)(a.lane[0] + a.lane[1]);
+        a.start = a.start_half[0] + a.start_half[1];
         memcpy((char *)dst + g * sizeof a, &a, sizeof a);
     }
     const size_t bytes = g * CRIT_ACT_I8_BYTES;

@@ -10,9 +10,9 @@
 #include "kernels/protos.h"
 
 enum { GROUPS = 32 /* K block: 1,024 inputs, 16 KB of q */, MR = 4, BLK_MAX = 8 /* groups of a block */ };
-enum { AT_S = 32, AT_SUM = 36, AT_SUM_HALF = 40 }; /* within crit_act_i8 */
+enum { AT_S = 32, AT_SUM = 36, AT_START_HALF = 40 }; /* within crit_act_i8 */
 _Static_assert(offsetof(crit_act_i8, s) == AT_S && offsetof(crit_act_i8, sum) == AT_SUM &&
-                   offsetof(crit_act_i8, sum_half) == AT_SUM_HALF,
+                   offsetof(crit_act_i8, start_half) == AT_START_HALF,
                "layout");
 
 /* w = s q + m; s and m per group, or per half group: [group][2][16]. */
@@ -164,10 +164,15 @@ CRIT_INLINE void tile(const int NR, const int HALVES, const int MIN, const panel
             STEP(3)
             if (i == 0 && !HALVES) continue;
             CRIT_UNROLL for (int r = 0; r < NR; r++) {
-                float rs, sum;
+                float rs, sum = 0;
                 CRIT_KEEP_ORDER();
                 memcpy(&rs, a + (size_t)r * row_bytes + AT_S, sizeof rs);
-                if (MIN) memcpy(&sum, a + (size_t)r * row_bytes + (HALVES ? AT_SUM_HALF + 4 * i : AT_SUM), sizeof sum);
+                if (MIN && HALVES) {
+                    int32_t start;
+                    memcpy(&start, a + (size_t)r * row_bytes + AT_START_HALF + 4 * i, sizeof start);
+                    sum = rs * CRIT_ACT_START_UNIT * (float)start;
+                } else if (MIN)
+                    memcpy(&sum, a + (size_t)r * row_bytes + AT_SUM, sizeof sum);
                 CRIT_UNROLL for (int v = 0; v < 4; v++) {
                     float32x4_t t = vld1q_f32(c + 16 * r + 4 * v);
                     t = vfmaq_f32(t, vcvtq_f32_s32(acc[r][v]), vmulq_n_f32(vld1q_f32(s + 4 * v), rs));

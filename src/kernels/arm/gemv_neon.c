@@ -152,7 +152,7 @@ static void gather(side *v, const uint8_t *act, size_t ng, int halves) {
     for (size_t g = 0; g < ng; g++, act += CRIT_ACT_I8_BYTES) {
         memcpy((void *)&v->s[g], act + offsetof(crit_act_i8, s), 4);
         if (halves)
-            memcpy((void *)&v->sum[2 * g], act + offsetof(crit_act_i8, sum_half), 8);
+            crit_act_half_sums(act, &v->sum[2 * g]);
         else
             memcpy((void *)&v->sum[g], act + offsetof(crit_act_i8, sum), 4);
     }

@@ -77,11 +77,12 @@ void crit_act_pack_i8_c(const float *x, size_t n_in, void *dst) {
             lane[i / 16][i % 4 / 2] += q[i];
         }
         for (size_t h = 0; h < 2; h++) {
-            a.sum_half[h] = a.s * (float)(lane[h][0] + lane[h][1]);
+            a.start_half[h] = -128 * (lane[h][0] + lane[h][1]);
             for (size_t j = 0; j < 2; j++) a.lane_half[h][j] = (int16_t)lane[h][j];
             a.lane[h] = (int16_t)(lane[0][h] + lane[1][h]);
         }
         a.sum = a.s * (float)(a.lane[0] + a.lane[1]);
+        a.start = a.start_half[0] + a.start_half[1];
         memcpy((char *)dst + n_grp * sizeof a, &a, sizeof a);
     }
     size_t bytes = n_grp * sizeof(crit_act_i8);

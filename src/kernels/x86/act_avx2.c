@@ -64,13 +64,16 @@ void crit_act_pack_i8_avx2(const float *x, size_t n_in, void *dst) {
         t = _mm256_add_epi16(t, _mm256_shuffle_epi32(t, 0x4e));
         t = _mm256_add_epi16(t, _mm256_shuffle_epi32(t, 0xb1));
         const __m128i h0 = _mm256_castsi256_si128(t), h1 = _mm256_extracti128_si256(t, 1), both = _mm_add_epi16(h0, h1);
-        const __m128i upper = _mm_blend_epi32(both, _mm_setzero_si128(), 8);
-        const __m128i lanes = _mm_blend_epi32(_mm_blend_epi32(h0, h1, 2), upper, 12);
         const __m128i sums = _mm_madd_epi16(_mm_blend_epi32(_mm_blend_epi32(both, h0, 4), h1, 8), _mm_set1_epi16(1));
+        /* sums and start: of all, of all, of the halves */
+        const __m128i start = _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32(sums, 7));
+        const __m128i lanes = _mm_blend_epi32(_mm_blend_epi32(h0, h1, 2),
+                                              _mm_blend_epi32(both, _mm_shuffle_epi32(start, 0), 8), 12);
+        const __m128 scaled = _mm_blend_ps(_mm_mul_ps(s, _mm_cvtepi32_ps(sums)), s, 1);
         char *to = (char *)dst + g * CRIT_ACT_I8_BYTES;
         _mm256_storeu_si256((__m256i *)(void *)(to + offsetof(crit_act_i8, q)), q);
         _mm_storeu_ps((float *)(void *)(to + offsetof(crit_act_i8, s)),
-                      _mm_blend_ps(_mm_mul_ps(s, _mm_cvtepi32_ps(sums)), s, 1));
+                      _mm_blend_ps(scaled, _mm_castsi128_ps(start), 12));
         _mm_storeu_si128((__m128i *)(void *)(to + offsetof(crit_act_i8, lane_half)), lanes);
     }
     size_t bytes = g * CRIT_ACT_I8_BYTES;

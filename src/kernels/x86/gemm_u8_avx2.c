@@ -12,9 +12,9 @@
 #include "kernels/x86/gemm_tile.h"
 #include "kernels/x86/panel_u8.h"
 
-enum { AT_S = 32, AT_SUM = 36, AT_SUM_HALF = 40, AT_LANE_HALF = 48, AT_LANE = 56 }; /* within crit_act_i8 */
+enum { AT_S = 32, AT_SUM = 36, AT_START_HALF = 40, AT_LANE_HALF = 48, AT_LANE = 56 }; /* within crit_act_i8 */
 _Static_assert(offsetof(crit_act_i8, s) == AT_S && offsetof(crit_act_i8, sum) == AT_SUM &&
-                   offsetof(crit_act_i8, sum_half) == AT_SUM_HALF && offsetof(crit_act_i8, lane) == AT_LANE &&
+                   offsetof(crit_act_i8, start_half) == AT_START_HALF && offsetof(crit_act_i8, lane) == AT_LANE &&
                    offsetof(crit_act_i8, lane_half) == AT_LANE_HALF,
                "layout");
 
@@ -62,7 +62,9 @@ _Static_assert(offsetof(crit_act_i8, s) == AT_S && offsetof(crit_act_i8, sum) ==
             c1 = _mm256_fmadd_ps(as, _mm256_load_ps(m + 8), c1);                                                       \
         }                                                                                                              \
         if (MIN == 16) {                                                                                               \
-            __m256 as = bcast_ps(a##r + AT_SUM_HALF), at = bcast_ps(a##r + AT_SUM_HALF + 4);                           \
+            rs = _mm256_mul_ps(rs, _mm256_set1_ps(CRIT_ACT_START_UNIT));                                               \
+            __m256 as = _mm256_mul_ps(rs, _mm256_cvtepi32_ps(bcast(a##r + AT_START_HALF)));                            \
+            __m256 at = _mm256_mul_ps(rs, _mm256_cvtepi32_ps(bcast(a##r + AT_START_HALF + 4)));                        \
             c0 = _mm256_fmadd_ps(as, _mm256_load_ps(m), c0);                                                           \
             c1 = _mm256_fmadd_ps(as, _mm256_load_ps(m + 8), c1);                                                       \
             c0 = _mm256_fmadd_ps(at, _mm256_load_ps(m + 16), c0);                                                      \

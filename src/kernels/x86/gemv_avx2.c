@@ -284,7 +284,7 @@ CRIT_AI void gather(side *v, const uint8_t *act, size_t ng, int i16, int halves,
     for (size_t g = 0; g < ng; g++) {
         const uint8_t *x = act + g * rec;
         memcpy((void *)&v->s[g], x + (i16 ? 64 : 32), 4);
-        if (halves) memcpy((void *)&v->sum[2 * g], x + 40, 8);
+        if (halves) crit_act_half_sums(x, &v->sum[2 * g]);
         if (!halves && !i16) memcpy((void *)&v->sum[g], x + 36, 4);
         if (order == PAIRS) { /* a last batch of four: see dot_q45 */
             size_t first = g / 8 * 8, half = first + 4 == ng ? 2 : 4, i = g - first;
