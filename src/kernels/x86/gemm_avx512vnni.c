@@ -194,7 +194,7 @@ static void decode(block *b, const uint8_t *row[2][CRIT_GEMM_NR], size_t np, siz
         k->decode(row[p], ng, d, 0);
         k->decode(row[p] + 8, ng, d, 1);
         for (size_t j = 0; j < CRIT_GEMM_NR; j++) row[p][j] += ng / k->blk_groups * k->blk_bytes;
-        if (k->shift && k->shift < 7)
+        if (k->shift && k->shift < 7) /* to an offset of 128 */
             for (size_t i = 0; i < ng * 512; i++) d->q[i] = (uint8_t)(d->q[i] + 128 - (1 << k->shift));
         if (k->halves) /* sub holds its int16 twice */
             for (size_t i = 0; i < ng * 32; i++)
