@@ -39,8 +39,8 @@ static bool amx_usable(unsigned d7, uint64_t os) {
 }
 
 /* vdpbf16ps runs at twice the rate of f32 FMA on AMD's cores since Zen 4 and at half of it on Intel's, where bf16 is
- * for tiles.  No bit of CPUID tells, so the maker does: a measurement at start-up could choose another KV layout, and other
- * bits of a result, in every run. */
+ * for tiles.  No bit of CPUID tells, so the maker does: a measurement at start-up could choose another KV layout, and
+ * other bits of a result, in every run. */
 static bool fast_bf16(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(0, &a, &b, &c, &d)) return false;
