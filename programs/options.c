@@ -28,6 +28,7 @@ const field attn_fields[] = {
     {"skip", OPT_F32, AT(skip), 0, 100, 0, CRIT_ATTN_CRITI, "leave out blocks so many nats below the best score; 0 = off"},
     {"power", OPT_F32, AT(power), 0, 4, 0, CRIT_ATTN_CRITI, "weigh blocks by what such blocks weighed, mean of this power; 0 = by share"},
     {"p_mass", OPT_F32, AT(p_mass), 0, 1, 0, CRIT_ATTN_CRITI, "share of the weight, by the probes so far, that each head must keep"},
+    {"lookup", OPT_F32, AT(lookup), 0, 100, 0, CRIT_ATTN_CRITI, "keep blocks more often looked up than this / blocks; 0 = off"},
     {"recall", OPT_F32, AT(recall), 0, 1, 0, CRIT_ATTN_CRITI, "share of the look-ups met so far that a head's threshold must keep"},
     {"probe", OPT_U32, AT(probe), 16, 4096, 0, CRIT_ATTN_CRITI, "one exact query per so many positions"},
     {"oracle", OPT_U32, AT(oracle), 0, 1, 0, CRIT_ATTN_CRITI, "1: choose blocks by exact weights, to see how good lists can be; slow"},

@@ -18,7 +18,7 @@ void crit_attn_params_init(crit_attn_params *p) {
         .mode = CRIT_ATTN_CRITI,
         .theta = 0.4f,
         .power = 1,
-        .recall = 0.97f,
+        .lookup = 0.07f,
         .probe = 64,
         .dense_until = 1024,
         .dense_last = 512,

@@ -149,28 +149,38 @@ void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float 
     if (p->peak > CRIT_PEAK_WEIGHT) p->mark.peak = (uint8_t)bin_of(share[p->peak_blk - CRIT_SINK_BLK] * even);
 }
 
+enum { N = CRIT_GAIN_BINS };
+
+/* Octaves' means, pooled with their neighbours until they rise with the share. */
+typedef struct rise {
+    double mean[N], weight[N];
+    int first[N], n; /* octaves first[i] to first[i + 1] - 1 are one */
+} rise;
+
+static void rise_push(rise *r, int octave, double mean, double weight) {
+    int from = octave;
+    while (r->n && r->mean[r->n - 1] >= mean) {
+        r->n--;
+        mean = (mean * weight + r->mean[r->n] * r->weight[r->n]) / (weight + r->weight[r->n]);
+        weight += r->weight[r->n];
+        from = r->first[r->n];
+    }
+    r->mean[r->n] = mean, r->weight[r->n] = weight, r->first[r->n++] = from;
+}
+
 /* log2 of the share, in units of the even one, above which a block is expected to weigh as much as wanted. */
 static double crossing(const crit_gain *g, double power, double least, uint32_t n_free) {
-    enum { N = CRIT_GAIN_BINS };
-    /* Mean use by octave, made to rise with the share (neighbours that fall are pooled), with a few blocks' worth of
-     * the straight line sigma * share as prior. */
-    double use[N], weight[N], mid[N], sigma = g->sigma / g->n_probe;
-    int first[N], n = 0;
+    /* A few blocks' worth of the straight line sigma * share as prior. */
+    const double prior = 4, sigma = g->sigma / g->n_probe, want = pow(least, power);
+    rise r = {.n = 0};
+    double mid[N];
     for (int k = 0; k < N; k++) {
-        double x = ldexp(1.5, k + CRIT_GAIN_LOW) * sigma / n_free, w = 4;
-        double u = ((double)g->use[k] + w * pow(x, power)) / ((double)g->n[k] + w);
-        int from = k;
-        w += (double)g->n[k];
-        while (n && use[n - 1] >= u) {
-            n--;
-            u = (u * w + use[n] * weight[n]) / (w + weight[n]);
-            w += weight[n];
-            from = first[n];
-        }
-        use[n] = u, weight[n] = w, first[n++] = from;
+        double x = ldexp(1.5, k + CRIT_GAIN_LOW) * sigma / n_free, weight = prior + (double)g->n[k];
+        rise_push(&r, k, ((double)g->use[k] + prior * pow(x, power)) / weight, weight);
     }
-    for (int i = 0; i < n; i++) mid[i] = CRIT_GAIN_LOW + 0.5 * (first[i] + (i + 1 < n ? first[i + 1] : N));
-    double want = pow(least, power);
+    for (int i = 0; i < r.n; i++) mid[i] = CRIT_GAIN_LOW + 0.5 * (r.first[i] + (i + 1 < r.n ? r.first[i + 1] : N));
+    const double *use = r.mean;
+    int n = r.n;
     if (use[n - 1] <= want) return use[n - 1] > 0 ? mid[n - 1] + log2(want / use[n - 1]) / power : (double)INFINITY;
     for (int i = n - 1; i > 0; i--)
         if (use[i - 1] <= want) {
@@ -180,16 +190,28 @@ static double crossing(const crit_gain *g, double power, double least, uint32_t 
     return CRIT_GAIN_LOW;
 }
 
-float crit_gain_threshold(const crit_gain *g, float power, float least, float mass_loss, float peak_loss,
-                          uint32_t n_free) {
-    double at = crossing(g, (double)power, (double)least, n_free);
-    double peaks = 0, lost = 0;
-    for (int k = 0; k < CRIT_GAIN_BINS; k++) peaks += (double)g->peak[k];
-    for (int k = 0; peak_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++)
-        if ((lost += (double)g->peak[k]) > (double)peak_loss * peaks) at = k + CRIT_GAIN_LOW;
+/* The lowest octave whose blocks hold the key of a look-up more often than one in 1 / chance. */
+static double look_ups_from(const crit_gain *g, double chance) {
+    rise r = {.n = 0};
+    for (int k = 0; k < N; k++) {
+        double weight = 4 + (double)g->n[k]; /* the few first blocks of an octave prove little */
+        rise_push(&r, k, (double)g->peak[k] / weight, weight);
+    }
+    for (int i = 0; i < r.n; i++)
+        if (r.mean[i] > chance) return r.first[i] + CRIT_GAIN_LOW;
+    return (double)INFINITY;
+}
+
+float crit_gain_threshold(const crit_gain *g, const crit_gain_want *w, uint32_t n_free) {
+    const double peak_loss = 1 - (double)w->recall, mass_loss = 1 - (double)w->p_mass;
+    double at = crossing(g, (double)w->power, (double)w->least, n_free), peaks = 0, lost = 0;
+    if (w->chance > 0) at = fmin(at, look_ups_from(g, (double)w->chance));
+    for (int k = 0; k < N; k++) peaks += (double)g->peak[k];
+    for (int k = 0; peak_loss < 1 && k < N && k + CRIT_GAIN_LOW < at; k++)
+        if ((lost += (double)g->peak[k]) > peak_loss * peaks) at = k + CRIT_GAIN_LOW;
     lost = 0;
-    for (int k = 0; mass_loss < 1 && k < CRIT_GAIN_BINS && k + CRIT_GAIN_LOW < at; k++) {
-        double m = (double)g->mass[k] / g->n_probe, room = (double)mass_loss - lost;
+    for (int k = 0; mass_loss < 1 && k < N && k + CRIT_GAIN_LOW < at; k++) {
+        double m = (double)g->mass[k] / g->n_probe, room = mass_loss - lost;
         if (m > room && k + CRIT_GAIN_LOW + room / m < at) at = k + CRIT_GAIN_LOW + room / m;
         lost += m;
     }

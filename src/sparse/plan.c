@@ -14,6 +14,7 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (!(p->theta >= 0 && p->theta <= 100)) return crit_fail(err, CRIT_E_ARG, "theta is not in [0, 100]");
     if (!(p->power >= 0 && p->power <= 4)) return crit_fail(err, CRIT_E_ARG, "power is not in [0, 4]");
     if (!(p->p_mass >= 0 && p->p_mass <= 1)) return crit_fail(err, CRIT_E_ARG, "p_mass is not in [0, 1]");
+    if (!(p->lookup >= 0 && p->lookup <= 100)) return crit_fail(err, CRIT_E_ARG, "lookup is not in [0, 100]");
     if (!(p->recall >= 0 && p->recall <= 1)) return crit_fail(err, CRIT_E_ARG, "recall is not in [0, 1]");
     if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
     if (p->oracle > 1) return crit_fail(err, CRIT_E_ARG, "oracle %u is not 0 or 1", p->oracle);

@@ -164,13 +164,14 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     uint32_t *ids = slot_of(p, head, tile), n = 0;
     memcpy(s.share, share_of(p, head, tile), n_free * sizeof *s.share);
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
-    /* theta is in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
+    /* theta and lookup are in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
      * of the whole prompt, which a stream does not know. */
     float least = o->theta / (float)(last + 1), thresh;
     if (o->oracle)
         thresh = least;
     else if (o->power > 0)
-        thresh = crit_gain_threshold(gain, o->power, least, 1 - o->p_mass, 1 - o->recall, n_free);
+        thresh = crit_gain_threshold(
+            gain, &(crit_gain_want){o->power, least, o->lookup / (float)(last + 1), o->p_mass, o->recall}, n_free);
     else
         thresh = gain->sigma > 0 ? (float)((double)least * gain->n_probe / gain->sigma) : INFINITY;
     size_t kept;

@@ -239,11 +239,14 @@ double crit_rest_of(const float *mass);
 /* What the weights of one probe say of the head; share [n_free] of the probe's tile, NULL = no gain. */
 void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
                       uint32_t n_free, float power);
-/* The share above which a block is expected to weigh at least `least`, as mean of power `power`; lowered until what
- * the probes met below it is at most mass_loss of the weight outside the sink and peak_loss of the look-ups
- * (1 = any). */
-float crit_gain_threshold(const crit_gain *g, float power, float least, float mass_loss, float peak_loss,
-                          uint32_t n_free);
+/* What a plan must keep of a head: blocks expected to weigh `least` and more, as mean of power `power`, and blocks
+ * that hold the key of a look-up with more than this chance (0: any chance may be lost); of what the probes met at
+ * least p_mass of the weight outside the sink and `recall` of the look-ups. */
+typedef struct crit_gain_want {
+    float power, least, chance, p_mass, recall;
+} crit_gain_want;
+/* The share above which blocks have to be kept for that. */
+float crit_gain_threshold(const crit_gain *g, const crit_gain_want *want, uint32_t n_free);
 
 /* fused = alpha * prev + (1 - alpha) * prob; prev NULL: fused = prob.  Any may be the same array. */
 void crit_fuse(float *fused, const float *prev, const float *prob, uint32_t n, float alpha);

@@ -73,7 +73,7 @@ static crit_session *session(const crit_model *m, crit_attn mode, uint32_t ub, u
     p.n_threads = threads;
     p.attn.mode = mode;
     p.attn.theta = 2 * theta;
-    p.attn.recall = 0.5f; /* random heads look up all the time */
+    p.attn.lookup = 0;    /* random heads look up all the time */
     p.attn.threshold = 1024;
     p.attn.budget_tok = theta == 0 ? 1 << 20 : 128;
     crit_session *s = NULL;

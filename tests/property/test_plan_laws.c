@@ -63,7 +63,7 @@ static crit_attn_params params(crit_attn mode) {
     crit_attn_params_init(&p);
     p.mode = mode;
     p.theta = 2.0f;
-    p.recall = 0.5f; /* these heads look up all the time */
+    p.lookup = 0;    /* these heads look up all the time */
     p.budget_tok = 256;
     p.threshold = 1024;
     return p;

@@ -128,40 +128,49 @@ static void running_sums_and_cuts(void **state) {
     crit_calib_clear(&c);
 }
 
+static const uint32_t n_free = 200;
+static float above(const crit_gain *g, int power, float least, float chance, float p_mass, float recall) {
+    return crit_gain_threshold(g, &(crit_gain_want){(float)power, least, chance, p_mass, recall}, n_free);
+}
+
 /* Blocks that weigh exactly sigma * share: the threshold is that of the straight line. */
 static void threshold_follows_the_gain(void **state) {
     (void)state;
-    const uint32_t n_free = 200;
     for (int power = 1; power <= 2; power++) {
         crit_gain g = {.sigma = 40, .n_probe = 100};
         for (int k = 0; k < CRIT_GAIN_BINS; k++) {
             g.n[k] = 1000;
             g.use[k] = 1000 * powf(.4f * ldexpf(1.5f, k + CRIT_GAIN_LOW) / (float)n_free, (float)power);
         }
-        const float least = .3f / (float)n_free, t = crit_gain_threshold(&g, (float)power, least, 1, 1, n_free);
+        const float least = .3f / (float)n_free, t = above(&g, power, least, 0, 0, 0);
         /* middles of octaves stand for 1.5 times their lower ends in one place and sqrt 2 in the other */
         assert_true(t * .4f > .9f * least && t * .4f < 1.1f * least);
-        assert_true(crit_gain_threshold(&g, (float)power, 2 * least, 1, 1, n_free) > 1.9f * t);
+        assert_true(above(&g, power, 2 * least, 0, 0, 0) > 1.9f * t);
         /* A head whose small shares hide as much weight as twice the want: everything is kept. */
         crit_gain flat = g;
         for (int k = 0; k < CRIT_GAIN_BINS; k++)
             if (flat.use[k] < 1000 * powf(2 * least, (float)power)) flat.use[k] = 1000 * powf(2 * least, (float)power);
-        assert_true(crit_gain_threshold(&flat, (float)power, least, 1, 1, n_free) == 0);
+        assert_true(above(&flat, power, least, 0, 0, 0) == 0);
         /* One whose blocks never weigh anything loses nearly all of them. */
         crit_gain none = g;
         memset(none.use, 0, sizeof none.use);
         none.sigma = 1e-4;
-        assert_true(crit_gain_threshold(&none, (float)power, least, 1, 1, n_free) * (float)n_free > 8);
+        assert_true(above(&none, power, least, 0, 0, 0) * (float)n_free > 8);
         /* Look-ups below the threshold pull it down to their octave, unless so many may be lost. */
         g.peak[2 - CRIT_GAIN_LOW] = 30;
         g.peak[-6 - CRIT_GAIN_LOW] = 1;
         const float low = ldexpf(1, -6) / (float)n_free;
-        assert_true(crit_gain_threshold(&g, (float)power, least, 1, .01f, n_free) == low);
-        assert_true(crit_gain_threshold(&g, (float)power, least, 1, .05f, n_free) == t);
-        /* At most .03 of the weight may lie below: that is all of the three lowest octaves. */
+        assert_true(above(&g, power, least, 0, 0, .99f) == low);
+        assert_true(above(&g, power, least, 0, 0, .95f) == t);
+        /* One look-up in 1,000 blocks of that octave, none in the seven above it: together one in 8,000, and then 30. */
+        assert_true(above(&g, power, least, 1 / 7500.f, 0, 0) == t);
+        assert_true(above(&g, power, least, 1 / 8500.f, 0, 0) == low);
         g.peak[-6 - CRIT_GAIN_LOW] = 0;
+        const float four = ldexpf(1, 2) / (float)n_free;
+        assert_true(above(&g, power, 1000 * least, .008f, 0, 0) > four && above(&g, power, 1000 * least, .007f, 0, 0) == four);
+        /* At most .03 of the weight may lie below: that is all of the three lowest octaves. */
         for (int k = 0; k < 4; k++) g.mass[k] = 1; /* .01 a probe */
-        const float three = crit_gain_threshold(&g, (float)power, least, .03f, 1, n_free);
+        const float three = above(&g, power, least, 0, .97f, 0);
         assert_true(fabsf(three * (float)n_free / ldexpf(1, 3 + CRIT_GAIN_LOW) - 1) < 1e-3f);
     }
 }

@@ -47,9 +47,9 @@ printf 'a\0b\377\376c\n' >bytes.txt
 r -f bytes.txt -n 2; want_rc 0
 # The conscience: what a starved plan lost is measured, and can be refused; presets lie under the knobs in either order.
 for i in $(seq 100); do echo "Line $i says $((i * 7919 % 10007)), and line $((i * 31 % 100)) does not."; done >lines.txt
-run run -m "$M" -f lines.txt -n 1 --json --attn-opt theta=100,recall=0; want_rc 0
+run run -m "$M" -f lines.txt -n 1 --json --attn-opt theta=100,lookup=0; want_rc 0
 want_json 'j["attn"]["peaks_measured"] > 0 and j["attn"]["peak_recall_measured"] < .9 and 0 < j["attn"]["mass_measured"] < .9'
-run run -m "$M" -f lines.txt -n 1 --attn-opt theta=100,recall=0 --min-recall 0.95; want_fail 'look-ups measured .* less than --min-recall 0.95'
+run run -m "$M" -f lines.txt -n 1 --attn-opt theta=100,lookup=0 --min-recall 0.95; want_fail 'look-ups measured .* less than --min-recall 0.95'
 for order in '--quality fast --attn-opt theta=0' '--attn-opt theta=0 --quality fast'; do
     run run -m "$M" -f lines.txt -n 1 --json --min-recall 1 $order; want_rc 0
     want_json 'j["attn"]["peak_recall_measured"] == j["attn"]["mass_measured"] == j["attn"]["density"] == 1'
