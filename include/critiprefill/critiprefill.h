@@ -120,8 +120,8 @@ typedef struct crit_attn_params {
                              so far, mean of this power; [0, 4]; default 1                           [alg:calibrate] */
     float p_mass;         /* with power > 0: a head's threshold is lowered until by its probes at least this share of
                              the weight outside the sink is kept; [0, 1]; default 0                  [alg:check] */
-    float lookup;         /* with power > 0: keep also blocks that hold the key of a look-up (weight > 0.2) with a chance
-                             > lookup / (blocks up to the tile), by the probes so far; 0 = off; [0, 100];
+    float lookup;         /* with power > 0: keep also blocks that by the probes so far hold the key of a look-up
+                             (weight > 0.2) with a chance > lookup / (blocks up to the tile); 0 = off; [0, 100];
                              default 0.07                                                            [alg:check] */
     float recall;         /* with power > 0: a head's threshold is lowered until at most 1 - recall of the look-ups that
                              its probes have met are lost; [0, 1]; default 0 */

@@ -164,8 +164,8 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     uint32_t *ids = slot_of(p, head, tile), n = 0;
     memcpy(s.share, share_of(p, head, tile), n_free * sizeof *s.share);
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
-    /* theta and lookup are in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by the blocks
-     * of the whole prompt, which a stream does not know. */
+    /* theta and lookup are in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by
+     * the blocks of the whole prompt, which a stream does not know. */
     float least = o->theta / (float)(last + 1), thresh;
     if (o->oracle)
         thresh = least;
