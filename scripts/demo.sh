@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The demo: a question about a real long document, this project's own texts (about 7,000 tokens), answered by the small
+# The demo: a question about a real long document, this project's own texts (8,000 tokens), answered by the small
 # model, then dense and sparse attention side by side.
 #   usage: demo.sh [MODEL.gguf] [QUESTION]
 set -euo pipefail
@@ -10,9 +10,12 @@ program=build/release/critiprefill
 model=${1:-models/smollm2-135m-instruct-q4_1.gguf}
 question=${2:-"Why are long prompts slow? Answer in one sentence."}
 
-# A model of 135M parameters answers from what stands near the question, so the text it is asked about comes last.
+# A model of 135M parameters answers from what stands near the question, so the text it is asked about comes last: what
+# stands before the first heading of doc/ALGORITHM.md.
+last=build/demo-algorithm.md
+sed '/^## /,$d' doc/ALGORITHM.md >"$last"
 files=()
-for f in README.md examples/minimal.c doc/KERNELS.md CONTRIBUTING.md doc/ALGORITHM.md; do
+for f in README.md examples/minimal.c doc/KERNELS.md CONTRIBUTING.md "$last"; do
     [ ! -f "$f" ] || files+=(-f "$f")
 done
 
