@@ -73,7 +73,8 @@ static crit_session *session(const crit_model *m, crit_attn mode, uint32_t ub, u
     p.n_threads = threads;
     p.attn.mode = mode;
     p.attn.theta = 2 * theta;
-    p.attn.lookup = 0;    /* random heads look up all the time */
+    p.attn.recall = 0.5f; /* random heads look up all the time: both guards act, and plans stay sparse */
+    p.attn.lookup = 1;
     p.attn.threshold = 1024;
     p.attn.budget_tok = theta == 0 ? 1 << 20 : 128;
     crit_session *s = NULL;
@@ -564,6 +565,9 @@ static void limits(void **state) {
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     sp.n_batch = 512;
     sp.attn.theta = NAN;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
+    sp.attn.theta = 1;
+    sp.attn.lookup = -1;
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     crit_model_close(&m);
     tiny_params q = tiny_of(0, CRIT_T_F32);

@@ -63,7 +63,8 @@ static crit_attn_params params(crit_attn mode) {
     crit_attn_params_init(&p);
     p.mode = mode;
     p.theta = 2.0f;
-    p.lookup = 0;    /* these heads look up all the time */
+    p.recall = 0.5f; /* these heads look up all the time: both guards act, and plans stay sparse */
+    p.lookup = 1;
     p.budget_tok = 256;
     p.threshold = 1024;
     return p;

@@ -49,6 +49,12 @@ r -f bytes.txt -n 2; want_rc 0
 for i in $(seq 100); do echo "Line $i says $((i * 7919 % 10007)), and line $((i * 31 % 100)) does not."; done >lines.txt
 run run -m "$M" -f lines.txt -n 1 --json --attn-opt theta=100,lookup=0; want_rc 0
 want_json 'j["attn"]["peaks_measured"] > 0 and j["attn"]["peak_recall_measured"] < .9 and 0 < j["attn"]["mass_measured"] < .9'
+cp out starved
+# Either guard of look-ups keeps what theta alone would lose.
+for guard in theta=100 theta=100,lookup=0,recall=.97; do
+    run run -m "$M" -f lines.txt -n 1 --json --attn-opt $guard; want_rc 0
+    want_json 'j["attn"]["peak_recall_measured"] > json.load(open("starved"))["attn"]["peak_recall_measured"] + .05'
+done
 run run -m "$M" -f lines.txt -n 1 --attn-opt theta=100,lookup=0 --min-recall 0.95; want_fail 'look-ups measured .* less than --min-recall 0.95'
 for order in '--quality fast --attn-opt theta=0' '--attn-opt theta=0 --quality fast'; do
     run run -m "$M" -f lines.txt -n 1 --json --min-recall 1 $order; want_rc 0
