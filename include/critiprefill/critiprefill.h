@@ -127,7 +127,7 @@ typedef struct crit_attn_params {
                              its probes have met are lost; [0, 1]; default 0 */
     uint32_t probe;       /* one exact query per so many positions and head; [16, 4096]; default 64 */
     uint32_t oracle; /* 1: blocks by what the tile's queries really give them, theta against that: how good lists of
-                        this grain can be, at the price of dense attention; no recall guard; default 0 */
+                        this grain can be, at the price of dense attention; no guard of look-ups; default 0 */
     /* paper */
     uint32_t budget_tok; /* K; default 2048 */
     uint32_t seg_len;    /* S; default 512, multiple of 128, up to 4096 */

@@ -150,6 +150,7 @@ void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float 
 }
 
 enum { N = CRIT_GAIN_BINS };
+static const double prior = 4; /* blocks an octave is given beforehand: its first few prove little */
 
 /* Octaves' means, pooled with their neighbours until they rise with the share. */
 typedef struct rise {
@@ -170,8 +171,8 @@ static void rise_push(rise *r, int octave, double mean, double weight) {
 
 /* log2 of the share, in units of the even one, above which a block is expected to weigh as much as wanted. */
 static double crossing(const crit_gain *g, double power, double least, uint32_t n_free) {
-    /* A few blocks' worth of the straight line sigma * share as prior. */
-    const double prior = 4, sigma = g->sigma / g->n_probe, want = pow(least, power);
+    /* Beforehand: the straight line sigma * share. */
+    const double sigma = g->sigma / g->n_probe, want = pow(least, power);
     rise r = {.n = 0};
     double mid[N];
     for (int k = 0; k < N; k++) {
@@ -190,11 +191,11 @@ static double crossing(const crit_gain *g, double power, double least, uint32_t 
     return CRIT_GAIN_LOW;
 }
 
-/* The lowest octave whose blocks hold the key of a look-up more often than one in 1 / chance. */
+/* log2 as above, of the lowest octave whose blocks hold the key of a look-up with more than that chance. */
 static double look_ups_from(const crit_gain *g, double chance) {
     rise r = {.n = 0};
     for (int k = 0; k < N; k++) {
-        double weight = 4 + (double)g->n[k]; /* the few first blocks of an octave prove little */
+        double weight = prior + (double)g->n[k];
         rise_push(&r, k, (double)g->peak[k] / weight, weight);
     }
     for (int i = 0; i < r.n; i++)
@@ -202,10 +203,10 @@ static double look_ups_from(const crit_gain *g, double chance) {
     return (double)INFINITY;
 }
 
-float crit_gain_threshold(const crit_gain *g, const crit_gain_want *w, uint32_t n_free) {
-    const double peak_loss = 1 - (double)w->recall, mass_loss = 1 - (double)w->p_mass;
-    double at = crossing(g, (double)w->power, (double)w->least, n_free), peaks = 0, lost = 0;
-    if (w->chance > 0) at = fmin(at, look_ups_from(g, (double)w->chance));
+float crit_gain_threshold(const crit_gain *g, const crit_gain_want *want, uint32_t n_free) {
+    const double peak_loss = 1 - (double)want->recall, mass_loss = 1 - (double)want->p_mass;
+    double at = crossing(g, (double)want->power, (double)want->least, n_free), peaks = 0, lost = 0;
+    if (want->chance > 0) at = fmin(at, look_ups_from(g, (double)want->chance));
     for (int k = 0; k < N; k++) peaks += (double)g->peak[k];
     for (int k = 0; peak_loss < 1 && k < N && k + CRIT_GAIN_LOW < at; k++)
         if ((lost += (double)g->peak[k]) > peak_loss * peaks) at = k + CRIT_GAIN_LOW;
