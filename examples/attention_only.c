@@ -54,7 +54,7 @@ int main(void) {
         crit_attn_params p;
         crit_attn_params_init(&p);
         p.mode = m ? CRIT_ATTN_CRITI : CRIT_ATTN_DENSE;
-        p.dense_last = 0; /* nobody asks a question at the end of this text */
+        p.last_tok = 0; /* nobody asks a question at the end of this text */
         if (crit_plan_open(&plan[m], engine, N_HEAD, N_KV_HEAD, D, &p, &err)) goto done;
     }
 

@@ -53,8 +53,8 @@ static json_t *bits(const bool *missed, size_t n) {
     return json_stringn(s, n);
 }
 
-void forced_score(const forced *f, const sample *s, uint32_t dense_last, json_t *j) {
-    uint32_t n = (uint32_t)f->p->n, tail = n > dense_last ? n - dense_last : 0;
+void forced_score(const forced *f, const sample *s, uint32_t last_tok, json_t *j) {
+    uint32_t n = (uint32_t)f->p->n, tail = n > last_tok ? n - last_tok : 0;
     json_int_t found[2] = {0}, all[2] = {0};
     for (size_t i = 0; i < s->n_value; i++) {
         all[f->begin[i] >= tail]++;

@@ -25,8 +25,8 @@ int forced_open(forced *f, const crit_model *model, const sample *s, const promp
 int forced_row(void *f, uint32_t pos, const float *logits, uint32_t n_vocab); /* a crit_logits_fn */
 /* Did all rows come?  If not: EXIT_FAIL after a line. */
 int forced_complete(const forced *f, const sample *s);
-/* Score, and what was found in the last positions, which are dense, and before them. */
-void forced_score(const forced *f, const sample *s, uint32_t dense_last, json_t *j);
+/* Score, and what was asked in the prompt's last positions and found, and before them. */
+void forced_score(const forced *f, const sample *s, uint32_t last_tok, json_t *j);
 void forced_free(forced *f);
 
 #endif

@@ -93,7 +93,7 @@ static int add_need(const state *st, const variant *v, need *n) {
     crit_memory m = {.struct_size = sizeof m};
     crit_session_params p = params_of(st, v);
     if (crit_memory_estimate(st->l->model, &p, &m, &err)) return fail_with(&err);
-    uint32_t tail = p.attn.mode == CRIT_ATTN_CRITI ? p.attn.dense_last : 0;
+    uint32_t tail = p.attn.mode == CRIT_ATTN_CRITI ? p.attn.last_tok : 0;
     if (p.attn.mode == CRIT_ATTN_PAPER) tail = p.attn.seg_len;
     uint64_t lag = (uint64_t)m.n_batch + tail;
     if (lag > n->lag) n->lag = lag < st->l->n_tok ? (uint32_t)lag : st->l->n_tok;

@@ -46,7 +46,7 @@ static size_t tokens_with_logits(const asker *a, const variant *v, const forced 
     crit_memory m = {.struct_size = sizeof m};
     crit_session_params sp = variant_session(a->o, v, (uint32_t)f->p->n);
     if (crit_memory_estimate(a->model, &sp, &m, NULL)) return f->p->n;
-    size_t back = v->attn.dense_last > v->attn.seg_len ? v->attn.dense_last : v->attn.seg_len;
+    size_t back = v->attn.last_tok > v->attn.seg_len ? v->attn.last_tok : v->attn.seg_len;
     size_t n = f->last + 1 + m.n_batch + back + 512;
     return n < f->p->n ? n : f->p->n;
 }
@@ -166,7 +166,7 @@ static int read_values(const asker *a, crit_session *session, const variant *v, 
     int rc = forced_open(&f, a->model, s, p);
     if (!rc) rc = read_prompt(a, session, v, p, &f);
     if (!rc) rc = forced_complete(&f, s);
-    if (!rc) forced_score(&f, s, v->attn.dense_last, j);
+    if (!rc) forced_score(&f, s, v->attn.last_tok, j);
     if (!rc) put_refs(s, j);
     forced_free(&f);
     return rc;

@@ -108,7 +108,7 @@ static columns choose_columns(const task_grid *g) {
     memcpy(out.c, base, sizeof base);
     if (out.common) out.c[out.n++] = (md_col){"longest piece", 13, false};
     if (out.places) {
-        out.c[out.n++] = (md_col){"in dense tail", 13, false};
+        out.c[out.n++] = (md_col){"at the end", 10, false};
         out.c[out.n++] = (md_col){"before it", 9, false};
     }
     return out;

@@ -111,9 +111,11 @@ typedef struct crit_attn_params {
     float theta;          /* keep a block when its expected weight > theta / (blocks up to the tile); 0 keeps all;
                              [0, 100]; default 0.4 */
     uint32_t min_tok;     /* floor: at least this many tokens of far blocks a tile, best first; default 0 */
-    uint32_t max_tok;     /* cap, same unit; default 0 = none */
+    uint32_t max_tok;     /* cap, same unit, but for the last positions; default 0 = none */
     uint32_t dense_until; /* tiles starting before this position are dense; default 1024 */
-    uint32_t dense_last;  /* the last positions of a prompt are dense; default 512 */
+    uint32_t last_tok;    /* the last positions of a prompt, where the question stands, are read with last_theta;
+                             default 512 */
+    float last_theta;     /* theta there when that is less; 0: they are dense; [0, 100]; default 0.1 */
     float skip;           /* a query leaves out a planned far block whose best exact score is more than skip nats below
                              the best it has met; 0 = off (default); [0, 100]                            [alg:skip] */
     float power;          /* 0: the expected weight is sigma * share; else what the head's blocks of that share weighed
@@ -199,8 +201,8 @@ typedef int (*crit_layer_fn)(void *user, const crit_layer_view *view);
 
 typedef struct crit_prefill_params {
     size_t struct_size;
-    bool more;                 /* the prompt goes on in the next call: its last dense_last positions are not in this
-                                  one.  Up to n_batch + dense_last tokens are held back until the last call */
+    bool more;                 /* the prompt goes on in the next call: its last_tok last positions are not in this
+                                  one.  Up to n_batch + last_tok tokens are held back until the last call */
     crit_progress_fn progress; /* NULL = none */
     void *progress_user;
     crit_logits_fn on_logits; /* NULL = only the last position's logits are computed */

@@ -69,7 +69,7 @@ typedef struct crit_shape_params {
     bool dense;       /* measure dense attention; default true */
     double density;   /* measure sparse attention of this planned density, (0, 1]; 0 (default) = do not.  Lists hold
                          the sink, local and own blocks and far ones at random, each tile the same share of its far
-                         blocks; tiles before position 1,024 and the last 512 positions are dense, as in the rule */
+                         blocks; tiles before position 1,024 are dense, as in the rule */
     double budget_s;  /* attention is sampled when all of it would take longer; default 10 */
 } crit_shape_params;
 CRIT_API void crit_shape_params_init(crit_shape_params *p);

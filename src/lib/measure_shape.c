@@ -12,7 +12,7 @@
 #include "lib/measure_impl.h"
 #include "sparse/sparse.h"
 
-enum { DENSE_UNTIL = 1024, DENSE_LAST = 512, SPREAD = 16 };
+enum { DENSE_UNTIL = 1024, SPREAD = 16 };
 
 void crit_shape_params_init(crit_shape_params *p) {
     *p = (crit_shape_params){.struct_size = sizeof *p, .dense = true, .budget_s = 10};
@@ -43,9 +43,8 @@ static uint32_t rows_in(const job *j, uint32_t tile) {
     return j->p->n_tok - at < CRIT_ATTEND_ROWS ? j->p->n_tok - at : CRIT_ATTEND_ROWS;
 }
 
-static bool dense_tile(const job *j, uint32_t tile) {
-    uint32_t at = tile * CRIT_ATTEND_ROWS;
-    return at < DENSE_UNTIL || at + rows_in(j, tile) + DENSE_LAST > j->p->n_tok;
+static bool dense_tile(uint32_t tile) {
+    return tile * CRIT_ATTEND_ROWS < DENSE_UNTIL;
 }
 
 /* Blocks between the sink and the local ones. */
@@ -64,12 +63,12 @@ static double choose_share(job *j) {
     for (uint32_t t = 0; t < j->n_tile; t++) {
         double n = rows_in(j, t);
         all += n * ((double)t * CRIT_ATTEND_ROWS + 1) + n * (n - 1) / 2;
-        if (!dense_tile(j, t)) far += n * CRIT_BLK_LEN * far_blocks(t);
+        if (!dense_tile(t)) far += n * CRIT_BLK_LEN * far_blocks(t);
     }
     double share = far > 0 ? (j->p->density * all - (all - far)) / far : 0;
     j->far_share = share < 0 ? 0 : share > 1 ? 1 : share;
     for (uint32_t t = 0; t < j->n_tile; t++)
-        if (!dense_tile(j, t)) kept += (double)rows_in(j, t) * CRIT_BLK_LEN * (double)kept_blocks(j, t);
+        if (!dense_tile(t)) kept += (double)rows_in(j, t) * CRIT_BLK_LEN * (double)kept_blocks(j, t);
     return (all - far + kept) / all;
 }
 
@@ -174,7 +173,7 @@ static void sample_item(void *arg, size_t item, unsigned worker) {
     b.q[n - 1] = first;
     if (j->p->dense) s->dense_s = attend_list(j, s, &b, j->n_blk, false, scratch);
     if (j->p->density <= 0) return;
-    bool dense = dense_tile(j, s->tile);
+    bool dense = dense_tile(s->tile);
     s->sparse_s = attend_list(j, s, &b, dense ? j->n_blk : kept_blocks(j, s->tile), !dense, scratch);
     if (!dense) s->estimate_s = estimate_span(j, s, &b, scratch);
 }
@@ -211,16 +210,15 @@ static bool choose_samples(job *j) {
     uint32_t n_head = j->p->shape.n_head, n_tile = j->n_tile;
     double can = j->p->budget_s * crit_pool_size(j->m->pool) / fmax(each, 1e-9);
     if (j->m->p.quick) can = 8;
-    uint32_t a = 0, z = n_tile;
-    while (a < n_tile && dense_tile(j, a)) a++;
-    while (z > a && dense_tile(j, z - 1)) z--;
+    uint32_t a = 0;
+    while (a < n_tile && dense_tile(a)) a++;
     if (can >= (double)n_tile * n_head) return pick(j, 0, n_tile, n_tile, n_head);
     size_t per_head = (size_t)(can / SPREAD);
     uint32_t heads = per_head < 1 ? 1 : per_head < n_head ? (uint32_t)per_head : n_head;
     size_t tiles = (size_t)(can / heads);
     if (tiles < 4) tiles = 4;
     size_t ends = tiles > 8 ? 2 : 1;
-    return pick(j, 0, a, ends, heads) && pick(j, a, z, tiles - 2 * ends, heads) && pick(j, z, n_tile, ends, heads);
+    return pick(j, 0, a, ends, heads) && pick(j, a, n_tile, tiles - ends, heads);
 }
 
 /* ---- */

@@ -18,6 +18,8 @@ crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err) {
     if (!(p->recall >= 0 && p->recall <= 1)) return crit_fail(err, CRIT_E_ARG, "recall is not in [0, 1]");
     if (p->probe < 16 || p->probe > 4096) return crit_fail(err, CRIT_E_ARG, "probe %u is not in 16..4096", p->probe);
     if (p->oracle > 1) return crit_fail(err, CRIT_E_ARG, "oracle %u is not 0 or 1", p->oracle);
+    if (!(p->last_theta >= 0 && p->last_theta <= 100))
+        return crit_fail(err, CRIT_E_ARG, "last_theta is not in [0, 100]");
     if (!(p->skip >= 0 && p->skip <= 100)) return crit_fail(err, CRIT_E_ARG, "skip is not in [0, 100]");
     if (p->max_tok && p->max_tok < p->min_tok) return crit_fail(err, CRIT_E_ARG, "max_tok is below min_tok");
     if (p->seg_len == 0 || p->seg_len % CRIT_ATTEND_ROWS || p->seg_len > 4096)
@@ -32,7 +34,7 @@ uint32_t crit_attn_align(const crit_attn_params *p) {
 }
 
 uint32_t crit_attn_tail(const crit_attn_params *p) {
-    return p->mode == CRIT_ATTN_DENSE ? 0 : p->mode == CRIT_ATTN_PAPER ? p->seg_len : p->dense_last;
+    return p->mode == CRIT_ATTN_DENSE ? 0 : p->mode == CRIT_ATTN_PAPER ? p->seg_len : p->last_tok;
 }
 
 /* Rows of plan_scratch.rep. */

@@ -22,12 +22,17 @@ static uint32_t tile_probes(const crit_plan *p, uint32_t tile, uint32_t *first) 
     return b > a ? b - a : 0;
 }
 
-static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
-    uint32_t grid = (p->tile0 + tile) * CRIT_TILE_LEN, pos = crit_plan_tile_pos(p, tile);
+/* The prompt's end, where the question stands as a rule. */
+static bool tile_is_last(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
     uint64_t total = (uint64_t)p->pos0 + p->n_tok + job->n_rest,
-             tile_end = (uint64_t)pos + crit_plan_tile_rows(p, tile);
-    return job->dense || grid < p->params.dense_until || first_local(p, tile) <= CRIT_SINK_BLK ||
-           tile_end + p->params.dense_last > total || !crit_cost_estimate_pays(&p->cost, crit_plan_tile_rows(p, tile));
+             tile_end = (uint64_t)crit_plan_tile_pos(p, tile) + crit_plan_tile_rows(p, tile);
+    return tile_end + p->params.last_tok > total;
+}
+
+static bool criti_tile_is_dense(const crit_plan *p, const crit_plan_job *job, uint32_t tile) {
+    return job->dense || (p->tile0 + tile) * CRIT_TILE_LEN < p->params.dense_until ||
+           first_local(p, tile) <= CRIT_SINK_BLK || (p->params.last_theta <= 0 && tile_is_last(p, job, tile)) ||
+           !crit_cost_estimate_pays(&p->cost, crit_plan_tile_rows(p, tile));
 }
 
 /* Far blocks of a tile that a plan may leave out. */
@@ -166,7 +171,9 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     for (uint32_t b = 0; b < CRIT_SINK_BLK; b++) ids[n++] = b;
     /* theta and lookup are in units of a block's even share of all blocks up to here.  DEVIATION: the design divides by
      * the blocks of the whole prompt, which a stream does not know. */
-    float least = o->theta / (float)(last + 1), thresh;
+    const bool is_last = tile_is_last(p, a->job, tile);
+    const float theta = is_last ? fminf(o->theta, o->last_theta) : o->theta, least = theta / (float)(last + 1);
+    float thresh;
     if (o->oracle)
         thresh = least;
     else if (o->power > 0)
@@ -175,17 +182,18 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
     else
         thresh = gain->sigma > 0 ? (float)((double)least * gain->n_probe / gain->sigma) : INFINITY;
     size_t kept;
-    if (o->theta <= 0 || thresh <= 0)
+    if (theta <= 0 || thresh <= 0)
         kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
     else
         kept = p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n);
-    size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN, cap_blk = o->max_tok / CRIT_BLK_LEN;
+    size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN,
+           cap_blk = o->max_tok && !is_last ? o->max_tok / CRIT_BLK_LEN : n_free;
     if (kept < floor_blk)
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);
-    else if (o->max_tok && kept > cap_blk)
+    else if (kept > cap_blk)
         kept = crit_select_top(s.share, n_free, cap_blk, CRIT_SINK_BLK, s.keys, ids + n);
     /* A cap is a promise: what it left out stays out. */
-    bool capped = o->max_tok && n_free > cap_blk;
+    bool capped = n_free > cap_blk;
     if (!capped && o->skip <= 0 && crit_cost_dense_wins(&p->cost, kept, n_free)) {
         crit_plan_dense_row(p, head, tile);
     } else {

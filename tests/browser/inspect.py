@@ -156,7 +156,7 @@ def make_page():
     subprocess.run([TINY, "write", str(model), "n_layer=3"], check=True)
     text.write_text(TEXT * 20, encoding="utf-8")
     subprocess.run([PROGRAM, "inspect", "-m", str(model), "-f", str(text), "-p", QUESTION, "-o", str(page),
-                    "--attn-opt", "max_tok=128,dense_until=256,dense_last=64", "--no-progress", "-t", "2"], check=True)
+                    "--attn-opt", "max_tok=128,dense_until=256,last_tok=64", "--no-progress", "-t", "2"], check=True)
     ids = subprocess.run([PROGRAM, "tokenize", "-m", str(model), "-f", str(text), "-p", QUESTION, "--ids"], check=True,
                          stdout=subprocess.PIPE, text=True).stdout.split()
     # Tokens of this model are too short to be markup: one is made longer, escaped as the program would.

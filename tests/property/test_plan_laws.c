@@ -73,7 +73,7 @@ static crit_attn_params params(crit_attn mode) {
 /* Floor and cap of a criti tile, in far blocks beside the sink; tiles that are dense by position are free of them. */
 static void check_budget(const crit_attn_params *p, uint32_t n_tok, uint32_t last, const uint32_t *ids, size_t m) {
     uint32_t grid = last / TILE * TILE;
-    if (p->mode != CRIT_ATTN_CRITI || grid < p->dense_until || last + 1 + p->dense_last > n_tok) return;
+    if (p->mode != CRIT_ATTN_CRITI || grid < p->dense_until || last + 1 + p->last_tok > n_tok) return;
     uint32_t near = grid / BLK - LOCAL / BLK, floor = (p->min_tok + BLK - 1) / BLK, kept = 0;
     for (size_t i = 0; i < m; i++) kept += ids[i] >= 1 && ids[i] < near;
     if (p->max_tok) assert_true(kept <= p->max_tok / BLK);
@@ -321,6 +321,37 @@ static void larger_budget_keeps_more(void **state) {
     drop(&x);
 }
 
+/* The prompt's end has a theta of its own, when that is less, and nothing before it knows. */
+static void last_theta_is_for_the_end(void **state) {
+    (void)state;
+    const shape s = shapes[2];
+    const size_t at = 2304; /* a span begins here, and its first tile is the first to reach into the last 512 */
+    data x = make(s, 43);
+    const size_t n_before = at * x.q_row, n_end = (s.n_tok - at) * x.q_row;
+    enum { LOW, LOW_ALL, SAME, HIGH, KEPT, DENSE, N };
+    static const struct {
+        float theta, last_theta;
+        uint32_t last_tok;
+    } of[N] = {[LOW] = {2, 0.3f, 512}, [LOW_ALL] = {0.3f, 0, 0}, [SAME] = {2, 0, 0},
+               [HIGH] = {2, 50, 512},  [KEPT] = {2, 0, 512},     [DENSE] = {0, 0, 0}};
+    float *out[N];
+    for (int i = 0; i < N; i++) {
+        crit_attn_params p = params(CRIT_ATTN_CRITI);
+        p.theta = of[i].theta, p.last_theta = of[i].last_theta, p.last_tok = of[i].last_tok;
+        p.recall = 0, p.lookup = 0; /* theta alone */
+        out[i] = run(s, &x, &p, 640, 2, NULL, NULL);
+    }
+    same_bits(out[LOW], out[SAME], n_before);
+    same_bits(out[KEPT], out[SAME], n_before);
+    same_bits(out[HIGH], out[SAME], n_before + n_end);
+    same_bits(out[LOW] + n_before, out[LOW_ALL] + n_before, n_end);
+    same_bits(out[KEPT] + n_before, out[DENSE] + n_before, n_end);
+    assert_memory_not_equal(out[LOW] + n_before, out[SAME] + n_before, n_end * sizeof(float));
+    assert_memory_not_equal(out[LOW] + n_before, out[DENSE] + n_before, n_end * sizeof(float));
+    for (int i = 0; i < N; i++) free(out[i]);
+    drop(&x);
+}
+
 /* Mean weight of each block over a tile's queries, outside the first block, in double. */
 static void tile_weights(shape s, const data *x, uint32_t head, uint32_t pos, uint32_t n_row, double *w) {
     const uint32_t n_blk = (pos + n_row - 1) / BLK + 1;
@@ -350,7 +381,7 @@ static void oracle_keeps_what_weighs(void **state) {
     const shape s = {3, 1, 64, 2250};
     data x = make(s, 77);
     crit_attn_params p = params(CRIT_ATTN_CRITI);
-    p.oracle = 1, p.theta = 1.1f, p.dense_last = 0;
+    p.oracle = 1, p.theta = 1.1f, p.last_tok = 0;
     crit_engine *e = NULL;
     crit_kv *kv = NULL;
     crit_plan *plan = NULL;
@@ -451,6 +482,7 @@ int main(void) {
         cmocka_unit_test(causality),
         cmocka_unit_test(rows_read_only_listed_keys),
         cmocka_unit_test(larger_budget_keeps_more),
+        cmocka_unit_test(last_theta_is_for_the_end),
         cmocka_unit_test(oracle_keeps_what_weighs),
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(truncate_and_append),

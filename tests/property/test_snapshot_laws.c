@@ -50,7 +50,7 @@ static crit_session *open_session(const crit_model *m, crit_attn mode, const cha
     p.n_threads = threads;
     p.attn.mode = mode;
     p.attn.dense_until = 256;
-    p.attn.dense_last = 128;
+    p.attn.last_tok = 128;
     p.attn.threshold = 512;
     p.attn.budget_tok = 128;
     p.decode = decode;

@@ -93,10 +93,10 @@ static void spans(void **state) {
     }
 }
 
-static json_t *score(world *w, uint32_t dense_last) {
+static json_t *score(world *w, uint32_t last_tok) {
     json_t *j = json_object();
     assert_int_equal(forced_complete(&w->f, &w->s), 0);
-    forced_score(&w->f, &w->s, dense_last, j);
+    forced_score(&w->f, &w->s, last_tok, j);
     return j;
 }
 

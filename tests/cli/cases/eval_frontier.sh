@@ -4,11 +4,11 @@ for i in $(seq 1200); do echo "Line $i says $((i * 7919 % 10007)), and line $((i
 text 20000 >a.txt
 # lookup=0: a random model looks up all the time, and a plan that keeps that is next to dense, at every CPU level.
 f() { run eval frontier -m "$M" -t 2 "$@"; }
-f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128 --attn-opt lookup=0 --sweep "theta=0,100;dense_last=0,512" --json --plot p.svg --out d; want_rc 0; want_no_err; cp out lines
+f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128 --attn-opt lookup=0 --sweep "theta=0,100;last_tok=0,512" --json --plot p.svg --out d; want_rc 0; want_no_err; cp out lines
 want_rows 'len(rows) == 2 * 6 and sorted(set(r["ctx_tok"] for r in rows)) == [1600, 2048]'
-want_rows '[r["attn"] for r in rows[2:6]] == ["criti:theta=%s:dense_last=%s" % (a, b) for a in (0, 100) for b in (0, 512)]'
+want_rows '[r["attn"] for r in rows[2:6]] == ["criti:theta=%s:last_tok=%s" % (a, b) for a in (0, 100) for b in (0, 512)]'
 want_rows 'all(r["density"] == 1 and r["kl_max"] == 0 for r in rows if "theta=0:" in r["attn"] or r["attn"] == "dense")'
-want_rows 'all(r["density"] < .9 and r["kl_mean"] > 0 for r in rows if "theta=100:dense_last=0" in r["attn"])'
+want_rows 'all(r["density"] < .9 and r["kl_mean"] > 0 for r in rows if "theta=100:last_tok=0" in r["attn"])'
 python3 - <<'PY' || bad "p.svg is not the picture"
 import xml.dom.minidom as m
 d = m.parse("p.svg").documentElement
@@ -18,9 +18,9 @@ assert len(points) == 2 * 12
 assert len(d.getElementsByTagName("polyline")) >= 2
 PY
 # The same as a table, from the records, over two texts.
-f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128 --attn-opt lookup=0 --sweep "theta=0,100;dense_last=0,512" --out d; want_rc 0; want_err '12 records found'
+f -f b.txt -c 2048,1600 --attn dense,paper:threshold=0:budget_tok=32:seg_len=128 --attn-opt lookup=0 --sweep "theta=0,100;last_tok=0,512" --out d; want_rc 0; want_err '12 records found'
 [ "$(wc -l <out)" = 14 ] || bad "not a row a setting and length"
-want_out '^\| +2048 \| criti:theta=100:dense_last=0 .* \| density'; want_out '^\| +1600 \| dense .* 1.000 \| +0.000000'
+want_out '^\| +2048 \| criti:theta=100:last_tok=0 .* \| density'; want_out '^\| +1600 \| dense .* 1.000 \| +0.000000'
 f -f a.txt -f b.txt -c 1600 --attn dense --sweep theta=100 --plot q.svg --html r.html; want_rc 0; want_no_err
 [ "$(wc -l <out)" = 4 ] || bad "texts are not averaged"
 grep -q 'src="data:image/svg+xml;base64,' r.html || bad "no picture in r.html"; grep -q 'criti:theta=100' r.html || bad "no table in r.html"

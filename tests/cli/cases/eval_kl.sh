@@ -24,7 +24,7 @@ k -f b.txt -c 2048 --attn dense,criti:theta=100:lookup=0,paper:threshold=0:budge
 k -f b.txt -c 2048 --attn dense,criti:theta=100:lookup=0,paper:threshold=0:budget_tok=32:seg_len=128 --json -ub 4096 -t 1; want_rc 0; eval "$same"
 k -f b.txt -c 2048 --attn paper:threshold=0:budget_tok=32:seg_len=128,criti:theta=100:lookup=0 --json; want_rc 0
 want_rows '[r["kl_mean"] for r in rows] == [json.loads(x)["kl_mean"] for x in open("three")][:0:-1]'
-k -f b.txt -c 2000 --attn criti:dense_last=1500:theta=100:lookup=0,paper:seg_len=1024 --json -ub 128; want_rc 0; want_rows 'len(rows) == 2'
+k -f b.txt -c 2000 --attn criti:last_tok=1500:theta=100:lookup=0,paper:seg_len=1024 --json -ub 128; want_rc 0; want_rows 'len(rows) == 2'
 k -f b.txt -c 1,17,128,129 --attn criti --json; want_rc 0; want_rows '[(r["ctx_tok"], r["kl_max"]) for r in rows] == [(1, 0), (17, 0), (128, 0), (129, 0)]'
 want_rows 'rows[0]["ppl"] is None and rows[1]["ppl"] > 1 and rows[0]["kl_sparse"] is None'
 
@@ -91,7 +91,7 @@ k -f b.txt -c 64 --chunks 3 --save-all-logits base2 --json; want_rc 0; want_json
 cmp -s base base2 || bad "two readings differ"
 # Long windows with a rule that keeps next to nothing.
 k -f b.txt -c 2048 --chunks 1 --save-all-logits long; want_rc 0
-k --kl-divergence-base long --attn dense,criti:theta=100:lookup=0:dense_until=0:dense_last=0 --json; want_rc 0
+k --kl-divergence-base long --attn dense,criti:theta=100:lookup=0:dense_until=0:last_tok=0 --json; want_rc 0
 want_rows 'abs(rows[0]["kl_mean"]) < 3e-5 and rows[1]["kl_mean"] > 1e-4 and rows[1]["density"] < .8'
 # What does not fit.
 head -c 5000 base >short; k --kl-divergence-base short; want_fail '^critiprefill: short: truncated$'

@@ -2,7 +2,7 @@
 # Plans judged layer by layer: figures that must hold whatever the model says, the identity, the dump, and that a worse
 # plan is seen to be worse.
 text 4000 >a.txt
-SPARSE=max_tok=128,dense_until=256,dense_last=64
+SPARSE=max_tok=128,dense_until=256,last_tok=64
 o() { run eval operator -m "$M" -f a.txt -c 1500 --no-progress "$@"; }
 records() { # EXPRESSION about the list of records r
     python3 - "$1" <<'PY' || bad "records: $1"
@@ -45,7 +45,7 @@ python3 - "$P" "$M" <<'PY' || bad "a smaller plan does not keep less"
 import json, subprocess, sys
 def mass(cap):
     r = subprocess.run([sys.argv[1], "eval", "operator", "-m", sys.argv[2], "-f", "a.txt", "-c", "1500", "--json", "--no-progress",
-                        "--attn-opt", f"theta=0,max_tok={cap},dense_until=256,dense_last=64"], check=True, stdout=subprocess.PIPE)
+                        "--attn-opt", f"theta=0,max_tok={cap},dense_until=256,last_tok=64"], check=True, stdout=subprocess.PIPE)
     return [json.loads(l)["mass_mean"] for l in r.stdout.splitlines()]
 m = [mass(cap) for cap in (32, 128, 512)]
 assert all(a < b < c for a, b, c in zip(*m)), m

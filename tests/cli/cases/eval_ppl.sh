@@ -60,7 +60,7 @@ against "$o" -m bos.gguf -t 1 -f a.txt -c 64 --chunks 3 --json
 
 # All windows, sparse attention, several texts, going on.
 p -f a.txt -c 512; want_rc 0; want_no_err; want_line
-p -f a.txt -c 1536 --attn criti:theta=100:dense_until=0:dense_last=0:lookup=0 --json; want_rc 0; cp out sparse
+p -f a.txt -c 1536 --attn criti:theta=100:dense_until=0:last_tok=0:lookup=0 --json; want_rc 0; cp out sparse
 p -f a.txt -c 1536 --json; want_rc 0; want_rows 'rows[0]["density"] == 1 and rows[0]["ppl"] != json.load(open("sparse"))["ppl"] and json.load(open("sparse"))["density"] < .8'
 text 3000 >b.txt
 p -f a.txt -f b.txt -c 128 --out d; want_rc 0; [ "$(grep -c '^Final estimate: PPL = .* (\(a\|b\).txt, dense, [0-9]* windows of 128 tokens)' out)" = 2 ] || bad "not two lines"

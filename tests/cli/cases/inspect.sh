@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Pictures of one prefill: what comes out, what is refused; the page itself is driven by tests/browser.
 text 4000 >a.txt
-i() { run inspect -m "$M" --attn-opt max_tok=128,dense_until=256,dense_last=64 "$@"; }
+i() { run inspect -m "$M" --attn-opt max_tok=128,dense_until=256,last_tok=64 "$@"; }
 png() { # FILE: a whole PNG of at least so many bytes, which is not one colour
     python3 - "$1" <<'PY' || bad "$1 is no picture"
 import sys, zlib, struct
@@ -59,7 +59,7 @@ page 'all(c >> 4 == 15 and c & 15 == 0 for s in (0, 1) for c in cells(s)[1::2])'
 
 # The last position's weights, from the queries and keys that eval operator writes.
 i -f a.txt -c 1000 --layer 1 --head 2 -o p.html; want_rc 0
-run eval operator -m "$M" -f a.txt -c 1000 --attn-opt max_tok=128,dense_until=256,dense_last=64 --layers 1 --dump dump --no-progress; want_rc 0
+run eval operator -m "$M" -f a.txt -c 1000 --attn-opt max_tok=128,dense_until=256,last_tok=64 --layers 1 --dump dump --no-progress; want_rc 0
 cat >dumped.py <<'PY'
 import math, struct
 def rows(name, n_head, head):
