@@ -150,10 +150,10 @@ static int head(const options *o) {
     return rc;
 }
 
-/* What criti planned on a 0.5B model and this project's own texts (SPEED.md, section 2); beyond 16K nobody has
+/* What criti planned on a 0.5B model and this project's own texts (SPEED.md, section 16); beyond 16K nobody has
  * measured: the last step's trend goes on. */
 static double usual_density(uint32_t n_tok) {
-    static const double tok[] = {2048, 4096, 8192, 16384}, density[] = {.836, .585, .42, .319};
+    static const double tok[] = {2048, 4096, 8192, 16384}, density[] = {.706, .506, .413, .359};
     int i = 1;
     while (i < 3 && n_tok > tok[i]) i++;
     double x = (log2(n_tok) - log2(tok[i - 1])) / (log2(tok[i]) - log2(tok[i - 1]));
@@ -180,7 +180,7 @@ static int one_length(const options *o, const named_shape *n, uint32_t n_tok, js
     if (sparse && o->density <= 0)
         note("%s, %u tokens: density %.3f, %s (--density sets another)", n->name, n_tok, s.density,
              n_tok > 16384 ? "the trend of a 0.5B model's figures up to 16,384 tokens carried on"
-                           : "as measured on a 0.5B model, SPEED.md section 2");
+                           : "as measured on a 0.5B model, SPEED.md section 16");
     crit_shape_times t = {.struct_size = sizeof t};
     if (crit_measure_shape(&p, &s, &t, &err)) return fail_with(&err);
     if (term_interrupted()) return EXIT_INTERRUPTED;
