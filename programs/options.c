@@ -22,7 +22,7 @@ static const char *const truncate_names[] = {"no", "middle", NULL};
 const field attn_fields[] = {
     {"theta", OPT_F32, AT(theta), 0, 100, 0, CRIT_ATTN_CRITI, "threshold against an even share; 0 keeps all"},
     {"min_tok", OPT_U32, AT(min_tok), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "at least this many tokens of far blocks a tile"},
-    {"max_tok", OPT_U32, AT(max_tok), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "at most; 0 = no limit"},
+    {"max_tok", OPT_U32, AT(max_tok), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "at most, but for the prompt's end; 0 = no limit"},
     {"dense_until", OPT_U32, AT(dense_until), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "tiles before this position are dense"},
     {"last_tok", OPT_U32, AT(last_tok), 0, 1 << 30, 0, CRIT_ATTN_CRITI, "so many positions at the prompt's end are read with last_theta"},
     {"last_theta", OPT_F32, AT(last_theta), 0, 100, 0, CRIT_ATTN_CRITI, "theta there when that is less; 0 = they are dense"},

@@ -73,6 +73,7 @@ static crit_session *session(const crit_model *m, crit_attn mode, uint32_t ub, u
     p.n_threads = threads;
     p.attn.mode = mode;
     p.attn.theta = 2 * theta;
+    p.attn.last_theta = theta; /* random heads look everywhere: .1 would keep all */
     p.attn.recall = 0.5f; /* random heads look up all the time: both guards act, and plans stay sparse */
     p.attn.lookup = 1;
     p.attn.threshold = 1024;
@@ -377,13 +378,13 @@ static void short_prompts(void **state) {
     crit_model_close(&m);
 }
 
-/* Two turns with decoding between; the first cut into calls in several ways. */
+/* Turns with decoding between; the first cut into calls in several ways, the last shorter than the prompt's end. */
 static void turns(void **state) {
     (void)state;
     tiny_params p = tiny_of(3, CRIT_T_Q4_0);
     crit_model *m = open_model(&p);
-    enum { A = 2100, B = 1500 };
-    int32_t *t = tokens_of(A + B, p.n_vocab, 8);
+    enum { A = 2100, B = 1500, C = 200 };
+    int32_t *t = tokens_of(A + B + C, p.n_vocab, 8);
     static const uint32_t cuts[][4] = {{A, 0}, {1, A - 1, 0}, {700, 700, 700, 0}, {1999, 100, 1, 0}};
     for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
         float *ref = malloc(p.n_vocab * sizeof *ref);
@@ -396,6 +397,10 @@ static void turns(void **state) {
             }
             for (uint32_t i = 0; i < 5; i++) assert_int_equal(crit_decode(s, t[A + i], NULL), CRIT_OK);
             prefill(s, t + A + 5, B - 5, false);
+            prefill(s, t + A + B, C, false);
+            crit_stats st = {.struct_size = sizeof st};
+            assert_int_equal(crit_session_stats(s, &st), CRIT_OK);
+            assert_true(mode == CRIT_ATTN_CRITI ? st.density < 1 : st.density == 1);
             if (c == 0)
                 memcpy(ref, crit_logits(s), p.n_vocab * sizeof *ref);
             else
@@ -568,6 +573,9 @@ static void limits(void **state) {
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     sp.attn.theta = 1;
     sp.attn.lookup = -1;
+    assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
+    sp.attn.lookup = 0;
+    sp.attn.last_theta = -1;
     assert_int_equal(crit_session_open(&s, m, &sp, &err), CRIT_E_ARG);
     crit_model_close(&m);
     tiny_params q = tiny_of(0, CRIT_T_F32);

@@ -321,23 +321,24 @@ static void larger_budget_keeps_more(void **state) {
     drop(&x);
 }
 
-/* The prompt's end has a theta of its own, when that is less, and nothing before it knows. */
+/* The prompt's end has a theta of its own, when that is less, and no cap; nothing before it knows. */
 static void last_theta_is_for_the_end(void **state) {
     (void)state;
     const shape s = shapes[2];
     const size_t at = 2304; /* a span begins here, and its first tile is the first to reach into the last 512 */
     data x = make(s, 43);
     const size_t n_before = at * x.q_row, n_end = (s.n_tok - at) * x.q_row;
-    enum { LOW, LOW_ALL, SAME, HIGH, KEPT, DENSE, N };
+    enum { LOW, LOW_ALL, SAME, HIGH, KEPT, DENSE, CAPPED, N };
     static const struct {
         float theta, last_theta;
-        uint32_t last_tok;
-    } of[N] = {[LOW] = {2, 0.3f, 512}, [LOW_ALL] = {0.3f, 0, 0}, [SAME] = {2, 0, 0},
-               [HIGH] = {2, 50, 512},  [KEPT] = {2, 0, 512},     [DENSE] = {0, 0, 0}};
+        uint32_t last_tok, max_tok;
+    } of[N] = {[LOW] = {2, 0.3f, 512, 0}, [LOW_ALL] = {0.3f, 0, 0, 0}, [SAME] = {2, 0, 0, 0},
+               [HIGH] = {2, 50, 512, 0},  [KEPT] = {2, 0, 512, 0},     [DENSE] = {0, 0, 0, 0},
+               [CAPPED] = {2, 0.3f, 512, 64}};
     float *out[N];
     for (int i = 0; i < N; i++) {
         crit_attn_params p = params(CRIT_ATTN_CRITI);
-        p.theta = of[i].theta, p.last_theta = of[i].last_theta, p.last_tok = of[i].last_tok;
+        p.theta = of[i].theta, p.last_theta = of[i].last_theta, p.last_tok = of[i].last_tok, p.max_tok = of[i].max_tok;
         p.recall = 0, p.lookup = 0; /* theta alone */
         out[i] = run(s, &x, &p, 640, 2, NULL, NULL);
     }
@@ -346,6 +347,8 @@ static void last_theta_is_for_the_end(void **state) {
     same_bits(out[HIGH], out[SAME], n_before + n_end);
     same_bits(out[LOW] + n_before, out[LOW_ALL] + n_before, n_end);
     same_bits(out[KEPT] + n_before, out[DENSE] + n_before, n_end);
+    same_bits(out[CAPPED] + n_before, out[LOW] + n_before, n_end);
+    assert_memory_not_equal(out[CAPPED], out[LOW], n_before * sizeof(float));
     assert_memory_not_equal(out[LOW] + n_before, out[SAME] + n_before, n_end * sizeof(float));
     assert_memory_not_equal(out[LOW] + n_before, out[DENSE] + n_before, n_end * sizeof(float));
     for (int i = 0; i < N; i++) free(out[i]);

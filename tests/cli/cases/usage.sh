@@ -52,6 +52,7 @@ r -f - -f -; want_usage 'stdin can be read only once'
 r --attn-opt theta; want_usage "'theta' is not KEY=VALUE"
 r --attn-opt speed=1; want_usage "unknown key 'speed'"
 r --attn-opt theta=-1; want_usage 'theta: '
+r --attn-opt last_theta=101; want_usage 'last_theta: '
 r --attn-opt alpha=2; want_usage 'alpha: '
 r --attn-opt seg_len=200; want_usage 'seg_len: 200 is not a multiple of 128'
 r --attn-opt theta=1,; want_usage 'empty'
