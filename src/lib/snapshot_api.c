@@ -254,6 +254,15 @@ static crit_status load_policy(crit_session *s, crit_snapshot *f, uint32_t n_tok
     return st;
 }
 
+/* The tokens are for whoever asks crit_snapshot_read_info; a file whose tokens are damaged is damaged all the same. */
+static crit_status check_tokens(crit_snapshot *f, crit_error *err) {
+    unsigned char *p;
+    size_t bytes;
+    crit_status st = read_section(f, SEC_TOKENS, 0, &p, &bytes, err);
+    crit_free(p);
+    return st;
+}
+
 /* Whose text does not name the file yet. */
 static crit_status named(crit_status st, const char *path, crit_error *err) {
     if (!st || !err || strstr(err->message, path)) return st;
@@ -279,6 +288,7 @@ crit_status crit_session_load(crit_session *s, const char *path, crit_error *err
     crit_snapshot_want logits = {SEC_LOGITS, 0, s->fwd.next_logits, c->n_vocab * sizeof(float)};
     if (!st) st = crit_snapshot_read(f, &logits, 1, NULL, err);
     if (!st) st = load_calib(s, f, n_tok, err);
+    if (!st) st = check_tokens(f, err);
     for (uint32_t l = 0; l < c->n_layer && !st; l++) s->kv[l].n_tok = n_tok;
     if (!st) st = load_policy(s, f, n_tok, err);
     crit_snapshot_close(&f);

@@ -312,10 +312,15 @@ static void damage_is_found(void **state) {
                 fail_msg("byte %zu: %d, %s", at, st, err.message);
             b.p[at] ^= bit;
         }
-        b.p[b.n - 1] ^= 1;
-        write_bytes(bad, b.p, b.n);
-        refused(m, s, bad, CRIT_E_FORMAT, "damaged");
-        b.p[b.n - 1] ^= 1;
+        uint32_t n_section;
+        memcpy(&n_section, b.p + 12, sizeof n_section);
+        const size_t ends[] = {72 + 48 * (size_t)n_section, b.n - 1}; /* tokens, which loading has no use for, come first */
+        for (int i = 0; i < 2; i++) {
+            b.p[ends[i]] ^= 1;
+            write_bytes(bad, b.p, b.n);
+            refused(m, s, bad, CRIT_E_FORMAT, "damaged");
+            b.p[ends[i]] ^= 1;
+        }
         for (size_t n = 0; n < b.n; n += n < 200 ? 1 : b.n / 23) {
             write_bytes(bad, b.p, n);
             refused(m, s, bad, CRIT_E_FORMAT, n < 8 ? "is no snapshot" : "truncated");
