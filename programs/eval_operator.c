@@ -285,7 +285,7 @@ static int measure(job *j) {
                                .seed = j->o->sampler.seed,
                                .n_threads = options_threads(j->o),
                                .dense = j->v->attn.mode == CRIT_ATTN_DENSE,
-                               .bf16 = strcmp(j->info.cpu, "amx") == 0 || strcmp(j->info.cpu, "avx512bf16") == 0,
+                               .rounding = exact_rounding_of(j->info.cpu),
                                .skip = j->v->attn.mode == CRIT_ATTN_CRITI ? j->v->attn.skip : 0};
     j->sums = calloc((size_t)j->info.n_layer * j->info.n_head, sizeof *j->sums);
     int rc = j->sums ? operator_open(&j->work, &p) : fail_memory();

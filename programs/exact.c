@@ -3,11 +3,17 @@
 #include "exact.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "critiprefill/inspect.h"
 
 enum { BLK = CRIT_VIEW_BLK_LEN };
+
+exact_rounding exact_rounding_of(const char *cpu) {
+    if (strcmp(cpu, "amx") == 0 || strcmp(cpu, "avx512bf16") == 0) return EXACT_BF16;
+    return strcmp(cpu, "avx2i16") == 0 ? EXACT_I16 : EXACT_F32;
+}
 
 double exact_worse(double a, double b) {
     return isnan(a) || a >= b ? a : b;
@@ -67,9 +73,13 @@ void exact_attention(const exact_query *x, double *work, exact_result *r) {
     }
     const double sum = kept_sum + dropped_sum, p = kept_sum / sum;
     const double mag = (double)x->scale * sqrt(dot(x->q, x->q, d)) * x->k_norm; /* scale sum|q||k_j| is no larger */
-    const double exponent = (d + 16) * 0x1p-24 * mag + (x->bf16 ? 0x1p-8 * mag : 0);
-    const double weight = exponent + (x->bf16 ? 0x1p-8 + 0x1p-13 : 0x1p-22), rounding = (n_kept + 16) * 0x1p-24;
-    const double left_out = 2 * x->v_max * skippable(x, w, top, top_kept, exponent, kept_sum);
+    const bool bf16 = x->rounding == EXACT_BF16, i16 = x->rounding == EXACT_I16;
+    /* i16: of each norm u is lost, and |q| sum|k| is no more than sqrt(d) of the norms' product */
+    const double unit = 0.505 / 32767, coarse = bf16 ? 0x1p-8 : i16 ? 2 * unit * sqrt(d) : 0;
+    const double exponent = ((d + 16) * 0x1p-24 + coarse) * mag;
+    const double weight = exponent + (bf16 ? 0x1p-8 + 0x1p-13 : 0x1p-22), rounding = (n_kept + 16) * 0x1p-24;
+    const double left_out = 2 * x->v_max * skippable(x, w, top, top_kept, exponent, kept_sum) +
+                            (i16 ? (2 * BLK + 1) * unit * x->v_max : 0);
     double diff2 = 0, dense2 = 0;
     r->mass = p;
     r->identity = r->of_bound = 0;

@@ -3,8 +3,11 @@
 #ifndef PROG_EXACT_H
 #define PROG_EXACT_H
 
-#include <stdbool.h>
 #include <stdint.h>
+
+/* What the level multiplies: floats, 16-bit integers with a scale a row, or q and weights rounded to bf16. */
+typedef enum exact_rounding { EXACT_F32, EXACT_I16, EXACT_BF16 } exact_rounding;
+exact_rounding exact_rounding_of(const char *cpu); /* by the level's name */
 
 typedef struct exact_query {
     const float *q;     /* [d] */
@@ -14,7 +17,7 @@ typedef struct exact_query {
     const unsigned char *kept; /* by block of CRIT_VIEW_BLK_LEN keys: read by the plan */
     const float *out;          /* [d] what attention computed */
     double k_norm, v_max;      /* largest |k_j| (Euclidean) and largest |v_ji| */
-    bool bf16;                 /* the level rounds q and the weights to bf16 */
+    exact_rounding rounding;
     float skip;                /* of [alg:skip]; 0 = off */
     uint32_t end_far;          /* blocks before this one may be skipped */
 } exact_query;

@@ -195,7 +195,7 @@ static void one_output(void *ctx, size_t item, unsigned worker) {
                            .out = v->out + row * v->out_stride + (size_t)h * v->d_head,
                            .k_norm = x->k_norm[pos[e]],
                            .v_max = x->v_max[pos[e]],
-                           .bf16 = x->w->p.bf16,
+                           .rounding = x->w->p.rounding,
                            .skip = x->w->p.skip,
                            .end_far = t.end_free};
     exact_attention(&q, x->work + worker * x->stride, &x->result[item]);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "critiprefill/inspect.h"
+#include "exact.h"
 
 typedef struct head_sums {
     /* over exact queries in the tiles that count */
@@ -27,7 +28,7 @@ typedef struct operator_params {
     uint64_t seed;
     unsigned n_threads;
     bool dense; /* every tile with free blocks counts; else those in which some head drops a block */
-    bool bf16;  /* the level attends in bf16 */
+    exact_rounding rounding;
     float skip;
 } operator_params;
 

@@ -10,7 +10,7 @@
 #include "term.h"
 
 const char *const attn_names[] = {"criti", "dense", "paper", NULL}; /* order of crit_attn */
-const char *const cpu_names[] = {"auto", "c", "avx2", "avx512", "avx512bf16", "amx", NULL};
+const char *const cpu_names[] = {"auto", "c", "avx2", "avx2i16", "avx512", "avx512bf16", "amx", NULL};
 const char *const quality_names[] = {"balanced", "fast", "careful", NULL}; /* order of crit_quality */
 static const char *const question_names[] = {"last", "first", "both", "middle", NULL};
 static const char *const format_names[] = {"md", "csv", "json", NULL};
@@ -213,7 +213,7 @@ const opt option_table[] = {
     FLAG(T, N("--parse-special"), parse_special, "text such as <|im_end|> is the special token"),
     FLAG(T, N("--no-parse-special"), plain_special, "it is plain text (default)"),
     PICK(R | B | I | E | X | C, N("--cpu"), "LEVEL", OPT_CHOICE, cpu, cpu_names,
-         "kernels: auto (default), c, avx2, avx512, avx512bf16 or amx"),
+         "kernels: auto (default), c, avx2, avx2i16, avx512, avx512bf16 or amx"),
     FLAG(R | B | E | X | C, N("--force"), force, "go on when memory looks too small"),
     FLAG(R | B | E | X | C, N("--no-progress"), no_progress, "no progress bar and no summary on stderr"),
     {.cmds = 0}};

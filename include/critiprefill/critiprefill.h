@@ -30,15 +30,15 @@ typedef struct crit_sampler crit_sampler;
 
 /* Version of the library that is linked ("0.1.0"), which may differ from CRIT_VERSION_STRING of the headers. */
 CRIT_API const char *crit_version(void);
-/* Best CPU level of this machine ("avx2", "avx512+vnni+bf16", "avx512bf16", "c"); static string. */
+/* Best CPU level of this machine ("avx2", "avx2i16", "avx512+vnni+bf16", "avx512bf16", "c"); static string. */
 CRIT_API const char *crit_cpu_name(void);
 
 /* ------------------------------------------------------------------------------------------------ model */
 
 typedef struct crit_model_params {
     size_t struct_size;
-    const char *cpu; /* best level to use: "auto" (default), "c", "avx2", "avx512", "avx512bf16", "amx"; CRIT_E_CPU if
-                        absent here */
+    const char *cpu; /* best level to use: "auto" (default), "c", "avx2", "avx2i16", "avx512", "avx512bf16", "amx";
+                        CRIT_E_CPU if absent here */
 } crit_model_params;
 CRIT_API void crit_model_params_init(crit_model_params *p);
 

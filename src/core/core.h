@@ -94,14 +94,16 @@ enum {
     CRIT_CPU_AMX = 1u << 4, /* TILE + BF16 + INT8, and the OS grants the state */
     CRIT_CPU_NEON = 1u << 5,
     CRIT_CPU_BF16_DOT = 1u << 6, /* AVX512_BF16, and vdpbf16ps at twice the rate of f32 FMA */
-    CRIT_CPU_ALL = 0x7f
+    CRIT_CPU_I16_DOT = 1u << 7,  /* AVX2, and vpmaddwd at the rate of f32 FMA, hence twice the products */
+    CRIT_CPU_ALL = 0xff
 };
 
 unsigned crit_cpu_detect(void); /* CPUID and XCR0 of this machine */
-/* "auto", "c", "avx2", "avx512", "avx512bf16", "amx", "neon" -> mask of everything up to that level that the machine
- * has.  CRIT_E_CPU when the level itself is not available, CRIT_E_ARG when the name is unknown. */
+/* "auto", "c", "avx2", "avx2i16", "avx512", "avx512bf16", "amx", "neon" -> mask of everything up to that level that the
+ * machine has; avx2i16 by name on any machine with AVX2.  CRIT_E_CPU when the level itself is not available, CRIT_E_ARG
+ * when the name is unknown. */
 crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err);
-const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx512bf16", "avx2", "c", ... */
+const char *crit_cpu_level_name(unsigned mask);    /* "avx512+vnni+bf16", "avx512bf16", "avx2i16", "c", ... */
 const char *crit_cpu_brand(char *buf, size_t cap); /* "AMD EPYC 7763 ..." or "unknown" */
 
 /* ---- clock ---- */

@@ -47,6 +47,16 @@ static bool fast_bf16(void) {
     return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
 }
 
+/* vpmaddwd of 256 bits runs twice a cycle, as FMA does, on AMD's cores since Zen 3 and on Intel's since Skylake; before,
+ * once in one or two cycles.  Again no bit tells: what these cores brought along does, VAES with Zen 3 (and Ice Lake),
+ * CLFLUSHOPT with Skylake, which AMD has had for longer. */
+static bool fast_madd(unsigned b7, unsigned c7) {
+    unsigned a, b, c, d;
+    const bool vaes = (c7 >> 9) & 1, clflushopt = (b7 >> 23) & 1;
+    if (!__get_cpuid(0, &a, &b, &c, &d)) return false;
+    return vaes || (clflushopt && b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx);
+}
+
 unsigned crit_cpu_detect(void) {
     unsigned a, b, c, d, mask = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
@@ -59,6 +69,7 @@ unsigned crit_cpu_detect(void) {
     bool avx2 = (b7 >> 5) & 1, bmi2 = (b7 >> 8) & 1;
     if (!avx2 || !bmi2) return 0;
     mask |= CRIT_CPU_AVX2;
+    if (fast_madd(b7, c7)) mask |= CRIT_CPU_I16_DOT;
     if ((os & 0xe0) != 0xe0) return mask; /* opmask, upper ZMM */
     bool f = (b7 >> 16) & 1, dq = (b7 >> 17) & 1, bw = (b7 >> 30) & 1, vl = (b7 >> 31) & 1;
     if (!(f && dq && bw && vl)) return mask;
@@ -143,6 +154,7 @@ crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err) {
         {"auto", 0, CRIT_CPU_ALL},
         {"c", 0, 0},
         {"avx2", CRIT_CPU_AVX2, CRIT_CPU_AVX2},
+        {"avx2i16", CRIT_CPU_AVX2, CRIT_CPU_AVX2 | CRIT_CPU_I16_DOT},
         {"avx512", CRIT_CPU_AVX512, CRIT_CPU_ALL & ~(unsigned)(CRIT_CPU_AMX | CRIT_CPU_BF16_DOT)},
         {"avx512bf16", CRIT_CPU_BF16_DOT, CRIT_CPU_ALL & ~(unsigned)CRIT_CPU_AMX},
         {"amx", CRIT_CPU_AMX, CRIT_CPU_ALL},
@@ -156,9 +168,10 @@ crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err) {
             return crit_fail(err, CRIT_E_CPU, "CPU level '%s' is not available on this machine (it has %s)", level,
                              crit_cpu_level_name(have));
         *mask = have & levels[i].keep;
+        if (strcmp(level, "avx2i16") == 0) *mask |= CRIT_CPU_I16_DOT; /* slower somewhere, but it runs */
         return CRIT_OK;
     }
-    return crit_fail(err, CRIT_E_ARG, "unknown CPU level '%s' (auto, c, avx2, avx512, avx512bf16, amx)", level);
+    return crit_fail(err, CRIT_E_ARG, "unknown CPU level '%s' (auto, c, avx2, avx2i16, avx512, avx512bf16, amx)", level);
 }
 
 const char *crit_cpu_level_name(unsigned mask) {
@@ -168,7 +181,7 @@ const char *crit_cpu_level_name(unsigned mask) {
         bool vnni = mask & CRIT_CPU_AVX512_VNNI, bf16 = mask & CRIT_CPU_AVX512_BF16;
         return vnni && bf16 ? "avx512+vnni+bf16" : vnni ? "avx512+vnni" : bf16 ? "avx512+bf16" : "avx512";
     }
-    if (mask & CRIT_CPU_AVX2) return "avx2";
+    if (mask & CRIT_CPU_AVX2) return mask & CRIT_CPU_I16_DOT ? "avx2i16" : "avx2";
     if (mask & CRIT_CPU_NEON) return "neon";
     return "c";
 }

@@ -9,7 +9,8 @@
  * The includer defines the vector type and its operations (V_*), V_W lanes, the register tiles (STRIP_NV vectors of
  * rows by TILE_N(nv) keys or values of d, TILE_R(nv) for what is left over), and includes lanes_<isa>.h for the way
  * between row-major and lanes (L_*).  One that multiplies by a lane of a register rather than by a broadcast brings its
- * own qk_tile and pv and says so by ATTEND_OWN_TILES. */
+ * own qk_tile and pv and says so by ATTEND_OWN_TILES.  One whose operands are no floats brings pack_q, widen_k, widen_v,
+ * qk and pv, what a key takes in its forms of K and V (KEY_STEP, VALUE_STEP), and says so by ATTEND_OWN_OPERANDS. */
 
 #include <math.h>
 #include <string.h>
@@ -47,6 +48,15 @@ CRIT_INLINE vec v_exp2(vec x, vec *t) {
     p = V_FMA(p, f, V_SET1(0x1.0p+16f));
     return V_ADD_EXPONENT(p, *t);
 }
+
+static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt);
+static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *kf);
+static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp);
+
+#ifndef ATTEND_OWN_OPERANDS
+/* floats (32 bits) from one key to the next, in K and within a panel of V */
+#define KEY_STEP(dk) (dk)
+#define VALUE_STEP   8
 
 #ifndef ATTEND_OWN_TILES
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
@@ -116,6 +126,7 @@ CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key,
     }
     for (; n_key; n_key--, k += d, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
 }
+#endif
 
 /* Running state of one strip of nv vectors of rows. */
 typedef struct strip {
@@ -313,7 +324,7 @@ CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g
     }
     add_to_l(nv, t, sum);
     widen_group_v(g);
-    pv(nv, s + j0 * width, g->v + j0 * 8, j1 - j0, d, t->ot);
+    pv(nv, s + j0 * width, g->v + j0 * VALUE_STEP, j1 - j0, d, t->ot);
 }
 
 #define STRIP_GROUP(nv)                                                                                                \
@@ -331,6 +342,7 @@ STRIP_GROUP(4)
 
 /* ---------------------------------------------------------------------------------- between row-major and lanes */
 
+#ifndef ATTEND_OWN_OPERANDS
 /* q rows -> [d][w] lanes, scaled; lanes behind the last row are 0. */
 static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt) {
     const lvec f = L_SET1(scale);
@@ -344,6 +356,7 @@ static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size
         }
     }
 }
+#endif
 
 static float lse_of(float minus_m, float l) {
     return l == 0 ? -INFINITY : (float)(log((double)l) - (double)minus_m * 0x1.62e42fefa39efp-1);
@@ -365,6 +378,7 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
     }
 }
 
+#ifndef ATTEND_OWN_OPERANDS
 /* f16 -> f32; n a multiple of 8. */
 static void widen(const uint16_t *x, size_t n, float *y) {
     size_t i = 0;
@@ -373,6 +387,10 @@ static void widen(const uint16_t *x, size_t n, float *y) {
         L_STORE(y + i + L_W, L_LOAD_F16_TOO(x + i + L_W));
     }
     for (; i < n; i += L_W) L_STORE(y + i, L_LOAD_F16(x + i));
+}
+
+static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *kf) {
+    widen(k, n_key * dk, kf);
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
@@ -386,12 +404,13 @@ static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
                 L_STORE(vp + e * KEYS + 8 * (KEYS - 1) + i, L_LOAD_F16_TOO(v + j * d + e + i));
         }
 }
+#endif
 
 static void widen_group_v(group *g) {
     if (g->have_v) return;
     const size_t d = g->a->d;
     float *v = g->v;
-    for (size_t i = 0; i < g->n_in; v += g->n_key[i++] * 8) widen_v(g->a->v + g->base[i] * d, g->n_key[i], d, v);
+    for (size_t i = 0; i < g->n_in; v += g->n_key[i++] * VALUE_STEP) widen_v(g->a->v + g->base[i] * d, g->n_key[i], d, v);
     g->have_v = 1;
 }
 
@@ -426,7 +445,7 @@ static group wanted_of(const group *g, const strip *t, const uint8_t *want) {
     while (n_in && !(want[from] >> tile & 1)) off += g->n_key[from++], n_in--;
     while (n_in && !(want[from + n_in - 1] >> tile & 1)) n_in--;
     group part = *g;
-    part.base += from, part.k += off * g->dk, part.v += off * 8, part.n_in = n_in;
+    part.base += from, part.k += off * KEY_STEP(g->dk), part.v += off * VALUE_STEP, part.n_in = n_in;
     for (size_t i = 0; i < n_in; i++) part.n_key[i] = g->n_key[from + i];
     return part;
 }
@@ -469,7 +488,7 @@ static void attend(const crit_attend_args *a, float *mem) {
         for (size_t i = 0; i < n_in; i++) {
             base[i] = (size_t)a->blk[at + i] * BLK;
             g.n_key[i] = base[i] >= end ? 0 : size_min(end - base[i], BLK);
-            widen(a->k + base[i] * dk, g.n_key[i] * dk, k + have * dk);
+            widen_k(a->k + base[i] * dk, g.n_key[i], dk, k + have * KEY_STEP(dk));
             have += g.n_key[i];
         }
         left -= n_in, at += n_in;
@@ -515,6 +534,8 @@ static void attend(const crit_attend_args *a, float *mem) {
 }
 
 /* ---------------------------------------------------------------------------------------------------- block_lse */
+
+#ifndef ATTEND_OWN_OPERANDS
 
 /* One block for nv vectors of rows: lse and top of row r at r * stride. */
 CRIT_INLINE void block_lse_rows(const int nv, const float *qt, const float *k, size_t n, size_t d, float *mem,
@@ -570,3 +591,4 @@ static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint1
         }
     }
 }
+#endif

@@ -68,7 +68,14 @@
  * log2 e in it) to bf16 as well: + 2^-8 max_j sum|q||k_j| scale in the exponent; and the weights: a factor 1 +- (2^-8
  * (1 + ln 2) + 2^-16) on each, in out and lse alike; a product of its tiles takes subnormals for 0.  Listed keys before
  * n_key must be finite: an infinite or NaN value may reach other rows of the tile. scratch:
- * crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread. */
+ * crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread.
+ *
+ * A level whose attend_kind is CRIT_ACT_I16 multiplies 16-bit integers in causal calls, with u = CRIT_ATTEND_UNIT: each q
+ * is off by u |q[r]| (Euclidean norm), each k by u |k_j|, so the exponent by u scale max_j sum(|q||k_j| + |q[r]||k_ji|)
+ * more; out by CRIT_ATTEND_PV_UNITS u sum_j w_j max_i |v_ji| / sum_j w_j more, w the weights, a bound that is met if 64
+ * roundings all agree.  A row of a causal call and of one that is not need not have the same bits there. */
+#define CRIT_ATTEND_UNIT     (0.505 / 32767) /* half a unit, and what f32 loses on the way */
+#define CRIT_ATTEND_PV_UNITS (CRIT_ATTEND_GROUP * CRIT_BLK_LEN + 1)
 #define CRIT_ATTEND_GROUP 2
 typedef struct crit_attend_args {
     const float *q;
@@ -276,7 +283,8 @@ typedef struct crit_kernels {
     crit_mix_values_fn mix_values;
     crit_soft_max_fn soft_max;
 
-    unsigned char kv_layout; /* CRIT_KV_F16 or CRIT_KV_BF16T: what kv_put writes */
+    unsigned char kv_layout;   /* CRIT_KV_F16 or CRIT_KV_BF16T: what kv_put writes */
+    unsigned char attend_kind; /* what attend multiplies in causal calls: CRIT_ACT_F32, CRIT_ACT_I16 or CRIT_ACT_BF16 */
     crit_kv_put_fn kv_put;
     crit_block_stats_fn block_stats;
 

@@ -149,7 +149,7 @@ static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out,
                           .efficiency = MEAS_NEVER};
     r.seconds = meas_cpu_time(m, run_attend, &w);
     double rate = (causal ? r.flop : r.bytes) / r.seconds;
-    r.share = rate / (causal ? meas_peak_of(m, isa, CRIT_ACT_F32) : m->read_bps);
+    r.share = rate / (causal ? meas_peak_of(m, isa, (crit_act_kind)m->kt.attend_kind) : m->read_bps);
     if (l->density < 1) r.efficiency = rate / dense_rate;
     meas_row(m, r);
     return rate;

@@ -10,7 +10,11 @@
  * a power of 2), and P's exponent is rounded to 1/128, which is 2^-8 ln 2 in P.  So two oracles: one takes q as the
  * kernel rounds it, and then only those two, 2^-8 (1 + ln 2) and their product, come on top of the bound above; the
  * other takes q as given, and E grows by 2^-8 scale max_j sum|q||k_j|.  The first is the sharp test, the second the
- * contract.  Every case packs K and V by the level's own kv_put, and the oracles read what it left. */
+ * contract.  Every case packs K and V by the level's own kv_put, and the oracles read what it left.
+ *
+ * A level that multiplies 16-bit integers is held against the bound of its contract, and since that lets all roundings
+ * agree, against what is to be expected of independent ones: in the root mean square half a unit becomes 1 / sqrt(12) of
+ * one, and 64 roundings of P sqrt(64) of it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +76,32 @@ static void put_key(const ck *s, uint16_t *k, uint16_t *v, size_t d, size_t j, c
     const size_t blk = j / B * B * d;
     s->table.kv_put(x, d, y, d, j % B, 1, (uint32_t)d, k + blk, v + blk);
 }
+
+/* Whether this call multiplies 16-bit integers. */
+static bool i16(const ck *s, const crit_attend_args *a) {
+    return a->causal && s->table.attend_kind == CRIT_ACT_I16;
+}
+
+/* What the units of q and k lose in the score of a key: the most there can be, and in the mean square. */
+typedef struct loss {
+    double most, rms;
+} loss;
+
+static loss score_loss(const ck *s, const crit_attend_args *a, const float *q, size_t j) {
+    double q1 = 0, q2 = 0, k1 = 0, k2 = 0;
+    if (!i16(s, a)) return (loss){0};
+    for (size_t e = 0; e < a->d; e++) {
+        const double x = (double)q[e], y = k_value(s, a->k, a->d, j, e);
+        q1 += fabs(x), q2 += x * x, k1 += fabs(y), k2 += y * y;
+    }
+    return (loss){CRIT_ATTEND_UNIT * (double)a->scale * (sqrt(q2) * k1 + sqrt(k2) * q1),
+                  (double)a->scale * sqrt(q2 * k2 / 6) / 32767};
+}
+
+/* Squares of the errors of a case, and of what they are expected to be at most. */
+typedef struct squares {
+    double off, expected;
+} squares;
 
 /* The q that the kernel multiplies by k: as given, or as a KV_BF16T level rounds it. */
 static double q_value(float q, float scale, bool rounded) {
@@ -158,7 +188,7 @@ static bool wants(const crit_attend_args *a, size_t r, size_t i) {
 static size_t skipped_far(const ck *s, const crit_attend_args *a, size_t r, unsigned char *out_of) {
     const float *q = a->q + r * a->q_stride;
     const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
-    double met = -(double)INFINITY;
+    double met = -(double)INFINITY, lost = 0;
     size_t close = 0;
     memset(out_of, 0, a->n_blk);
     for (size_t n = 0; n < a->n_blk;) {
@@ -177,21 +207,24 @@ static size_t skipped_far(const ck *s, const crit_attend_args *a, size_t r, unsi
                     dot += x, abs_dot += fabs(x);
                 }
                 top = fmax(top, dot), mag = fmax(mag, abs_dot);
+                lost = fmax(lost, score_loss(s, a, q, j).most);
             }
             met = fmax(met, top);
             if (!far) continue;
             out_of[i] = top < before - (double)a->skip;
-            close += fabs(top - before + (double)a->skip) < 4 * (a->d + 16) * 0x1p-24 * (mag + fabs(before));
+            close += fabs(top - before + (double)a->skip) <
+                     4 * (a->d + 16) * 0x1p-24 * (mag + fabs(before)) + 2 * lost;
         }
     }
     return close;
 }
 
-static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounded) {
+static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounded, squares *sq) {
     const float *q = a->q + r * a->q_stride;
     const size_t end = a->causal && a->pos0 + r + 1 < a->n_key ? a->pos0 + r + 1 : a->n_key;
     double *z = malloc((a->n_blk * B + 1) * sizeof *z);
     double top = -(double)INFINITY, sum = 0, mag = 0;
+    loss lost = {0};
     size_t n = 0;
     unsigned char *out_of = calloc(a->n_blk + 1, 1);
     if (a->skip > 0 && skipped_far(s, a, r, out_of)) {
@@ -207,14 +240,25 @@ static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounde
                 const double x = q_value(q[e], a->scale, rounded) * k_value(s, a->k, a->d, j, e);
                 dot += x, abs_dot += fabs(x);
             }
+            const loss here = score_loss(s, a, q, j);
+            lost = (loss){fmax(lost.most, here.most), fmax(lost.rms, here.rms)};
             z[n] = dot;
             top = fmax(top, z[n++]), mag = fmax(mag, abs_dot);
         }
     }
     for (size_t i = 0; i < n; i++) sum += exp(z[i] - top);
     const double q_error = bf16t(s) && !rounded ? 0x1p-8 * mag : 0;
-    const double weight = (a->d + 16) * 0x1p-24 * mag + q_error + weight_error(s),
+    const double f32 = (a->d + 16) * 0x1p-24 * mag + q_error + weight_error(s), weight = f32 + lost.most,
                  rounding = ((double)n + 16) * 0x1p-24;
+    double v_top = 0; /* weighted mean of the largest value of each key */
+    for (size_t i = 0, at = 0; i < a->n_blk && i16(s, a); i++) {
+        if (out_of[i]) continue;
+        for (size_t j = a->blk[i] * (size_t)B; j < (a->blk[i] + (size_t)1) * B && j < end; j++) {
+            double most = 0;
+            for (size_t e = 0; e < a->d; e++) most = fmax(most, fabs(v_value(s, a->v, a->d, j, e)));
+            v_top += exp(z[at++] - top) / sum * most;
+        }
+    }
     for (size_t e = 0; e < a->d; e++) {
         double o = 0, abs_o = 0;
         size_t at = 0;
@@ -225,8 +269,13 @@ static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounde
                 o += p * x, abs_o += p * fabs(x);
             }
         }
-        ck_near(s, "out", r, e, (double)a->out[r * a->out_stride + e], o,
-                2 * (expm1(weight) + rounding) * abs_o + 0x1p-126);
+        const double got = (double)a->out[r * a->out_stride + e], tiny = 2 * (expm1(f32) + rounding) * abs_o + 0x1p-126;
+        ck_near(s, "out", r, e, got, o,
+                2 * (expm1(weight) + rounding) * abs_o + 0x1p-126 +
+                    CRIT_ATTEND_PV_UNITS * CRIT_ATTEND_UNIT * v_top);
+        /* of P sqrt(64) roundings, of V one; scores as if those of all keys were off together */
+        const double expected = tiny + 2 * lost.rms * abs_o + 9 / (32767 * sqrt(12)) * v_top;
+        if (sq) sq->off += (got - o) * (got - o), sq->expected += expected * expected;
     }
     const double lse = n ? top + log(sum) : -(double)INFINITY;
     ck_near(s, "lse", r, 0, (double)a->lse[r], lse, weight + rounding + 0x1p-22 * fabs(lse));
@@ -234,9 +283,16 @@ static void check_row_of(ck *s, const crit_attend_args *a, size_t r, bool rounde
 }
 
 static void check_row(ck *s, const crit_attend_args *a, size_t r) {
-    check_row_of(s, a, r, bf16t(s));
+    check_row_of(s, a, r, bf16t(s), NULL);
     /* blocks left out are those of the rounded q */
-    if (bf16t(s) && !(a->skip > 0)) check_row_of(s, a, r, false);
+    if (bf16t(s) && !(a->skip > 0)) check_row_of(s, a, r, false, NULL);
+}
+
+static void check_rows(ck *s, const crit_attend_args *a) {
+    squares sq = {0};
+    for (size_t r = 0; r < a->n_row; r++) check_row_of(s, a, r, bf16t(s), &sq);
+    if (i16(s, a)) ck_near(s, "root mean square", 0, 0, sqrt(sq.off), 0, sqrt(sq.expected));
+    for (size_t r = 0; r < a->n_row && bf16t(s); r++) check_row_of(s, a, r, false, NULL);
 }
 
 /* Columns behind d belong to the caller. */
@@ -253,7 +309,7 @@ static void one(ck *s, crit_attend_fn fn, const shape *sh, kind how, ck_place pl
     s->note = kind_name[how];
     pcase c = make(s, sh, how, place);
     fn(&c.a, ck_scratch(s, crit_attend_scratch_bytes(sh->d)));
-    for (size_t r = 0; r < sh->n_row; r++) check_row(s, &c.a, r);
+    check_rows(s, &c.a);
     check_gaps(s, &c.a);
     ck_release(s);
 }
@@ -277,6 +333,10 @@ static void invariance(ck *s, crit_attend_fn fn, uint32_t d, uint32_t n_row, siz
             }
             if (cut == 4) b.causal = 0, b.n_key = pos0 + r + 1, b.pos0 = 0;
             fn(&b, mem);
+            if (cut == 4 && i16(s, &c.a)) { /* other roundings, the same attention */
+                check_row(s, &b, before);
+                continue;
+            }
             ck_same_bits(s,
                          cut == 0   ? "row alone"
                          : cut == 1 ? "row at an end"

@@ -166,6 +166,17 @@ void bed_decode(bed *b, uint32_t layer) {
     }
 }
 
+double bed_chunk_bound(const bed *b) {
+    switch (b->kernels.attend_kind) {
+    case CRIT_ACT_BF16:
+        return 5e-2;
+    case CRIT_ACT_I16: /* 64 u = 1e-3 of the largest value at most, if all roundings of P agree */
+        return 1e-3;
+    default:
+        return 3e-5;
+    }
+}
+
 double bed_exact(const bed *b, uint32_t layer, uint32_t head, const uint32_t *pos, uint32_t n, double *out,
                  double *vbar_in, double *vbar_out) {
     uint32_t d = b->s.d, kv_head = head / (b->s.n_head / b->s.n_kv_head);

@@ -42,6 +42,9 @@ void bed_token(bed *b);
 void bed_decode(bed *b, uint32_t layer);
 const float *bed_q(const bed *b, uint32_t layer, uint32_t pos); /* [n_head][d] */
 
+/* How far attention of a chunk may be from it, of values about 1: by what the level multiplies. */
+double bed_chunk_bound(const bed *b);
+
 /* Exact attention of the last token's query head over the positions pos [n] only, as attention reads keys and values;
  * out [d].  Returns the share of the whole weight that they have; vbar_in, vbar_out (or NULL): weighted means of the
  * values inside and outside. */

@@ -510,7 +510,7 @@ static void chunks_read_the_same(void **state) {
             assert_int_equal(b.policy->chunk(b.state, &job, &err), CRIT_OK);
         }
         assert_memory_equal(one, cut, MORE * row * sizeof *one);
-        double bound = b.kernels.kv_layout == CRIT_KV_BF16T ? 5e-2 : 3e-5;
+        double bound = bed_chunk_bound(&b);
         uint32_t n_tok = b.n_tok;
         for (uint32_t t = 0; t < MORE && all; t += 23) {
             b.n_tok = N + t + 1;

@@ -197,7 +197,7 @@ static void check_part(bed *b, uint32_t pos0, uint32_t n, uint32_t n_init, uint3
         for (uint32_t h = 0; h < b->s.n_head; h++) {
             bed_exact(b, 0, h, pos, n_pos, x, NULL, NULL);
             for (uint32_t i = 0; i < d; i++) {
-                double tol = b->kernels.kv_layout == CRIT_KV_BF16T ? 5e-2 : 3e-5, y = (double)got[r * row + h * d + i];
+                double tol = bed_chunk_bound(b), y = (double)got[r * row + h * d + i];
                 if (!(fabs(y - x[i]) <= tol * fmax(1, fabs(x[i]))))
                     fail_msg("position %u head %u: %g, exact %g", pos0 + r, h, y, x[i]);
             }
@@ -254,7 +254,7 @@ static void what_fits_is_dense(void **state) {
         bed_exact(&b, 0, h, pos, 640, x, NULL, NULL);
         for (uint32_t i = 0; i < shape.d; i++)
             assert_true(fabs((double)r.out[(127 * shape.n_head + h) * shape.d + i] - x[i]) <
-                        (b.kernels.kv_layout == CRIT_KV_BF16T ? 5e-2 : 3e-5));
+                        bed_chunk_bound(&b));
     }
     free(r.out), free(pos);
     bed_close(&b);

@@ -96,8 +96,10 @@ static void agrees(void **state) {
 
 static void breaks(void **state) {
     (void)state;
-    for (int b = 0; b < BLOCKS; b++) { /* a block that the plan has was not computed, or the other way round */
+    for (int n = 0; n < 2 * BLOCKS; n++) { /* a block that the plan has was not computed, or the other way round */
+        const int b = n % BLOCKS;
         sample *s = make(7);
+        s->x.rounding = n < BLOCKS ? EXACT_F32 : EXACT_I16;
         double o[D];
         exact_result r;
         unsigned char other[BLOCKS];

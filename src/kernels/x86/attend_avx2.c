@@ -2,29 +2,8 @@
 /* attend and block_lse for AVX2 + FMA + F16C: strips of 32 rows.  The algorithm is in attend_tmpl.h, that of
  * decoding in attend_few.h. */
 #include "kernels/protos.h"
+#include "kernels/x86/attend_vec_avx2.h"
 #include "kernels/x86/lanes_avx2.h"
-
-typedef __m256 vec;
-#define V_W                        8
-#define V_ZERO()                   _mm256_setzero_ps()
-#define V_SET1(x)                  _mm256_set1_ps(x)
-#define V_LOAD(p)                  _mm256_load_ps(p)
-#define V_STORE(p, x)              _mm256_store_ps(p, x)
-#define V_ADD(a, b)                _mm256_add_ps(a, b)
-#define V_SUB(a, b)                _mm256_sub_ps(a, b)
-#define V_MUL(a, b)                _mm256_mul_ps(a, b)
-#define V_FMA(a, b, c)             _mm256_fmadd_ps(a, b, c)
-#define V_MAX(a, b)                _mm256_max_ps(a, b)     /* b where one is NaN */
-#define V_AT_LEAST(floor, x)       _mm256_max_ps(floor, x) /* NaN where x is NaN */
-#define V_OR(a, b)                 _mm256_or_ps(a, b)
-#define V_AND(a, b)                _mm256_and_ps(a, b)
-#define V_GE(a, b)                 _mm256_cmp_ps(a, b, _CMP_GE_OQ) /* all ones or zeros per lane */
-#define V_COUNT(mask)              (size_t) __builtin_popcount((unsigned)_mm256_movemask_ps(mask))
-#define V_ANY_BITS(a, bits)        (!_mm256_testz_si256(_mm256_castps_si256(a), _mm256_set1_epi32(bits)))
-#define V_SELECT_GT(a, b, yes, no) _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ))
-/* p * 2^n, n in the low bits of t */
-#define V_ADD_EXPONENT(p, t)                                                                                           \
-    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)))
 
 /* 12 accumulators, 3 broadcasts and a load fill the 16 registers: 7 loads for 12 FMA.  Narrower strips take more keys.
  */

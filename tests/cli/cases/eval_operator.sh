@@ -85,7 +85,8 @@ assert len(offsets) == 47 * 4 + 1 and offsets[0] == 0 and offsets[-1] == len(ids
 # The result is the soft-max over the planned keys, up to the bound of attend (src/kernels/kernels.h): its error in the
 # exponent e and on each weight changes a mean by 2 (exp(e + w) - 1) sum w|v| at most,
 # f32 sums by as many halves of an ulp as there are keys.
-bf16 = m["cpu"] in ("amx", "avx512bf16")
+unit = 0.505 / 32767 # of 16-bit integers
+bf16, i16 = m["cpu"] in ("amx", "avx512bf16"), m["cpu"] == "avx2i16"
 for pos, h in ((3, 0), (700, 1), (901, 2), (1499, 3)):
     t, g = pos // 32, h // 2
     row = ids[offsets[t * 4 + h]:offsets[t * 4 + h + 1]]
@@ -94,12 +95,15 @@ for pos, h in ((3, 0), (700, 1), (901, 2), (1499, 3)):
     qq = q[(pos * 4 + h) * 16:(pos * 4 + h + 1) * 16]
     z = [m["softmax_scale"] * sum(a * b for a, b in zip(qq, k[(j * 2 + g) * 16:(j * 2 + g + 1) * 16])) for j in keys]
     size = m["softmax_scale"] * max(sum(abs(a * b) for a, b in zip(qq, k[(j * 2 + g) * 16:(j * 2 + g + 1) * 16])) for j in keys)
-    bound = 2 * math.expm1((16 + 16) * 2**-24 * size + (2**-8 * (size + 1) + 2**-13 if bf16 else 2**-22)) + (len(keys) + 16) * 2**-23
+    ks_ = [k[(j * 2 + g) * 16:(j * 2 + g + 1) * 16] for j in keys]
+    units = m["softmax_scale"] * unit * max(math.hypot(*qq) * sum(map(abs, x)) + math.hypot(*x) * sum(map(abs, qq)) for x in ks_) if i16 else 0
+    bound = 2 * math.expm1((16 + 16) * 2**-24 * size + units + (2**-8 * (size + 1) + 2**-13 if bf16 else 2**-22)) + (len(keys) + 16) * 2**-23
     top = max(z)
     w = [math.exp(x - top) for x in z]
     for i in range(16):
         want = sum(a * v[(j * 2 + g) * 16 + i] for a, j in zip(w, keys)) / sum(w)
         tol = bound * sum(a * abs(v[(j * 2 + g) * 16 + i]) for a, j in zip(w, keys)) / sum(w)
+        if i16: tol += 65 * unit * sum(a * max(map(abs, v[(j * 2 + g) * 16:(j * 2 + g + 1) * 16])) for a, j in zip(w, keys)) / sum(w)
         assert abs(want - out[(pos * 4 + h) * 16 + i]) <= tol, (pos, h, i, want, out[(pos * 4 + h) * 16 + i], tol)
 PY
 
