@@ -9,8 +9,8 @@
  * The includer defines the vector type and its operations (V_*), V_W lanes, the register tiles (STRIP_NV vectors of
  * rows by TILE_N(nv) keys or values of d, TILE_R(nv) for what is left over), and includes lanes_<isa>.h for the way
  * between row-major and lanes (L_*).  One that multiplies by a lane of a register rather than by a broadcast brings its
- * own qk_tile and pv and says so by ATTEND_OWN_TILES.  One whose operands are no floats brings pack_q, widen_k, widen_v,
- * qk and pv, what a key takes in its forms of K and V (KEY_STEP, VALUE_STEP), and says so by ATTEND_OWN_OPERANDS. */
+ * own qk_tile and pv and says so by ATTEND_OWN_TILES.  One whose operands are no floats says so by ATTEND_OWN_OPERANDS and
+ * brings pack_q, widen_k, widen_v, group_scores, group_mix, KEY_STEP, VALUE_STEP and READY. */
 
 #include <math.h>
 #include <string.h>
@@ -49,14 +49,11 @@ CRIT_INLINE vec v_exp2(vec x, vec *t) {
     return V_ADD_EXPONENT(p, *t);
 }
 
-static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt);
-static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *kf);
-static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp);
-
 #ifndef ATTEND_OWN_OPERANDS
-/* floats (32 bits) from one key to the next, in K and within a panel of V */
-#define KEY_STEP(dk) (dk)
-#define VALUE_STEP   8
+/* Floats of a key in the forms of K and V, by which the blocks of a group lie apart; and such forms made beforehand. */
+#define KEY_STEP(dk)  (dk)
+#define VALUE_STEP(d) 8
+#define READY(a)      ((const float *)NULL)
 
 #ifndef ATTEND_OWN_TILES
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
@@ -127,6 +124,10 @@ CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key,
     for (; n_key; n_key--, k += d, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
 }
 #endif
+
+CRIT_INLINE size_t size_min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
 
 /* Running state of one strip of nv vectors of rows. */
 typedef struct strip {
@@ -226,16 +227,34 @@ typedef struct group {
     const size_t *base; /* position of each block's first key */
     size_t n_in, n_key[CRIT_ATTEND_GROUP];
     size_t dk; /* width of a key */
-    float *k, *v;
+    float *k[CRIT_ATTEND_GROUP], *v[CRIT_ATTEND_GROUP]; /* of each block */
     int first, far, have_v;
 } group;
 
 static void widen_group_v(group *g);
+static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt);
+static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *to);
+static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *to);
+
+#ifndef ATTEND_OWN_OPERANDS
+/* Scores of a strip and the first n keys. */
+CRIT_INLINE void group_scores(const int nv, const strip *t, const group *g, size_t n, float *s) {
+    qk(nv, t->qt, g->k[0], n, g->dk, t->minus_m, s);
+}
+
+/* O of a strip takes the keys [j0, j1), p of all. */
+CRIT_INLINE void group_mix(const int nv, const strip *t, const group *g, size_t j0, size_t j1, float *p) {
+    pv(nv, p + j0 * (size_t)nv * V_W, g->v[0] + j0 * VALUE_STEP(g->a->d), j1 - j0, g->a->d, t->ot);
+}
+#else
+CRIT_INLINE void group_scores(const int nv, const strip *t, const group *g, size_t n, float *s);
+CRIT_INLINE void group_mix(const int nv, const strip *t, const group *g, size_t j0, size_t j1, float *p);
+#endif
 
 /* m rises after s turned out too large: s comes back relative to the new m, delta says by how much. */
 CRIT_INLINE void redo_with_higher_m(const int nv, const strip *t, const view *w, const group *g, float *s, vec *delta) {
     vec shrink[4];
-    qk(nv, t->qt, g->k, w->n_vis, g->dk, t->minus_m, s);
+    group_scores(nv, t, g, w->n_vis, s);
     raise_m(nv, t, w, s, 0, delta, shrink);
     float *o = t->ot;
     for (size_t i = 0; i < g->a->d; i++, o += nv * V_W) {
@@ -270,9 +289,8 @@ CRIT_INLINE void note_met(const int nv, const strip *t, const view *w, const flo
 
 /* One group of keys for one strip; s is scratch. */
 CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, group *g, const skip_rule *rule, float *s) {
-    const size_t d = g->a->d;
     vec delta[4], unused[4];
-    qk(nv, t->qt, g->k, w->n_vis, g->dk, t->minus_m, s);
+    group_scores(nv, t, g, w->n_vis, s);
     if (rule) note_met(nv, t, w, s);
     if (g->first) {
         raise_m(nv, t, w, s, 1, delta, unused);
@@ -282,16 +300,15 @@ CRIT_INLINE void strip_group(const int nv, const strip *t, const view *w, group 
         exp_group(nv, 1, t, w, delta, s);
     }
     widen_group_v(g);
-    pv(nv, s, g->v, w->n_vis, d, t->ot);
+    group_mix(nv, t, g, 0, w->n_vis, s);
 }
 
 /* The same for a group every row sees whole, leaving out what [alg:skip] leaves out.  A row's P is 0 where it leaves a
  * block out, so whether the strip's other rows made it compute the block does not show. */
 CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g, const skip_rule *rule, float *s) {
-    const size_t d = g->a->d, width = (size_t)nv * V_W;
     vec keep[CRIT_ATTEND_GROUP][4], top[4], delta[4], sum[4];
     size_t j0 = w->n_all, j1 = 0; /* keys of the blocks some row keeps */
-    qk(nv, t->qt, g->k, w->n_all, g->dk, t->minus_m, s);
+    group_scores(nv, t, g, w->n_all, s);
     CRIT_UNROLL for (int v = 0; v < nv; v++) top[v] = V_LOAD(t->met + v * V_W);
     for (size_t b = 0, j = 0; b < g->n_in; j += g->n_key[b++]) {
         vec mx[4];
@@ -324,7 +341,7 @@ CRIT_INLINE void strip_far(const int nv, const strip *t, const view *w, group *g
     }
     add_to_l(nv, t, sum);
     widen_group_v(g);
-    pv(nv, s + j0 * width, g->v + j0 * VALUE_STEP, j1 - j0, d, t->ot);
+    group_mix(nv, t, g, j0, j1, s);
 }
 
 #define STRIP_GROUP(nv)                                                                                                \
@@ -409,16 +426,11 @@ static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
 static void widen_group_v(group *g) {
     if (g->have_v) return;
     const size_t d = g->a->d;
-    float *v = g->v;
-    for (size_t i = 0; i < g->n_in; v += g->n_key[i++] * VALUE_STEP) widen_v(g->a->v + g->base[i] * d, g->n_key[i], d, v);
+    for (size_t i = 0; i < g->n_in; i++) widen_v(g->a->v + g->base[i] * d, g->n_key[i], d, g->v[i]);
     g->have_v = 1;
 }
 
 /* ------------------------------------------------------------------------------------------------- the kernel */
-
-CRIT_INLINE size_t size_min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
 
 /* Keys of a group that a row at this position sees; positions ascend, so they are its first ones. */
 static size_t seen_from(size_t pos, const size_t *base, size_t n_base) {
@@ -441,12 +453,13 @@ static view view_of(const crit_attend_args *a, const strip *t, const size_t *bas
 /* The part of a group that the strip's tile wants; want: of the group's entries. */
 static group wanted_of(const group *g, const strip *t, const uint8_t *want) {
     const unsigned tile = (unsigned)(t->row0 / CRIT_TILE_LEN);
-    size_t from = 0, n_in = g->n_in, off = 0;
-    while (n_in && !(want[from] >> tile & 1)) off += g->n_key[from++], n_in--;
+    size_t from = 0, n_in = g->n_in;
+    while (n_in && !(want[from] >> tile & 1)) from++, n_in--;
     while (n_in && !(want[from + n_in - 1] >> tile & 1)) n_in--;
     group part = *g;
-    part.base += from, part.k += off * KEY_STEP(g->dk), part.v += off * VALUE_STEP, part.n_in = n_in;
-    for (size_t i = 0; i < n_in; i++) part.n_key[i] = g->n_key[from + i];
+    part.base += from, part.n_in = n_in;
+    for (size_t i = 0; i < n_in; i++)
+        part.k[i] = g->k[from + i], part.v[i] = g->v[from + i], part.n_key[i] = g->n_key[from + i];
     return part;
 }
 
@@ -479,16 +492,23 @@ static void attend(const crit_attend_args *a, float *mem) {
     }
     uint64_t skipped = 0;
     const skip_rule rule = {.edge = a->skip * 0x1.715476p+0f, .count = &skipped};
+    const float *ready = READY(a);
     const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         const size_t stop = at < a->n_far ? a->n_far : a->n_blk, n_in = size_min(stop - at, CRIT_ATTEND_GROUP);
         size_t base[CRIT_ATTEND_GROUP], have = 0;
-        group g = {.a = a, .base = base, .n_in = n_in, .dk = dk, .k = k, .v = v, .far = at < a->n_far};
+        group g = {.a = a, .base = base, .n_in = n_in, .dk = dk, .far = at < a->n_far, .have_v = ready != NULL};
         const uint8_t *want = a->want ? a->want + at : NULL;
         for (size_t i = 0; i < n_in; i++) {
             base[i] = (size_t)a->blk[at + i] * BLK;
             g.n_key[i] = base[i] >= end ? 0 : size_min(end - base[i], BLK);
-            widen_k(a->k + base[i] * dk, g.n_key[i], dk, k + have * KEY_STEP(dk));
+            if (ready) {
+                g.k[i] = (float *)(uintptr_t)ready + base[i] * (KEY_STEP(d) + VALUE_STEP(d));
+                g.v[i] = g.k[i] + BLK * KEY_STEP(d);
+            } else {
+                g.k[i] = k + have * KEY_STEP(dk), g.v[i] = v + have * VALUE_STEP(d);
+                widen_k(a->k + base[i] * dk, g.n_key[i], dk, g.k[i]);
+            }
             have += g.n_key[i];
         }
         left -= n_in, at += n_in;

@@ -95,12 +95,21 @@ typedef struct crit_attend_args {
     float skip;       /* INFINITY (or 0, so that a zeroed struct is plain) = off */
     uint64_t *n_skip; /* in/out */
     uint32_t dk;      /* 0 = d */
+    const void *ready; /* K and V once more, by attend_ready, for causal calls with dk == 0; NULL = none: the same bits */
 } crit_attend_args;
 static inline uint32_t crit_attend_dk(const crit_attend_args *a) {
     return a->dk ? a->dk : a->d;
 }
 typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
 size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
+
+/* Puts blocks of K and V into the form in which this level's attend multiplies them, which it otherwise does in every
+ * call: for the calls of many heads and tiles.  NULL where attend reads the store in place, or makes too little of it.
+ *
+ *   k, v as above, n_key keys from the first of a block on; ready [ceil(n_key/32)][CRIT_READY_BYTES(d)] out, 64-byte
+ *   aligned.  Keys behind n_key are not read as valid: attend may be shown n_key as of here, or fewer. */
+#define CRIT_READY_BYTES(d) ((size_t)CRIT_BLK_LEN * 4 * ((d) + 8))
+typedef void (*crit_attend_ready_fn)(const uint16_t *k, const uint16_t *v, size_t n_key, uint32_t d, void *ready);
 
 /* Per-block log-sum-exp and largest score of a few exact query rows.                  [alg:calibrate] [alg:check]
  *
@@ -278,6 +287,7 @@ typedef struct crit_kernels {
     unsigned cpu; /* the mask it was built for */
 
     crit_attend_fn attend;
+    crit_attend_ready_fn attend_ready; /* may be NULL */
     crit_block_lse_fn block_lse;
     crit_key_scores_fn key_scores;
     crit_mix_values_fn mix_values;

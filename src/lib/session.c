@@ -147,7 +147,8 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     out->activation_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, chunk_rows(p));
     out->scratch_bytes =
         crit_forward_fixed_bytes(c, n_key, n_thread) + m->weights.f32_count * sizeof(float) +
-        crit_plan_estimate_bytes(&p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), n_key, n_thread) +
+        crit_plan_estimate_bytes(&m->kernels, &p->attn, c->n_head, c->n_kv_head, c->d_head, chunk_rows(p), n_key,
+                                 n_thread) +
         (p->attn.mode == CRIT_ATTN_CRITI ? c->n_layer * crit_calib_bytes(c->n_head, p->attn.probe, p->n_ctx) : 0) +
         (m->vocab ? crit_vocab_bytes(m->vocab) : 0) + CRIT_PROCESS_BYTES;
     out->policy_bytes = crit_forward_policy_bytes(c, decode, &values, n_key, n_thread);

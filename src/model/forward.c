@@ -258,6 +258,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         if (st) return st;
         f->stats.pairs += f->plan.pairs;
         f->stats.pairs_causal += f->plan.pairs_causal;
+        crit_steps_add(&s, crit_plan_ready_stage(&attend), &f->stats.attend_ns);
         crit_steps_add(&s, crit_plan_attend_stage(&attend), &f->stats.attend_ns);
         if (chunk->on_layer) {
             crit_steps_run(&s);

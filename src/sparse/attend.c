@@ -32,6 +32,10 @@ static list merged(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t t1, 
     }
 }
 
+static unsigned char *ready_at(const crit_plan *p, uint32_t kv_head, size_t blk) {
+    return p->ready + (kv_head * p->stride + blk) * CRIT_READY_BYTES(p->d);
+}
+
 static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, uint32_t t1, const list *l,
                          void *scratch) {
     crit_plan *p = a->plan;
@@ -55,6 +59,7 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
         .d = p->d,
         .causal = 1,
         .n_far = l->n_far,
+        .ready = p->use_ready ? ready_at(p, kv_head, 0) : NULL,
     };
     uint64_t n_skip = 0;
     if (!l->dense && p->params.mode == CRIT_ATTN_CRITI) {
@@ -89,6 +94,26 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
         if (t > t1) l = merged(p, head, t0, t, ids, want);
         attend_tiles(a, head, t0, t, &l, scratch);
     }
+}
+
+enum { READY_BLKS = 16 };
+
+static void ready_item(void *arg, size_t item, unsigned worker) {
+    (void)worker;
+    const crit_attend_job *a = arg;
+    const crit_plan *p = a->plan;
+    const uint32_t kv_head = (uint32_t)(item % p->n_kv_head);
+    const size_t blk = item / p->n_kv_head * READY_BLKS, key = blk * CRIT_BLK_LEN, end = (size_t)p->pos0 + p->n_tok;
+    const size_t n = end - key < READY_BLKS * CRIT_BLK_LEN ? end - key : READY_BLKS * CRIT_BLK_LEN;
+    p->kernels->attend_ready(crit_kv_k(a->job->kv, kv_head) + key * p->d, crit_kv_v(a->job->kv, kv_head) + key * p->d, n,
+                             p->d, ready_at(p, kv_head, blk));
+}
+
+crit_stage crit_plan_ready_stage(crit_attend_job *a) {
+    const crit_plan *p = a->plan;
+    const size_t n_blk = ((size_t)p->pos0 + p->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    const size_t n = p->use_ready ? (n_blk + READY_BLKS - 1) / READY_BLKS * p->n_kv_head : 0;
+    return (crit_stage){.n_item = n, .task = ready_item, .arg = a};
 }
 
 crit_stage crit_plan_attend_stage(crit_attend_job *a) {

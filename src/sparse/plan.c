@@ -54,10 +54,24 @@ static uint32_t max_tiles(uint32_t n_tok) {
     return n_tok / CRIT_TILE_LEN + 2;
 }
 
-size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
-                                uint32_t n_batch, uint32_t n_ctx, unsigned n_thread) {
+/* By eighths above 64 blocks, so that a stream of chunks does not allocate for every one. */
+static size_t stride_of(size_t n_blk) {
+    const size_t step = n_blk > 512 ? 256 : 64;
+    return (n_blk + step - 1) / step * step;
+}
+
+/* Whether making K and V ready once is less work than what calls would do each: one does it for the blocks of a head
+ * and span, of which sparse ones have a third. */
+static bool ready_pays(const crit_kernels *kt, uint32_t n_head, uint32_t n_kv_head, uint32_t n_span) {
+    return kt->attend_ready && n_head / n_kv_head * n_span > 3;
+}
+
+size_t crit_plan_estimate_bytes(const crit_kernels *kt, const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head,
+                                uint32_t d, uint32_t n_batch, uint32_t n_ctx, unsigned n_thread) {
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1, rows = (size_t)n_head * max_tiles(n_batch);
     size_t bytes = rows * sizeof(crit_plan_row_t) + n_blk * sizeof(uint32_t);
+    if (ready_pays(kt, n_head, n_kv_head, n_batch / CRIT_ATTEND_ROWS + 1))
+        bytes += n_kv_head * stride_of(n_blk) * CRIT_READY_BYTES(d);
     if (p->mode != CRIT_ATTN_DENSE) bytes += rows * n_blk * sizeof(uint32_t);
     if (p->mode == CRIT_ATTN_CRITI) {
         size_t n_probe = n_batch / p->probe + 2;
@@ -91,6 +105,7 @@ void crit_plan_clear(crit_plan *p) {
     crit_free(p->slots);
     crit_free(p->all);
     crit_free(p->fused);
+    crit_unmap(p->ready, p->n_ready_cap);
     crit_free(p->scratch);
     crit_free(p->probes);
     crit_free(p->probe_mass);
@@ -108,10 +123,17 @@ bool crit_plan_grow(void *arr, size_t *cap, size_t need, size_t size) {
     return *a != NULL;
 }
 
+static bool reserve_ready(crit_plan *p, size_t bytes) {
+    if (bytes <= p->n_ready_cap) return true;
+    crit_unmap(p->ready, p->n_ready_cap);
+    p->ready = crit_map(bytes);
+    p->n_ready_cap = p->ready ? bytes : 0;
+    return p->ready;
+}
+
 static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
     size_t n_blk = ((size_t)p->pos0 + p->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
-    /* By eighths above 64 blocks, so that a stream of chunks does not allocate for every one. */
-    size_t step = n_blk > 512 ? 256 : 64, n_blk_up = (n_blk + step - 1) / step * step;
+    size_t n_blk_up = stride_of(n_blk);
     size_t n_rows = (size_t)p->n_head * p->n_tile, had = p->n_all;
     bool ok = crit_plan_grow(&p->rows, &p->n_rows_cap, n_rows, sizeof *p->rows) &&
               crit_plan_grow(&p->all, &p->n_all, n_blk_up, sizeof *p->all);
@@ -119,6 +141,8 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
         for (size_t i = 0; i < p->n_all; i++) p->all[i] = (uint32_t)i;
     p->stride = n_blk_up;
     if (ok && sparse) ok = crit_plan_grow(&p->slots, &p->n_slots_cap, n_rows * p->stride, sizeof *p->slots);
+    p->use_ready = ready_pays(p->kernels, p->n_head, p->n_kv_head, crit_plan_n_span(p));
+    if (ok && p->use_ready) ok = reserve_ready(p, p->n_kv_head * p->stride * CRIT_READY_BYTES(p->d));
     size_t slice = scratch_slice(&p->params, p->d, n_blk_up, p->n_head / p->n_kv_head);
     if (ok && slice > p->scratch_slice) {
         ok = crit_plan_grow(&p->scratch, &p->n_scratch, slice * crit_pool_size(p->pool), 1);

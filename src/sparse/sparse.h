@@ -138,6 +138,10 @@ struct crit_plan {
     size_t n_fused_cap;
     uint32_t seg0, n_seg;
 
+    unsigned char *ready; /* [n_kv_head][stride][CRIT_READY_BYTES(d)] of this chunk's layer, where that pays */
+    size_t n_ready_cap;
+    bool use_ready;
+
     unsigned char *scratch; /* one slice per thread */
     size_t scratch_slice, n_scratch;
 
@@ -168,20 +172,21 @@ uint32_t crit_attn_align(const crit_attn_params *p);
 /* Positions at the end of a prompt that are treated differently, hence must not be read before the end is known. */
 uint32_t crit_attn_tail(const crit_attn_params *p);
 /* Bytes a plan allocates for chunks of n_batch tokens with n_ctx keys (an upper estimate). */
-size_t crit_plan_estimate_bytes(const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
+size_t crit_plan_estimate_bytes(const crit_kernels *kt, const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head, uint32_t d,
                                 uint32_t n_batch, uint32_t n_ctx, unsigned n_thread);
 
 /* Builds the plan (estimate + select); calib is the layer's and is extended. */
 crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err);
 /* Room on a worker's scratch for the list of a span and which of its tiles want each entry. */
 void crit_plan_scratch_list(const crit_plan *p, unsigned worker, uint32_t **ids, uint8_t **want);
-/* Executes it, as a stage of a run; a must live until that has ended.                          [alg:attend] */
+/* Executes it, as stages of a run in this order; a must live until that has ended.             [alg:attend] */
 typedef struct crit_attend_job {
     crit_plan *plan;
     const crit_plan_job *job;
     float *out; /* [n_tok][out_stride] */
     size_t out_stride;
 } crit_attend_job;
+crit_stage crit_plan_ready_stage(crit_attend_job *a);
 crit_stage crit_plan_attend_stage(crit_attend_job *a);
 
 static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {

@@ -538,6 +538,33 @@ void ck_test_attend(ck *s, const ck_row *row) {
     }
 }
 
+/* Blocks made ready give the bits of blocks that are not: one call's keys and all of a longer store's, by cuts. */
+void ck_test_attend_ready(ck *s, const ck_row *row) {
+    crit_attend_ready_fn fn = (crit_attend_ready_fn)row->fn;
+    static const uint32_t ds[] = {8, 16, 24, 64, 80, 128, 256};
+    for (size_t i = 0; i < 28; i++) {
+        const uint32_t d = ds[i % 7], n_row = 1 + ck_u32(s) % CRIT_ATTEND_ROWS;
+        const size_t pos0 = ck_u32(s) % 300, more = i % 2 ? 0 : ck_u32(s) % 100;
+        const shape sh = {d, n_row, pos0, pos0 + n_row + more, d, d, 1, i % 3 ? 0.6 : 1};
+        s->note = "ready";
+        pcase c = make(s, &sh, NORMAL, CK_END);
+        /* All blocks are made ready, listed or not; what is listed must be finite, the rest may be anything. */
+        const size_t n_blk = (sh.n_key + B - 1) / B, cut = ck_u32(s) % (n_blk + 1);
+        unsigned char *ready = ck_alloc(s, n_blk * CRIT_READY_BYTES(d), CK_END);
+        const size_t first = cut * B < sh.n_key ? cut * B : sh.n_key;
+        fn(c.a.k, c.a.v, first, d, ready);
+        fn(c.a.k + cut * B * d, c.a.v + cut * B * d, sh.n_key - first, d, ready + cut * CRIT_READY_BYTES(d));
+        float out[CRIT_ATTEND_ROWS * CRIT_D_HEAD_MAX], lse[CRIT_ATTEND_ROWS];
+        crit_attend_args b = c.a;
+        b.out = out, b.lse = lse, b.ready = ready;
+        s->table.attend(&c.a, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        s->table.attend(&b, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        ck_same_bits(s, "ready", out, c.a.out, n_row * d * sizeof *out);
+        ck_same_bits(s, "ready, lse", lse, c.a.lse, n_row * sizeof *lse);
+        ck_release(s);
+    }
+}
+
 static void fill_store(ck *s, uint16_t *k, uint16_t *v, size_t n_key, size_t d) {
     float kx[CRIT_D_HEAD_MAX], vx[CRIT_D_HEAD_MAX];
     for (size_t j = 0; j < n_key; j++) {
@@ -605,6 +632,28 @@ void ck_bench_attend(ck *s, const ck_row *row) {
             ck_release(s);
         }
         free(k), free(v), free(q), free(out);
+    }
+}
+
+typedef struct ready_work {
+    crit_attend_ready_fn fn;
+    const uint16_t *k, *v;
+    void *ready;
+    uint32_t d;
+} ready_work;
+static void run_ready(void *arg) {
+    ready_work *w = arg;
+    w->fn(w->k, w->v, 4096, w->d, w->ready);
+}
+
+void ck_bench_attend_ready(ck *s, const ck_row *row) {
+    for (uint32_t d = 64; d <= 128; d += 64) {
+        uint16_t *k = malloc((size_t)4096 * d * sizeof *k), *v = malloc((size_t)4096 * d * sizeof *v);
+        fill_store(s, k, v, 4096, d);
+        ready_work w = {(crit_attend_ready_fn)row->fn, k, v, ck_scratch(s, 4096 / B * CRIT_READY_BYTES(d)), d};
+        ck_report(s, d == 64 ? "d=64 4K keys" : "d=128 4K keys", ck_time(run_ready, &w), 0, 4096.0 * d * 4);
+        ck_release(s);
+        free(k), free(v);
     }
 }
 

@@ -16,17 +16,18 @@
 #include "kernels/x86/attend_vec_avx2.h"
 #include "kernels/x86/lanes_avx2.h"
 
-/* K: [key][d / 2 pairs, then the scale and 3 unused]; V: panels of 8 values, [d / 8][pair of keys][8 pairs], and one more
- * with the scales of the two keys. */
+/* A block of K: [key][d / 2 pairs, then the scale and 3 unused]; of V: panels of 8 values, [d / 8][pair of keys][8 pairs],
+ * and one more with the scales of the two keys.  Both take the same room; ready forms are K and V of each block. */
 #define ATTEND_OWN_OPERANDS 1
 #define KEY_STEP(dk)        ((dk) / 2 + 4)
-#define VALUE_STEP          4
+#define VALUE_STEP(d)       KEY_STEP(d)
+#define READY(a)            ((a)->ready)
 
 /* 8 accumulators, 2 broadcasts, a load and a product: 6 loads for 8 products and 8 additions. */
 #define STRIP_NV   4
 #define TILE_N(nv) ((nv) == 4 ? 2 : (nv) == 3 ? 3 : (nv) == 2 ? 4 : 8)
 
-enum { PANEL = CRIT_ATTEND_GROUP * CRIT_BLK_LEN * VALUE_STEP }; /* floats of a panel of V */
+enum { PANEL = CRIT_BLK_LEN * 4 }; /* floats of a panel of V */
 
 #define ONE 32767.0f
 
@@ -89,19 +90,28 @@ CRIT_INLINE void qk(const int nv, const float *qt, const float *k, size_t n_key,
     for (; n_key; n_key--, k += step, s += w) qk_tile(nv, 1, qt, k, d, minus_m, s);
 }
 
+/* Pairs of keys of one block. */
+typedef struct pairs {
+    const float *p, *v; /* [n][nv*8]; panels */
+    size_t n;
+} pairs;
+
 /* o[e][row] += f[row] sum_j p[j][row] v[j][e] for dt values of d from e on, all of one panel. */
-CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float *vp, size_t n_pair, const __m256 *f,
+CRIT_INLINE void pv_tile(const int nv, const int dt, const pairs *part, size_t n_part, size_t e, const __m256 *f,
                          float *o) {
     __m256i acc[8][4];
     CRIT_UNROLL for (int j = 0; j < dt; j++) {
         CRIT_UNROLL for (int v = 0; v < nv; v++) acc[j][v] = _mm256_setzero_si256();
     }
-    CRIT_UNROLL_4 for (size_t i = 0; i < n_pair; i++) {
-        __m256i b[8];
-        CRIT_UNROLL for (int j = 0; j < dt; j++) b[j] = pair_of(vp + i * 8 + (size_t)j);
-        CRIT_UNROLL for (int v = 0; v < nv; v++) {
-            const __m256i x = pairs_at(p + (i * (size_t)nv + (size_t)v) * 8);
-            CRIT_UNROLL for (int j = 0; j < dt; j++) acc[j][v] = add_products(acc[j][v], x, b[j]);
+    for (size_t k = 0; k < n_part; k++) {
+        const float *p = part[k].p, *col = part[k].v + e / 8 * PANEL + e % 8;
+        CRIT_UNROLL_4 for (size_t i = 0; i < part[k].n; i++) {
+            __m256i b[8];
+            CRIT_UNROLL for (int j = 0; j < dt; j++) b[j] = pair_of(col + i * 8 + (size_t)j);
+            CRIT_UNROLL for (int v = 0; v < nv; v++) {
+                const __m256i x = pairs_at(p + (i * (size_t)nv + (size_t)v) * 8);
+                CRIT_UNROLL for (int j = 0; j < dt; j++) acc[j][v] = add_products(acc[j][v], x, b[j]);
+            }
         }
     }
     CRIT_UNROLL for (int j = 0; j < dt; j++) {
@@ -112,22 +122,19 @@ CRIT_INLINE void pv_tile(const int nv, const int dt, const float *p, const float
     }
 }
 
-/* p [n_key][nv*8] turns into pairs of integers in place. */
-CRIT_INLINE void pv(const int nv, float *p, const float *vp, size_t n_key, size_t d, float *o) {
-    const int dt = nv == 3 ? 2 : TILE_N(nv); /* divides 8 */
-    const size_t w = (size_t)nv * 8, n_pair = (n_key + 1) / 2;
-    const float *top = vp + d / 8 * PANEL; /* of key j at j / 2 * 8 + j % 2 */
-    __m256 f[4], up[4];
-    CRIT_UNROLL for (int v = 0; v < nv; v++) f[v] = _mm256_setzero_ps();
+/* sum[row] += sum_j p[j][row] top[j]; top of key j at j / 2 * 8 + j % 2. */
+CRIT_INLINE void add_weights(const int nv, const float *p, const float *top, size_t n_key, __m256 *sum) {
     for (size_t j = 0; j < n_key; j++) {
         const __m256 t = _mm256_broadcast_ss(top + j / 2 * 8 + j % 2);
-        CRIT_UNROLL for (int v = 0; v < nv; v++) f[v] = _mm256_fmadd_ps(t, _mm256_load_ps(p + j * w + (size_t)v * 8), f[v]);
+        CRIT_UNROLL for (int v = 0; v < nv; v++) sum[v] =
+            _mm256_fmadd_ps(t, _mm256_load_ps(p + (j * (size_t)nv + (size_t)v) * 8), sum[v]);
     }
-    CRIT_UNROLL for (int v = 0; v < nv; v++) {
-        up[v] = _mm256_div_ps(_mm256_set1_ps(ONE), _mm256_max_ps(f[v], _mm256_set1_ps(0x1p-110f)));
-        f[v] = _mm256_mul_ps(f[v], _mm256_set1_ps(1 / (ONE * ONE)));
-    }
-    for (size_t i = 0; i < n_pair; i++) {
+}
+
+/* p [n_key][nv*8] floats turn into [n_key / 2, rounded up][nv*8] pairs of p * top * up, in place. */
+CRIT_INLINE void pair_weights(const int nv, float *p, const float *top, size_t n_key, const __m256 *up) {
+    const size_t w = (size_t)nv * 8;
+    for (size_t i = 0; 2 * i < n_key; i++) {
         const __m256 t0 = _mm256_broadcast_ss(top + i * 8), t1 = _mm256_broadcast_ss(top + i * 8 + 1);
         const float *p0 = p + 2 * i * w, *p1 = 2 * i + 1 < n_key ? p0 + w : NULL;
         CRIT_UNROLL for (int v = 0; v < nv; v++) {
@@ -137,10 +144,39 @@ CRIT_INLINE void pv(const int nv, float *p, const float *vp, size_t n_key, size_
             _mm256_store_si256((__m256i *)(void *)(p + i * w + (size_t)v * 8), paired(lo, hi));
         }
     }
-    for (size_t e = 0; e < d; e += (size_t)dt) pv_tile(nv, dt, p, vp + e / 8 * PANEL + e % 8, n_pair, f, o + e * w);
 }
 
 #include "kernels/attend_tmpl.h"
+
+CRIT_INLINE void group_scores(const int nv, const strip *t, const group *g, size_t n, float *s) {
+    for (size_t b = 0; n; b++, s += BLK * (size_t)nv * 8) {
+        const size_t n_here = size_min(n, BLK);
+        qk(nv, t->qt, g->k[b], n_here, g->dk, t->minus_m, s);
+        n -= n_here;
+    }
+}
+
+/* Blocks but for a group's last have BLK keys, and j0 is the first of one. */
+CRIT_INLINE void group_mix(const int nv, const strip *t, const group *g, size_t j0, size_t j1, float *p) {
+    const int dt = nv == 3 ? 2 : TILE_N(nv); /* divides 8 */
+    const size_t d = g->a->d, w = (size_t)nv * 8;
+    pairs part[CRIT_ATTEND_GROUP];
+    size_t n_part = 0;
+    __m256 f[4], up[4];
+    CRIT_UNROLL for (int v = 0; v < nv; v++) f[v] = _mm256_setzero_ps();
+    for (size_t j = j0; j < j1; j += BLK)
+        add_weights(nv, p + j * w, g->v[j / BLK] + d / 8 * PANEL, size_min(j1 - j, BLK), f);
+    CRIT_UNROLL for (int v = 0; v < nv; v++) {
+        up[v] = _mm256_div_ps(_mm256_set1_ps(ONE), _mm256_max_ps(f[v], _mm256_set1_ps(0x1p-110f)));
+        f[v] = _mm256_mul_ps(f[v], _mm256_set1_ps(1 / (ONE * ONE)));
+    }
+    for (size_t j = j0; j < j1; j += BLK) {
+        const size_t n = size_min(j1 - j, BLK);
+        pair_weights(nv, p + j * w, g->v[j / BLK] + d / 8 * PANEL, n, up);
+        part[n_part++] = (pairs){.p = p + j * w, .v = g->v[j / BLK], .n = (n + 1) / 2};
+    }
+    for (size_t e = 0; e < d; e += (size_t)dt) pv_tile(nv, dt, part, n_part, e, f, t->ot + e * w);
+}
 
 /* q rows -> [d / 2][w] lanes of pairs, then [w] scales, which hold `scale` too; lanes behind the last row are 0. */
 static void pack_q(const float *q, size_t q_stride, size_t n_row, size_t w, size_t d, float scale, float *qt) {
@@ -232,6 +268,15 @@ static void widen_v(const uint16_t *v, size_t n_key, size_t d, float *vp) {
             _mm256_store_si256((__m256i *)(void *)(vp + e / 8 * PANEL), paired(x, y));
         }
         vp[d / 8 * PANEL] = top0, vp[d / 8 * PANEL + 1] = top1;
+    }
+}
+
+void crit_attend_ready_i16_avx2(const uint16_t *k, const uint16_t *v, size_t n_key, uint32_t d, void *ready) {
+    for (float *to = ready; n_key; to += BLK * (KEY_STEP(d) + VALUE_STEP(d)), k += BLK * d, v += BLK * d) {
+        const size_t n = size_min(n_key, BLK);
+        widen_k(k, n, d, to);
+        widen_v(v, n, d, to + BLK * KEY_STEP(d));
+        n_key -= n;
     }
 }
 
