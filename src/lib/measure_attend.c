@@ -39,6 +39,15 @@ crit_status meas_fill_kv(meas *m, crit_kv *kv, uint32_t n_kv_head, uint32_t d, u
     return CRIT_OK;
 }
 
+unsigned char *meas_ready(const meas *m, const crit_kv *kv, size_t n_key) {
+    const size_t bytes = (n_key + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN * CRIT_READY_BYTES(kv->d);
+    if (!m->kt.attend_ready) return NULL;
+    unsigned char *ready = crit_malloc(kv->n_kv_head, bytes);
+    for (uint32_t h = 0; ready && h < kv->n_kv_head; h++)
+        m->kt.attend_ready(crit_kv_k(kv, h), crit_kv_v(kv, h), n_key, kv->d, ready + h * bytes);
+    return ready;
+}
+
 size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first) {
     uint32_t own = pos / CRIT_BLK_LEN, last = (pos + n_row - 1) / CRIT_BLK_LEN;
     uint32_t local = own > CRIT_LOCAL_BLK ? own - CRIT_LOCAL_BLK : 0;
@@ -106,7 +115,7 @@ static double pairs_of(const crit_attend_args *a) {
 }
 
 /* Returns the rate. */
-static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out, uint32_t *ids, const load *l,
+static double attend_row(meas *m, const crit_kv *kv, const void *ready, const float *q, float *out, uint32_t *ids, const load *l,
                          double dense_rate) {
     bool causal = l->n_row == CRIT_ATTEND_ROWS;
     uint32_t d = kv->d, pos = l->n_key - (causal ? l->n_row : 1);
@@ -125,7 +134,8 @@ static double attend_row(meas *m, const crit_kv *kv, const float *q, float *out,
                            .scale = 1.0f / sqrtf((float)d),
                            .n_row = l->n_row,
                            .d = d,
-                           .causal = causal}};
+                           .causal = causal,
+                           .ready = ready}};
     size_t n_blk = l->n_key / CRIT_BLK_LEN, n_far = n_blk;
     if (l->density < 1) n_far = (size_t)fmax(0, l->density * (double)n_blk - 9); /* sink, 4 local, 4 own */
     size_t first;
@@ -167,7 +177,9 @@ void meas_attend_rows(meas *m) {
                                  {"7 rows, 1024 keys", 1024, 1, 7}};
     bool less = m->p.quick || m->kt.cpu == 0; /* the reference takes its time */
     const load *l = less ? small : full;
-    size_t n = less ? 3 : 6;
+    size_t n = less ? 3 : 6, longest = 0; /* of the causal ones */
+    for (size_t i = 0; i < n; i++)
+        if (l[i].n_row == CRIT_ATTEND_ROWS && l[i].n_key > longest) longest = l[i].n_key;
     for (uint32_t d = 64; d <= 128 && !m->cancelled; d += 64) {
         crit_kv kv;
         float *q = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *q), *out = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *out);
@@ -175,11 +187,13 @@ void meas_attend_rows(meas *m) {
         bool ok = meas_fill_kv(m, &kv, 1, d, less ? 1024 : MAX_KEYS, NULL) == CRIT_OK;
         if (ok && q && out && ids) {
             double dense = MEAS_NEVER;
+            unsigned char *ready = meas_ready(m, &kv, longest);
             meas_normal(m, q, CRIT_ATTEND_ROWS * d);
             for (size_t i = 0; i < n && !m->cancelled; i++) {
-                double rate = attend_row(m, &kv, q, out, ids, &l[i], dense);
+                double rate = attend_row(m, &kv, ready, q, out, ids, &l[i], dense);
                 if (l[i].density >= 1) dense = rate;
             }
+            crit_free(ready);
         } else
             m->oom = true;
         crit_kv_clear(&kv);

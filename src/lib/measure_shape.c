@@ -34,6 +34,8 @@ typedef struct job {
     size_t n_sample;
     unsigned char *mem; /* a slice per thread */
     size_t slice;
+    unsigned char *ready; /* see meas_ready */
+    double ready_s;       /* to make it, one thread */
 } job;
 
 /* ---- the plan ---- */
@@ -128,7 +130,8 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
                           .n_row = n_row,
                           .d = d,
                           .causal = 1,
-                          .n_far = first};
+                          .n_far = first,
+                          .ready = j->ready ? j->ready + kv_head * j->n_blk * CRIT_READY_BYTES(d) : NULL};
     double t0 = meas_thread_seconds();
     j->m->kt.attend(&a, scratch);
     return meas_thread_seconds() - t0;
@@ -239,6 +242,7 @@ static void sum_up(const job *j, const meas_layer_times *lt, double chunks, crit
             *a = (crit_shape_attn){.measured = false};
             continue;
         }
+        a->attend_s += j->ready_s / n_thread * (chunks + 1) / 2; /* each chunk makes the blocks so far ready */
         a->n_item_measured = (uint32_t)j->n_sample;
         a->flop = 4.0 * j->p->shape.d_head * j->p->shape.n_head * causal_pairs(j) * a->density;
         a->total_s = (layers - 1) * (out->linear_s + out->rest_s + a->attend_s + a->estimate_s) + once;
@@ -262,6 +266,9 @@ static crit_status attention(job *j, crit_shape_times *out, crit_error *err) {
     out->dense.density = 1;
     out->sparse.measured = j->p->density > 0;
     if (out->sparse.measured) out->sparse.density = choose_share(j);
+    double t0 = meas_thread_seconds();
+    j->ready = meas_ready(m, &j->kv, j->p->n_tok);
+    j->ready_s = meas_thread_seconds() - t0;
     if (!choose_samples(j)) return meas_no_memory(err);
     crit_pool_run(m->pool, j->n_sample, sample_item, j);
     return CRIT_OK;
@@ -295,6 +302,7 @@ static crit_status run(meas *m, const crit_shape_params *p, crit_shape_times *ou
     crit_kv_clear(&j.kv);
     crit_free(j.samples);
     crit_free(j.mem);
+    crit_free(j.ready);
     return st;
 }
 

@@ -49,6 +49,7 @@ typedef struct cost_work {
     float *q, *out, *z, *share, *rep, *probe;
     uint32_t *ids;
     uint8_t *want;
+    unsigned char *ready;
     crit_attend_args a;
     uint32_t n_free, pos;
 } cost_work;
@@ -106,7 +107,8 @@ static void costs_of(cost_work *w, uint32_t n_key) {
                               .scale = 1.0f / sqrtf((float)d),
                               .n_row = CRIT_ATTEND_ROWS,
                               .d = d,
-                              .causal = 1};
+                              .causal = 1,
+                              .ready = w->ready};
     double t[2], e[2];
     for (int i = 0; i < 2; i++) {
         size_t first;
@@ -145,6 +147,7 @@ static crit_status cost_rows(meas *m, crit_error *err) {
                        .ids = crit_malloc(8192, 4),
                        .want = crit_malloc(8192, 1)};
         st = meas_fill_kv(m, &w.kv, 1, d, n_key, err);
+        if (!st) w.ready = meas_ready(m, &w.kv, n_key);
         if (!st && w.q && w.out && w.z && w.share && w.rep && w.probe && w.ids && w.want) {
             meas_normal(m, w.q, CRIT_ATTEND_ROWS * d);
             costs_of(&w, n_key);
@@ -159,6 +162,7 @@ static crit_status cost_rows(meas *m, crit_error *err) {
         crit_free(w.probe);
         crit_free(w.ids);
         crit_free(w.want);
+        crit_free(w.ready);
     }
     return st;
 }
