@@ -70,10 +70,11 @@
  * n_key must be finite: an infinite or NaN value may reach other rows of the tile. scratch:
  * crit_attend_scratch_bytes(d) bytes, 64-byte aligned, one per thread.
  *
- * A level whose attend_kind is CRIT_ACT_I16 multiplies 16-bit integers in causal calls, with u = CRIT_ATTEND_UNIT: each q
- * is off by u |q[r]| (Euclidean norm), each k by u |k_j|, so the exponent by u scale max_j sum(|q||k_j| + |q[r]||k_ji|)
- * more; out by CRIT_ATTEND_PV_UNITS u sum_j w_j max_i |v_ji| / sum_j w_j more, w the weights, a bound that is met if 64
- * roundings all agree.  A row of a causal call and of one that is not need not have the same bits there. */
+ * A level whose attend_kind is CRIT_ACT_I16 multiplies 16-bit integers in causal calls, with u = CRIT_ATTEND_UNIT: each
+ * value of q is off by u |q[r]| (Euclidean norm), each of k by u |k_j|, so the exponent by
+ * u scale max_j (|k_j| sum_i |q_i| + |q[r]| sum_i |k_ji|) more; out by CRIT_ATTEND_PV_UNITS u sum_j w_j max_i |v_ji| /
+ * sum_j w_j more, w the weights: met if 64 roundings all agree.  A row of a causal call and the same row of one that is
+ * not need not have the same bits there. */
 #define CRIT_ATTEND_UNIT     (0.505 / 32767) /* half a unit, and what f32 loses on the way */
 #define CRIT_ATTEND_PV_UNITS (CRIT_ATTEND_GROUP * CRIT_BLK_LEN + 1)
 #define CRIT_ATTEND_GROUP 2
@@ -95,7 +96,7 @@ typedef struct crit_attend_args {
     float skip;       /* INFINITY (or 0, so that a zeroed struct is plain) = off */
     uint64_t *n_skip; /* in/out */
     uint32_t dk;      /* 0 = d */
-    const void *ready; /* K and V once more, by attend_ready, for causal calls with dk == 0; NULL = none: the same bits */
+    const void *ready; /* K and V by attend_ready, block 0 first, for causal calls with dk == 0; NULL: the same bits */
 } crit_attend_args;
 static inline uint32_t crit_attend_dk(const crit_attend_args *a) {
     return a->dk ? a->dk : a->d;

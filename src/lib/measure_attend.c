@@ -115,8 +115,8 @@ static double pairs_of(const crit_attend_args *a) {
 }
 
 /* Returns the rate. */
-static double attend_row(meas *m, const crit_kv *kv, const void *ready, const float *q, float *out, uint32_t *ids, const load *l,
-                         double dense_rate) {
+static double attend_row(meas *m, const crit_kv *kv, const void *ready, const float *q, float *out, uint32_t *ids,
+                         const load *l, double dense_rate) {
     bool causal = l->n_row == CRIT_ATTEND_ROWS;
     uint32_t d = kv->d, pos = l->n_key - (causal ? l->n_row : 1);
     float lse[CRIT_ATTEND_ROWS];

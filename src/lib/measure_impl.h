@@ -60,7 +60,7 @@ void *meas_weights(meas *m, crit_type type, size_t n_out, size_t n_in, size_t *r
 const char *meas_isa_at(const meas *m, size_t field_offset);
 #define MEAS_ISA(m, field) meas_isa_at(m, offsetof(crit_kernels, field))
 int meas_isa_slot(const char *isa); /* -1: no peaks are known of it */
-/* The multiply peak that bounds a kernel of that instruction set on that kind of activations (attention: F32). */
+/* The multiply peak that bounds a kernel of that instruction set on that kind of activations (attention: attend_kind). */
 double meas_peak_of(const meas *m, const char *isa, crit_act_kind kind);
 
 /* Fills in rate and tells the callback; false when it wants no more. */

@@ -105,8 +105,9 @@ static void ready_item(void *arg, size_t item, unsigned worker) {
     const uint32_t kv_head = (uint32_t)(item % p->n_kv_head);
     const size_t blk = item / p->n_kv_head * READY_BLKS, key = blk * CRIT_BLK_LEN, end = (size_t)p->pos0 + p->n_tok;
     const size_t n = end - key < READY_BLKS * CRIT_BLK_LEN ? end - key : READY_BLKS * CRIT_BLK_LEN;
-    p->kernels->attend_ready(crit_kv_k(a->job->kv, kv_head) + key * p->d, crit_kv_v(a->job->kv, kv_head) + key * p->d, n,
-                             p->d, ready_at(p, kv_head, blk));
+    const crit_kv *kv = a->job->kv;
+    p->kernels->attend_ready(crit_kv_k(kv, kv_head) + key * p->d, crit_kv_v(kv, kv_head) + key * p->d, n, p->d,
+                             ready_at(p, kv_head, blk));
 }
 
 crit_stage crit_plan_ready_stage(crit_attend_job *a) {

@@ -36,11 +36,13 @@ typedef enum kind {
     FAR_DOWN,
     OVERFLOW_RANGE,
     SUBNORMAL,
+    ZERO_VALUES,
     KINDS
 } kind;
 static const char *const kind_name[] = {"normal",      "all keys equal",        "huge logits",
                                         "rising keys", "slowly rising",         "falling",
-                                        "far below 0", "around exp's overflow", "subnormal keys"};
+                                        "far below 0", "around exp's overflow", "subnormal keys",
+                                        "zero values, then huge"};
 
 typedef struct shape {
     uint32_t d, n_row;
@@ -141,6 +143,7 @@ static void fill(ck *s, pcase *c, const shape *sh, kind how) {
                     if (how == OVERFLOW_RANGE) x = (j & 1 ? 88.7f : -87.5f) + 0.1f * ck_normal(s);
                 }
                 kx[i] = clamped(x);
+                if (how == ZERO_VALUES) y = j < 260 ? 0 : 60000.0f;
                 vx[i] = clamped(how == OVERFLOW_RANGE ? 60000.0f * y / 4 : y);
             }
             put_key(s, k, v, sh->d, j, kx, vx);

@@ -72,6 +72,8 @@ static crit_model *open_model(const char *cpu, level emulated) {
         m->kernels.block_lse = emulated == AMX ? emul_crit_block_lse_amx : emul_crit_block_lse_avx512bf16;
         m->kernels.kv_put = emul_crit_kv_put_avx512bf16;
         m->kernels.kv_layout = CRIT_KV_BF16T;
+        m->kernels.attend_kind = CRIT_ACT_BF16;
+        m->kernels.attend_ready = NULL;
         m->kernels.block_stats = emul_crit_block_stats_avx512bf16;
         m->kernels.act_pack[CRIT_ACT_BF16] = emul_crit_act_pack_bf16_avx512bf16;
     }

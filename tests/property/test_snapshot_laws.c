@@ -314,7 +314,8 @@ static void damage_is_found(void **state) {
         }
         uint32_t n_section;
         memcpy(&n_section, b.p + 12, sizeof n_section);
-        const size_t ends[] = {72 + 48 * (size_t)n_section, b.n - 1}; /* tokens, which loading has no use for, come first */
+        /* The first section has the tokens, which loading has no use for. */
+        const size_t ends[] = {72 + 48 * (size_t)n_section, b.n - 1};
         for (int i = 0; i < 2; i++) {
             b.p[ends[i]] ^= 1;
             write_bytes(bad, b.p, b.n);

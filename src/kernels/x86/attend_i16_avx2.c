@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* attend for AVX2 with products of 16-bit integers: where vpmaddwd has the rate of FMA it multiplies twice as many pairs.
- * The algorithm is attend_tmpl.h's, strips of 32 rows; the operands of the products are integers with a scale each:
+/* attend for AVX2 with products of 16-bit integers: where vpmaddwd has the rate of FMA it multiplies twice as many
+ * pairs.  The algorithm is attend_tmpl.h's, strips of 32 rows; the operands of the products are integers with a scale
+ * each:
  *
  *   q of a row       / |q| * 32767             a key of K       / |k| * 32767     (Euclidean norms)
  *   a value of V     / max|v| of its key * 32767
@@ -16,8 +17,9 @@
 #include "kernels/x86/attend_vec_avx2.h"
 #include "kernels/x86/lanes_avx2.h"
 
-/* A block of K: [key][d / 2 pairs, then the scale and 3 unused]; of V: panels of 8 values, [d / 8][pair of keys][8 pairs],
- * and one more with the scales of the two keys.  Both take the same room; ready forms are K and V of each block. */
+/* A block of K: [key][d / 2 pairs, then the scale and 3 unused]; of V: panels of 8 values, [d / 8][pair of keys]
+ * [8 pairs], and one more with the scales of the two keys.  Both take the same room; ready forms are K and V of each
+ * block. */
 #define ATTEND_OWN_OPERANDS 1
 #define KEY_STEP(dk)        ((dk) / 2 + 4)
 #define VALUE_STEP(d)       KEY_STEP(d)
@@ -30,6 +32,9 @@
 enum { PANEL = CRIT_BLK_LEN * 4 }; /* floats of a panel of V */
 
 #define ONE 32767.0f
+/* Weights of a group that sum to less are nothing beside the others' (X_MIN); times the largest f16, ONE / LEAST is
+ * finite. */
+#define LEAST 0x1p-96f
 
 CRIT_INLINE __m256i pairs_at(const float *p) {
     return _mm256_load_si256((const __m256i *)(const void *)p);
@@ -167,7 +172,7 @@ CRIT_INLINE void group_mix(const int nv, const strip *t, const group *g, size_t 
     for (size_t j = j0; j < j1; j += BLK)
         add_weights(nv, p + j * w, g->v[j / BLK] + d / 8 * PANEL, size_min(j1 - j, BLK), f);
     CRIT_UNROLL for (int v = 0; v < nv; v++) {
-        up[v] = _mm256_div_ps(_mm256_set1_ps(ONE), _mm256_max_ps(f[v], _mm256_set1_ps(0x1p-110f)));
+        up[v] = _mm256_div_ps(_mm256_set1_ps(ONE), _mm256_max_ps(f[v], _mm256_set1_ps(LEAST)));
         f[v] = _mm256_mul_ps(f[v], _mm256_set1_ps(1 / (ONE * ONE)));
     }
     for (size_t j = j0; j < j1; j += BLK) {
