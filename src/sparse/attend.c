@@ -87,8 +87,10 @@ static void attend_item(void *arg, size_t item, unsigned worker) {
         while (t < end && row[t - t0].ids == row->ids) t++;
         const crit_plan_row_t *last = row + (t - t0) - 1;
         list l = {.ids = last->ids, .n = last->n, .n_far = last->n_far, .dense = last->dense};
-        /* Tiles of other lists, but not where [alg:skip] treats them differently. */
-        bool any = p->params.mode == CRIT_ATTN_CRITI && crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0;
+        /* Tiles of other lists share the widening of K and V; not where [alg:skip] treats them differently, nor where a
+         * level has keys made ready: then full groups of a tile's own are faster (doc/KERNELS.md). */
+        bool any = p->params.mode == CRIT_ATTN_CRITI && crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0 &&
+                   !p->kernels->attend_ready;
         uint32_t t1 = t;
         while (any && t < end && (p->params.skip <= 0 || row[t - t0].dense == row->dense)) t++;
         if (t > t1) l = merged(p, head, t0, t, ids, want);

@@ -61,16 +61,16 @@ static size_t stride_of(size_t n_blk) {
 }
 
 /* Whether making K and V ready once is less work than what calls would do each: one does it for the blocks of a head
- * and span, of which sparse ones have a third. */
-static bool ready_pays(const crit_kernels *kt, uint32_t n_head, uint32_t n_kv_head, uint32_t n_span) {
-    return kt->attend_ready && n_head / n_kv_head * n_span > 3;
+ * and tile, a third of all or less where that matters. */
+static bool ready_pays(const crit_kernels *kt, uint32_t n_head, uint32_t n_kv_head, uint32_t n_tile) {
+    return kt->attend_ready && n_head / n_kv_head * n_tile > 3;
 }
 
 size_t crit_plan_estimate_bytes(const crit_kernels *kt, const crit_attn_params *p, uint32_t n_head, uint32_t n_kv_head,
                                 uint32_t d, uint32_t n_batch, uint32_t n_ctx, unsigned n_thread) {
     size_t n_blk = n_ctx / CRIT_BLK_LEN + 1, rows = (size_t)n_head * max_tiles(n_batch);
     size_t bytes = rows * sizeof(crit_plan_row_t) + n_blk * sizeof(uint32_t);
-    if (ready_pays(kt, n_head, n_kv_head, n_batch / CRIT_ATTEND_ROWS + 1))
+    if (ready_pays(kt, n_head, n_kv_head, max_tiles(n_batch)))
         bytes += n_kv_head * stride_of(n_blk) * CRIT_READY_BYTES(d);
     if (p->mode != CRIT_ATTN_DENSE) bytes += rows * n_blk * sizeof(uint32_t);
     if (p->mode == CRIT_ATTN_CRITI) {
@@ -141,7 +141,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
         for (size_t i = 0; i < p->n_all; i++) p->all[i] = (uint32_t)i;
     p->stride = n_blk_up;
     if (ok && sparse) ok = crit_plan_grow(&p->slots, &p->n_slots_cap, n_rows * p->stride, sizeof *p->slots);
-    p->use_ready = ready_pays(p->kernels, p->n_head, p->n_kv_head, crit_plan_n_span(p));
+    p->use_ready = ready_pays(p->kernels, p->n_head, p->n_kv_head, p->n_tile);
     if (ok && p->use_ready) ok = reserve_ready(p, p->n_kv_head * p->stride * CRIT_READY_BYTES(p->d));
     size_t slice = scratch_slice(&p->params, p->d, n_blk_up, p->n_head / p->n_kv_head);
     if (ok && slice > p->scratch_slice) {
