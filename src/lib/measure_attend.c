@@ -8,7 +8,7 @@
 #include "lib/measure_impl.h"
 #include "sparse/sparse.h"
 
-enum { FILL_KEYS = 64 * CRIT_BLK_LEN, MAX_KEYS = 131072 };
+enum { FILL_KEYS = 64 * CRIT_BLK_LEN, MAX_KEYS = 131072, MAX_IDS = MAX_KEYS / CRIT_BLK_LEN + 1 };
 
 typedef struct fill_arg {
     crit_kv *kv;
@@ -85,14 +85,39 @@ size_t meas_span_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far,
     return n;
 }
 
+void meas_attend(const crit_kernels *kt, const crit_attend_args *a, uint32_t *own, void *scratch) {
+    if (!a->want || !a->ready) {
+        kt->attend(a, scratch);
+        return;
+    }
+    crit_attend_args t = *a;
+    t.want = NULL;
+    t.blk = own;
+    for (uint32_t r = 0; r < a->n_row; r += CRIT_TILE_LEN) {
+        t.n_blk = t.n_far = 0;
+        for (size_t i = 0; i < a->n_blk; i++)
+            if (a->want[i] >> r / CRIT_TILE_LEN & 1) {
+                own[t.n_blk++] = a->blk[i];
+                t.n_far += i < a->n_far;
+            }
+        t.n_row = a->n_row - r < CRIT_TILE_LEN ? a->n_row - r : CRIT_TILE_LEN;
+        t.q = a->q + r * a->q_stride;
+        t.out = a->out + r * a->out_stride;
+        t.lse = a->lse ? a->lse + r : NULL;
+        t.pos0 = a->pos0 + r;
+        kt->attend(&t, scratch);
+    }
+}
+
 typedef struct attend_work {
     const meas *m;
     crit_attend_args a;
+    uint32_t *own;
 } attend_work;
 
 static void run_attend(void *arg) {
     attend_work *w = arg;
-    w->m->kt.attend(&w->a, w->m->scratch);
+    meas_attend(&w->m->kt, &w->a, w->own, w->m->scratch);
 }
 
 typedef struct load {
@@ -139,7 +164,8 @@ static double attend_row(meas *m, const crit_kv *kv, const void *ready, const fl
     size_t n_blk = l->n_key / CRIT_BLK_LEN, n_far = n_blk;
     if (l->density < 1) n_far = (size_t)fmax(0, l->density * (double)n_blk - 9); /* sink, 4 local, 4 own */
     size_t first;
-    uint8_t *want = (uint8_t *)(ids + MAX_KEYS / CRIT_BLK_LEN + 1);
+    uint8_t *want = (uint8_t *)(ids + 2 * MAX_IDS);
+    w.own = ids + MAX_IDS;
     if (l->density < 1) {
         w.a.n_blk = meas_span_list(&m->rng, pos, l->n_row, n_far, ids, want, &first);
         w.a.want = want;
@@ -183,7 +209,7 @@ void meas_attend_rows(meas *m) {
     for (uint32_t d = 64; d <= 128 && !m->cancelled; d += 64) {
         crit_kv kv;
         float *q = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *q), *out = crit_malloc(CRIT_ATTEND_ROWS * d, sizeof *out);
-        uint32_t *ids = crit_malloc(MAX_KEYS / CRIT_BLK_LEN + 1, sizeof *ids + 1); /* and their wants */
+        uint32_t *ids = crit_malloc(MAX_IDS, 2 * sizeof *ids + 1); /* of a span, of a tile; the span's wants */
         bool ok = meas_fill_kv(m, &kv, 1, d, less ? 1024 : MAX_KEYS, NULL) == CRIT_OK;
         if (ok && q && out && ids) {
             double dense = MEAS_NEVER;

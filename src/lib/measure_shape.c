@@ -83,7 +83,7 @@ static double causal_pairs(const job *j) {
 
 typedef struct buffers {
     float *q, *out, *z, *share, *rep, *probe; /* share: of a span; probe: weights and scores */
-    uint32_t *ids;
+    uint32_t *ids, *own; /* lists of a span, of a tile */
     uint8_t *want;
 } buffers;
 
@@ -104,6 +104,7 @@ static size_t layout(const job *j, unsigned char *base, buffers *b) {
     b->rep = (float *)carve(&at, CRIT_REP_MAX * d * sizeof(float));
     b->probe = (float *)carve(&at, 2 * n * CRIT_LSE_ROWS * sizeof(float));
     b->ids = (uint32_t *)carve(&at, n * sizeof(uint32_t));
+    b->own = (uint32_t *)carve(&at, n * sizeof(uint32_t));
     b->want = carve(&at, n);
     return (size_t)(at - base);
 }
@@ -133,7 +134,7 @@ static double attend_list(job *j, const sample *s, const buffers *b, size_t n_fa
                           .n_far = first,
                           .ready = j->ready ? j->ready + kv_head * j->n_blk * CRIT_READY_BYTES(d) : NULL};
     double t0 = meas_thread_seconds();
-    j->m->kt.attend(&a, scratch);
+    meas_attend(&j->m->kt, &a, b->own, scratch);
     return meas_thread_seconds() - t0;
 }
 

@@ -56,7 +56,7 @@ typedef struct cost_work {
 
 static void run_attend(void *arg) {
     cost_work *w = arg;
-    w->m->kt.attend(&w->a, w->m->scratch);
+    meas_attend(&w->m->kt, &w->a, w->ids + 4096, w->m->scratch);
 }
 /* All tiles of a span. */
 static void run_estimate(void *arg) {
