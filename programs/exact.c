@@ -74,12 +74,13 @@ void exact_attention(const exact_query *x, double *work, exact_result *r) {
     const double sum = kept_sum + dropped_sum, p = kept_sum / sum;
     const double mag = (double)x->scale * sqrt(dot(x->q, x->q, d)) * x->k_norm; /* scale sum|q||k_j| is no larger */
     const bool bf16 = x->rounding == EXACT_BF16, i16 = x->rounding == EXACT_I16;
-    /* i16: of each norm u is lost, and |q| sum|k| is no more than sqrt(d) of the norms' product */
+    /* i16 (CRIT_ATTEND_UNIT in src/kernels/kernels.h): of each norm a unit is lost, and |q| sum|k| is no more than
+     * sqrt(d) of the norms' product */
     const double unit = 0.505 / 32767, coarse = bf16 ? 0x1p-8 : i16 ? 2 * unit * sqrt(d) : 0;
     const double exponent = ((d + 16) * 0x1p-24 + coarse) * mag;
     const double weight = exponent + (bf16 ? 0x1p-8 + 0x1p-13 : 0x1p-22), rounding = (n_kept + 16) * 0x1p-24;
-    const double left_out = 2 * x->v_max * skippable(x, w, top, top_kept, exponent, kept_sum) +
-                            (i16 ? (2 * BLK + 1) * unit * x->v_max : 0);
+    const double left_out = 2 * x->v_max * skippable(x, w, top, top_kept, exponent, kept_sum);
+    const double mixing = i16 ? (2 * BLK + 1) * unit * x->v_max : 0; /* units of P and V in a group of two blocks */
     double diff2 = 0, dense2 = 0;
     r->mass = p;
     r->identity = r->of_bound = 0;
@@ -87,7 +88,7 @@ void exact_attention(const exact_query *x, double *work, exact_result *r) {
         const double dense = (kept[i] + dropped[i]) / sum, o = (double)x->out[i];
         const double v_kept = kept[i] / kept_sum, v_dropped = dropped_sum > 0 ? dropped[i] / dropped_sum : 0;
         const double off = fabs((o - dense) - (1 - p) * (v_kept - v_dropped));
-        const double scale = size[i] / kept_sum, bound = 2 * (expm1(weight) + rounding) * scale + left_out +
+        const double scale = size[i] / kept_sum, bound = 2 * (expm1(weight) + rounding) * scale + left_out + mixing +
                                                          1e-13 * (scale + fabs(dense)) + 0x1p-126;
         diff2 += (o - dense) * (o - dense), dense2 += dense * dense;
         if (!(off == 0)) r->identity = exact_worse(r->identity, off / scale);

@@ -150,15 +150,16 @@ crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err) {
     static const struct {
         const char *name;
         unsigned need, keep; /* bits that must be there; bits used when they are */
+        unsigned add;        /* bits that say what is fast, not what runs: used even when they are not */
     } levels[] = {
-        {"auto", 0, CRIT_CPU_ALL},
-        {"c", 0, 0},
-        {"avx2", CRIT_CPU_AVX2, CRIT_CPU_AVX2},
-        {"avx2i16", CRIT_CPU_AVX2, CRIT_CPU_AVX2 | CRIT_CPU_I16_DOT},
-        {"avx512", CRIT_CPU_AVX512, CRIT_CPU_ALL & ~(unsigned)(CRIT_CPU_AMX | CRIT_CPU_BF16_DOT)},
-        {"avx512bf16", CRIT_CPU_BF16_DOT, CRIT_CPU_ALL & ~(unsigned)CRIT_CPU_AMX},
-        {"amx", CRIT_CPU_AMX, CRIT_CPU_ALL},
-        {"neon", CRIT_CPU_NEON, CRIT_CPU_NEON},
+        {"auto", 0, CRIT_CPU_ALL, 0},
+        {"c", 0, 0, 0},
+        {"avx2", CRIT_CPU_AVX2, CRIT_CPU_AVX2, 0},
+        {"avx2i16", CRIT_CPU_AVX2, CRIT_CPU_AVX2, CRIT_CPU_I16_DOT},
+        {"avx512", CRIT_CPU_AVX512, CRIT_CPU_ALL & ~(unsigned)(CRIT_CPU_AMX | CRIT_CPU_BF16_DOT), 0},
+        {"avx512bf16", CRIT_CPU_BF16_DOT, CRIT_CPU_ALL & ~(unsigned)CRIT_CPU_AMX, 0},
+        {"amx", CRIT_CPU_AMX, CRIT_CPU_ALL, 0},
+        {"neon", CRIT_CPU_NEON, CRIT_CPU_NEON, 0},
     };
     unsigned have = crit_cpu_detect();
     if (!level) level = "auto";
@@ -167,8 +168,7 @@ crit_status crit_cpu_mask(const char *level, unsigned *mask, crit_error *err) {
         if ((have & levels[i].need) != levels[i].need)
             return crit_fail(err, CRIT_E_CPU, "CPU level '%s' is not available on this machine (it has %s)", level,
                              crit_cpu_level_name(have));
-        *mask = have & levels[i].keep;
-        if (strcmp(level, "avx2i16") == 0) *mask |= CRIT_CPU_I16_DOT; /* slower somewhere, but it runs */
+        *mask = (have & levels[i].keep) | levels[i].add;
         return CRIT_OK;
     }
     return crit_fail(err, CRIT_E_ARG, "unknown CPU level '%s' (auto, c, avx2, avx2i16, avx512, avx512bf16, amx)", level);

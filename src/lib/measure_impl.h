@@ -79,11 +79,11 @@ void meas_attend_rows(meas *m);
 /* n_tok keys of n_kv_head heads in m's layout; freed by crit_kv_clear. */
 struct crit_kv;
 crit_status meas_fill_kv(meas *m, struct crit_kv *kv, uint32_t n_kv_head, uint32_t d, uint32_t n_tok, crit_error *err);
-/* The store's keys in attend's own form, head h's blocks from h * n_blk on, n_blk of n_key keys; freed by crit_free.  NULL
- * where the level has none, or out of memory: then the calls make it. */
+/* The store's keys in attend's own form, head h's blocks from h * n_blk on, n_blk of n_key keys; freed by crit_free.
+ * NULL where the level has none, or out of memory: then the calls make it. */
 unsigned char *meas_ready(const meas *m, const struct crit_kv *kv, size_t n_key);
-/* Attention as a prefill has it (sparse/attend.c): the tiles of a span in one call, or where keys are made ready each over
- * the list of its own; own [n_blk] scratch. */
+/* Attention as a prefill has it (sparse/attend.c): the tiles of a span in one call, or where keys are made ready each
+ * over the list of its own; own [n_blk] scratch. */
 void meas_attend(const crit_kernels *kt, const crit_attend_args *a, uint32_t *own, void *scratch);
 /* Lists of one tile at pos: sink, local, own and n_far others of the blocks between, ascending.  Returns the count. */
 size_t meas_list(uint64_t *rng, uint32_t pos, uint32_t n_row, size_t n_far, uint32_t *ids, size_t *n_first);

@@ -14,7 +14,8 @@
  *
  * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
  * neither the chunk length nor the number of threads changes a bit.  CRIT_SPAN_TILES tiles on the grid of
- * CRIT_ATTEND_ROWS positions are a span, the work item of attention: its tiles go into one call as far as possible. */
+ * CRIT_ATTEND_ROWS positions are a span, the work item of attention: its tiles go into one call as far as possible, but
+ * where keys are made ready beforehand each tile whose list is its own goes alone. */
 #ifndef CRIT_SPARSE_H
 #define CRIT_SPARSE_H
 
