@@ -53,7 +53,7 @@ CRIT_INLINE vec v_exp2(vec x, vec *t) {
 /* Floats of a key in the forms of K and V, by which the blocks of a group lie apart; and such forms made beforehand. */
 #define KEY_STEP(dk)  (dk)
 #define VALUE_STEP(d) 8
-#define READY(a)      ((const float *)NULL)
+#define READY(made)   ((void)(made), (const float *)NULL)
 
 #ifndef ATTEND_OWN_TILES
 /* s[j][row] = q[row].k[j] - m[row] for kt keys; minus_m [nv*V_W]. */
@@ -396,18 +396,14 @@ static void unpack_o(const strip *t, size_t w, size_t d, float *out, size_t out_
 }
 
 #ifndef ATTEND_OWN_OPERANDS
-/* f16 -> f32; n a multiple of 8. */
-static void widen(const uint16_t *x, size_t n, float *y) {
+static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *kf) {
+    const size_t n = n_key * dk;
     size_t i = 0;
     for (; i + 2 * L_W <= n; i += 2 * L_W) {
-        L_STORE(y + i, L_LOAD_F16(x + i));
-        L_STORE(y + i + L_W, L_LOAD_F16_TOO(x + i + L_W));
+        L_STORE(kf + i, L_LOAD_F16(k + i));
+        L_STORE(kf + i + L_W, L_LOAD_F16_TOO(k + i + L_W));
     }
-    for (; i < n; i += L_W) L_STORE(y + i, L_LOAD_F16(x + i));
-}
-
-static void widen_k(const uint16_t *k, size_t n_key, size_t dk, float *kf) {
-    widen(k, n_key * dk, kf);
+    for (; i < n; i += L_W) L_STORE(kf + i, L_LOAD_F16(k + i));
 }
 
 /* Values come in panels [d/8][KEYS][8], so that a register tile walks consecutive lines: column-wise through row-major
@@ -492,7 +488,7 @@ static void attend(const crit_attend_args *a, float *mem) {
     }
     uint64_t skipped = 0;
     const skip_rule rule = {.edge = a->skip * 0x1.715476p+0f, .count = &skipped};
-    const float *ready = READY(a);
+    const float *ready = READY(a->ready);
     const skip_rule *skip = a->n_far && a->skip > 0 && a->skip < INFINITY ? &rule : NULL;
     for (size_t at = a->n_far < a->n_blk ? a->n_far : 0, left = a->n_blk; left;) {
         const size_t stop = at < a->n_far ? a->n_far : a->n_blk, n_in = size_min(stop - at, CRIT_ATTEND_GROUP);
@@ -555,8 +551,6 @@ static void attend(const crit_attend_args *a, float *mem) {
 
 /* ---------------------------------------------------------------------------------------------------- block_lse */
 
-#ifndef ATTEND_OWN_OPERANDS
-
 /* One block for nv vectors of rows: lse and top of row r at r * stride. */
 CRIT_INLINE void block_lse_rows(const int nv, const float *qt, const float *k, size_t n, size_t d, float *mem,
                                 size_t n_row, float *lse, float *best, size_t stride) {
@@ -579,10 +573,23 @@ CRIT_INLINE void block_lse_rows(const int nv, const float *qt, const float *k, s
     for (size_t r = 0; r < n_row; r++) lse[r * stride] = sum[r], best[r * stride] = top[r];
 }
 
-static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, size_t n_key, size_t d,
-                      float scale, float *lse, float *best, size_t stride, float *mem) {
+/* A function each: gcc 12 keeps a sum of the wider ones in memory where all are inlined into one. */
+#define BLOCK_LSE_ROWS(nv)                                                                                             \
+    static __attribute__((noinline)) void block_lse_rows_##nv(const float *qt, const float *k, size_t n, size_t d,     \
+                                                              float *mem, size_t n_row, float *lse, float *best,       \
+                                                              size_t stride) {                                         \
+        block_lse_rows(nv, qt, k, n, d, mem, n_row, lse, best, stride);                                                \
+    }
+BLOCK_LSE_ROWS(1)
+BLOCK_LSE_ROWS(2)
+BLOCK_LSE_ROWS(3)
+BLOCK_LSE_ROWS(4)
+
+static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint16_t *key, const void *made,
+                      size_t n_key, size_t d, float scale, float *lse, float *best, size_t stride, float *mem) {
     enum { W = LSE_NV * V_W };
-    float *qt = mem, *k = qt + CRIT_LSE_ROWS * d, *rest = k + BLK * d;
+    float *qt = mem, *wide = qt + CRIT_LSE_ROWS * d, *rest = wide + BLK * d;
+    const float *ready = READY(made);
     for (size_t r = 0; r < n_row; r += W) {
         const size_t n = size_min(n_row - r, W), w = (n + V_W - 1) / V_W * V_W;
         pack_q(q + r * q_stride, q_stride, n, w, d, scale * 0x1.715476p+0f, qt + r * d); /* log2 e */
@@ -590,25 +597,28 @@ static void block_lse(const float *q, size_t q_stride, size_t n_row, const uint1
     CRIT_UNROLL for (int v = 0; v < LSE_NV; v++) V_STORE(rest + v * V_W, V_ZERO());
     for (size_t base = 0; base < n_key; base += BLK, lse++, best++) {
         const size_t n = size_min(n_key - base, BLK);
-        widen(key + base * d, n * d, k);
+        const float *k = wide;
+        if (ready)
+            k = ready + base * (KEY_STEP(d) + VALUE_STEP(d));
+        else
+            widen_k(key + base * d, n, d, wide);
         for (size_t r = 0; r < n_row; r += W) {
             const size_t rows = size_min(n_row - r, W);
             float *at = lse + r * stride, *top = best + r * stride;
             switch ((rows + V_W - 1) / V_W) {
             case 1:
-                block_lse_rows(1, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                block_lse_rows_1(qt + r * d, k, n, d, rest, rows, at, top, stride);
                 break;
             case 2:
-                block_lse_rows(2, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                block_lse_rows_2(qt + r * d, k, n, d, rest, rows, at, top, stride);
                 break;
             case 3:
-                block_lse_rows(3, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                block_lse_rows_3(qt + r * d, k, n, d, rest, rows, at, top, stride);
                 break;
             default:
-                block_lse_rows(4, qt + r * d, k, n, d, rest, rows, at, top, stride);
+                block_lse_rows_4(qt + r * d, k, n, d, rest, rows, at, top, stride);
                 break;
             }
         }
     }
 }
-#endif

@@ -118,9 +118,11 @@ typedef void (*crit_attend_ready_fn)(const uint16_t *k, const uint16_t *v, size_
  *   top[r][b] = max_{j in block b, j < n_key} scale * q[r].k[j]
  *
  *   q [n_row <= CRIT_LSE_ROWS][q_stride] f32 in; k as above 16bit in; lse, top [n_row][stride >= ceil(n_key/32)] f32
- * out.  Same d rule, scratch and error in the exponent as attend; the sum is in f32 at every level. */
-typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
-                                  uint32_t d, float scale, float *lse, float *top, size_t stride, void *scratch);
+ * out; ready: these blocks by attend_ready, NULL: the same bits.  Same d rule, scratch and error in the exponent as
+ * attend in causal calls; the sum is in f32 at every level. */
+typedef void (*crit_block_lse_fn)(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k,
+                                  const void *ready, size_t n_key, uint32_t d, float scale, float *lse, float *top,
+                                  size_t stride, void *scratch);
 
 /* Scores of single keys for a few query rows.
  *

@@ -191,6 +191,7 @@ crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *
         return crit_fail(err, CRIT_E_STATE, "crit_attention_run: the store was cut behind the plan");
     crit_plan_job job = {.kv = kv, .q = q, .q_stride = q_stride};
     crit_attend_job attend = {plan, &job, out, out_stride};
+    plan->is_ready = false; /* the store may have been cut and filled again since the plan */
     crit_stage stages[] = {crit_plan_ready_stage(&attend), crit_plan_attend_stage(&attend)};
     crit_pool_run_stages(plan->pool, stages, 2);
     return CRIT_OK;

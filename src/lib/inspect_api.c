@@ -41,8 +41,8 @@ static void weights_item(void *arg, size_t item, unsigned worker) {
     float *top = mass + (size_t)a->n_blk * CRIT_LSE_ROWS, *q = top + (size_t)a->n_blk * CRIT_LSE_ROWS;
     memcpy(q, v->q + (size_t)(a->pos[i] - v->pos0) * v->q_stride + (size_t)head * d, (size_t)n * d * sizeof *q);
     for (uint32_t r = 0; r < n; r++) pos[r] = a->pos[i];
-    crit_probe_weights(v->plan->kernels, v->kv, kv_head, q, n, pos, v->scale, q + (size_t)CRIT_LSE_ROWS * d, mass, top,
-                       a->n_blk, lse);
+    crit_probe_weights(v->plan->kernels, v->kv, kv_head, q, n, pos, v->scale, NULL, q + (size_t)CRIT_LSE_ROWS * d, mass,
+                       top, a->n_blk, lse);
     for (uint32_t r = 0; r < n; r++) {
         size_t at = ((size_t)(head + r) * a->n_pos + i) * a->n_blk, row = (size_t)r * a->n_blk;
         for (uint32_t b = 0; b < a->n_blk; b++) a->mass[at + b] = b < own ? mass[row + b] : 0;

@@ -50,7 +50,7 @@ double meas_thread_seconds(void);
 struct crit_kv;
 /* n_row <= CRIT_LSE_ROWS probe rows, all at pos, as sparse/plan_criti.c does them; mem [2][CRIT_LSE_ROWS][n_blk]. */
 void meas_probes(const crit_kernels *kt, const struct crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                 uint32_t pos, uint32_t n_free, const float *share, float *mem, void *scratch);
+                 uint32_t pos, const void *ready, uint32_t n_free, const float *share, float *mem, void *scratch);
 uint32_t meas_u32(uint64_t *rng);
 void meas_normal(meas *m, float *x, size_t n); /* about N(0, 1) */
 /* n_blk blocks of random weights: every quant, scales of a sensible size.  At most 64 rows differ when rows > 64. */

@@ -15,7 +15,7 @@ typedef struct small {
     float *rep, *stat, *score, *share; /* [8][d], [N_BLK][d], [2][N_BLK][CRIT_LSE_ROWS], [4][N_BLK] */
     uint32_t *ids;                     /* [N_BLK] */
     uint16_t *k, *v;                   /* [N_BLK][CRIT_BLK_LEN][d] */
-    unsigned char *act;
+    unsigned char *ready, *act;        /* ready: of k and v, NULL where the level has none */
 } small;
 
 static void run_mean(void *arg) {
@@ -38,7 +38,7 @@ static void run_select(void *arg) {
 }
 static void run_lse(void *arg) {
     small *s = arg;
-    s->m->kt.block_lse(s->stat, s->d, CRIT_LSE_ROWS, s->k, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score,
+    s->m->kt.block_lse(s->stat, s->d, CRIT_LSE_ROWS, s->k, s->ready, N_BLK * CRIT_BLK_LEN, s->d, 0.125f, s->score,
                        s->score + N_BLK * CRIT_LSE_ROWS, N_BLK, s->m->scratch);
 }
 static void run_put(void *arg) {
@@ -88,7 +88,9 @@ static void row(small *s, const char *group, const char *name, const char *isa, 
                           .share = MEAS_NEVER,
                           .efficiency = MEAS_NEVER};
     r.seconds = meas_cpu_time(m, work, s);
-    if (!by_byte) r.share = flop / r.seconds / meas_peak_of(m, isa, CRIT_ACT_F32);
+    /* Exact queries multiply as attention does. */
+    crit_act_kind kind = work == run_lse ? (crit_act_kind)m->kt.attend_kind : CRIT_ACT_F32;
+    if (!by_byte) r.share = flop / r.seconds / meas_peak_of(m, isa, kind);
     meas_row(m, r);
 }
 
@@ -176,8 +178,10 @@ static crit_status small_rows(meas *m, crit_error *err) {
                .ids = crit_malloc(N_BLK, 4),
                .k = crit_malloc(N_BLK * CRIT_BLK_LEN * D_MAX, 2),
                .v = crit_malloc(N_BLK * CRIT_BLK_LEN * D_MAX, 2),
+               .ready = m->kt.attend_ready ? crit_malloc(N_BLK, CRIT_READY_BYTES(D_MAX)) : NULL,
                .act = crit_malloc(1, act)};
-    bool ok = s.x && s.y && s.z && s.w && s.rep && s.stat && s.score && s.share && s.ids && s.k && s.v && s.act;
+    bool ok = s.x && s.y && s.z && s.w && s.rep && s.stat && s.score && s.share && s.ids && s.k && s.v && s.act &&
+              (s.ready || !m->kt.attend_ready);
     if (ok) {
         for (uint32_t d = 64; d <= D_MAX; d += 64) {
             s.d = d;
@@ -186,6 +190,7 @@ static crit_status small_rows(meas *m, crit_error *err) {
             for (size_t b = 0; b < N_BLK; b++)
                 m->kt.kv_put(s.stat + b % 8 * CRIT_BLK_LEN * d, d, s.stat + (8 + b % 8) * CRIT_BLK_LEN * d, d, 0,
                              CRIT_BLK_LEN, d, s.k + b * CRIT_BLK_LEN * d, s.v + b * CRIT_BLK_LEN * d);
+            if (s.ready) m->kt.attend_ready(s.k, s.v, N_BLK * CRIT_BLK_LEN, d, s.ready);
             head_rows(&s);
         }
         meas_normal(m, s.x, N_VEC);
@@ -206,6 +211,7 @@ static crit_status small_rows(meas *m, crit_error *err) {
     crit_free(s.ids);
     crit_free(s.k);
     crit_free(s.v);
+    crit_free(s.ready);
     crit_free(s.act);
     return ok ? CRIT_OK : meas_no_memory(err);
 }

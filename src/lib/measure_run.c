@@ -234,13 +234,14 @@ bool meas_row(meas *m, crit_measure_row r) {
 }
 
 void meas_probes(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                 uint32_t pos, uint32_t n_free, const float *share, float *mem, void *scratch) {
+                 uint32_t pos, const void *ready, uint32_t n_free, const float *share, float *mem, void *scratch) {
     size_t n_blk = pos / CRIT_BLK_LEN + 1;
     float lse[CRIT_LSE_ROWS], *top = mem + CRIT_LSE_ROWS * n_blk;
     uint32_t at[CRIT_LSE_ROWS];
     crit_probe probe;
     for (uint32_t r = 0; r < n_row; r++) at[r] = pos;
-    crit_probe_weights(kt, kv, kv_head, q, n_row, at, 1.0f / sqrtf((float)kv->d), scratch, mem, top, n_blk, lse);
+    crit_probe_weights(kt, kv, kv_head, q, n_row, at, 1.0f / sqrtf((float)kv->d), ready, scratch, mem, top, n_blk,
+                       lse);
     for (uint32_t r = 0; r < n_row; r++)
         crit_probe_judge(&probe, mem + r * n_blk, top + r * n_blk, lse[r], share, n_free, 1);
 }

@@ -159,7 +159,9 @@ static double estimate_span(job *j, const sample *s, const buffers *b, void *scr
     for (uint32_t t = 0; t < n_tile; t++)
         (void)kt->select_above(b->share + t * j->n_blk, n_free, 1.0f / (float)n_free, CRIT_SINK_BLK, b->ids);
     double t1 = meas_thread_seconds();
-    meas_probes(kt, &j->kv, kv_head, b->q, CRIT_LSE_ROWS, pos, n_free, b->share, b->probe, scratch);
+    meas_probes(kt, &j->kv, kv_head, b->q, CRIT_LSE_ROWS, pos,
+                j->ready ? j->ready + kv_head * j->n_blk * CRIT_READY_BYTES(d) : NULL, n_free, b->share, b->probe,
+                scratch);
     double t2 = meas_thread_seconds();
     return t1 - t0 + (t2 - t1) / CRIT_LSE_ROWS * CRIT_ATTEND_ROWS / o.probe;
 }

@@ -76,7 +76,8 @@ static void run_estimate(void *arg) {
 }
 static void run_calibrate(void *arg) {
     cost_work *w = arg;
-    meas_probes(&w->m->kt, &w->kv, 0, w->q, CRIT_LSE_ROWS, w->pos, w->n_free, w->share, w->probe, w->m->scratch);
+    meas_probes(&w->m->kt, &w->kv, 0, w->q, CRIT_LSE_ROWS, w->pos, w->ready, w->n_free, w->share, w->probe,
+                w->m->scratch);
 }
 
 static void cost_row(meas *m, const char *what, uint32_t d, double seconds, double efficiency) {

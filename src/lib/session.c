@@ -378,7 +378,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         s->turn_start = s->fwd.turn_pos0 = start;
         s->turn_ns = 0;
         s->fwd.stats = (crit_forward_stats){0};
-        s->fwd.plan.estimate_ns = 0;
+        s->fwd.plan.estimate_ns = s->fwd.plan.ready_ns = 0;
         s->fwd.plan.n_skip = 0;
         s->fwd.plan.check = (crit_check){0};
         s->count0 = crit_pool_counts(s->pool);
@@ -413,7 +413,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             .n_tok = end - start,
             .prefill_ms = (double)s->turn_ns * 1e-6,
             .estimate_ms = (double)s->fwd.plan.estimate_ns * 1e-6,
-            .attend_ms = (double)f->attend_ns * 1e-6,
+            .attend_ms = (double)(f->attend_ns + s->fwd.plan.ready_ns) * 1e-6,
             .gemm_ms = (double)f->gemm_ns * 1e-6,
             .density = f->pairs_causal > 0 ? f->pairs / f->pairs_causal : 1,
             .serial_ms = (double)(s->turn_ns - (n.run_ns - s->count0.run_ns)) * 1e-6,

@@ -32,10 +32,6 @@ static list merged(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t t1, 
     }
 }
 
-static unsigned char *ready_at(const crit_plan *p, uint32_t kv_head, size_t blk) {
-    return p->ready + (kv_head * p->stride + blk) * CRIT_READY_BYTES(p->d);
-}
-
 static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, uint32_t t1, const list *l,
                          void *scratch) {
     crit_plan *p = a->plan;
@@ -59,7 +55,7 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
         .d = p->d,
         .causal = 1,
         .n_far = l->n_far,
-        .ready = p->use_ready ? ready_at(p, kv_head, 0) : NULL,
+        .ready = crit_plan_ready(p, kv_head),
     };
     uint64_t n_skip = 0;
     if (!l->dense && p->params.mode == CRIT_ATTN_CRITI) {
@@ -109,13 +105,13 @@ static void ready_item(void *arg, size_t item, unsigned worker) {
     const size_t n = end - key < READY_BLKS * CRIT_BLK_LEN ? end - key : READY_BLKS * CRIT_BLK_LEN;
     const crit_kv *kv = a->job->kv;
     p->kernels->attend_ready(crit_kv_k(kv, kv_head) + key * p->d, crit_kv_v(kv, kv_head) + key * p->d, n, p->d,
-                             ready_at(p, kv_head, blk));
+                             crit_plan_ready(p, kv_head) + blk * CRIT_READY_BYTES(p->d));
 }
 
 crit_stage crit_plan_ready_stage(crit_attend_job *a) {
     const crit_plan *p = a->plan;
     const size_t n_blk = ((size_t)p->pos0 + p->n_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
-    const size_t n = p->use_ready ? (n_blk + READY_BLKS - 1) / READY_BLKS * p->n_kv_head : 0;
+    const size_t n = p->use_ready && !p->is_ready ? (n_blk + READY_BLKS - 1) / READY_BLKS * p->n_kv_head : 0;
     return (crit_stage){.n_item = n, .task = ready_item, .arg = a};
 }
 

@@ -94,15 +94,16 @@ static int bin_of(float x) {
 }
 
 void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
-                        float *lse) {
+                        const uint32_t *pos, float scale, const void *ready, void *scratch, float *mass, float *top,
+                        size_t stride, float *lse) {
     const uint16_t *k = crit_kv_k(kv, kv_head);
     const uint32_t d = kv->d, n_common = (pos[0] + 1) / CRIT_BLK_LEN, from = n_common * CRIT_BLK_LEN;
     /* K is read once for all rows; then what each position sees beyond the first one. */
-    kt->block_lse(q, d, n_row, k, from, d, scale, mass, top, stride, scratch);
+    const unsigned char *made = ready, *rest = made ? made + n_common * CRIT_READY_BYTES(d) : NULL;
+    kt->block_lse(q, d, n_row, k, made, from, d, scale, mass, top, stride, scratch);
     for (uint32_t r = 0, n; r < n_row; r += n) {
         for (n = 1; r + n < n_row && pos[r + n] == pos[r];) n++;
-        kt->block_lse(q + (size_t)r * d, d, n, k + (size_t)from * d, (size_t)pos[r] + 1 - from, d, scale,
+        kt->block_lse(q + (size_t)r * d, d, n, k + (size_t)from * d, rest, (size_t)pos[r] + 1 - from, d, scale,
                       mass + r * stride + n_common, top + r * stride + n_common, stride, scratch);
     }
     for (uint32_t r = 0; r < n_row; r++) {

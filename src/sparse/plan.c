@@ -187,7 +187,7 @@ static double row_pairs(const crit_plan *p, uint32_t head, uint32_t tile) {
 }
 
 crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err) {
-    uint64_t t0 = crit_now_ns();
+    uint64_t t0 = crit_now_ns(), before = p->ready_ns;
     p->pos0 = job->pos0;
     p->n_tok = job->n_tok;
     p->scale = job->scale;
@@ -198,6 +198,7 @@ crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *c
     if (st) return st;
 
     p->n_probe = 0;
+    p->is_ready = false;
     if (mode == CRIT_ATTN_CRITI)
         st = crit_plan_criti(p, job, calib, err);
     else if (mode == CRIT_ATTN_PAPER)
@@ -214,6 +215,6 @@ crit_status crit_plan_make(crit_plan *p, const crit_plan_job *job, crit_calib *c
         for (uint32_t t = 0; t < p->n_tile; t++) p->pairs += row_pairs(p, h, t);
     double n = p->n_tok;
     p->pairs_causal = p->n_head * (n * ((double)p->pos0 + 1) + 0.5 * n * (n - 1));
-    p->estimate_ns += crit_now_ns() - t0;
+    p->estimate_ns += crit_now_ns() - t0 - (p->ready_ns - before);
     return CRIT_OK;
 }

@@ -59,8 +59,9 @@ static void oracle_shares(const crit_plan *p, const crit_plan_job *job, uint32_t
         memcpy(s->rep + (size_t)r * p->d, job->q + (size_t)(pos[r] - p->pos0) * job->q_stride + (size_t)head * p->d,
                p->d * sizeof *s->rep);
     }
-    crit_probe_weights(p->kernels, job->kv, head / (p->n_head / p->n_kv_head), s->rep, n_row, pos, p->scale, s->attend,
-                       s->mass, s->top, p->stride, lse);
+    const uint32_t kv_head = head / (p->n_head / p->n_kv_head);
+    crit_probe_weights(p->kernels, job->kv, kv_head, s->rep, n_row, pos, p->scale, crit_plan_ready(p, kv_head),
+                       s->attend, s->mass, s->top, p->stride, lse);
     memset(share, 0, n_free * sizeof *share);
     for (uint32_t r = 0; r < n_row; r++) {
         const float *mass = s->mass + (size_t)r * p->stride;
@@ -118,7 +119,8 @@ static void probe_item(void *arg, size_t item, unsigned worker) {
                    (size_t)(kv_head * n_group + (row0 + r) % n_group) * p->d,
                p->d * sizeof *s.rep);
     }
-    crit_probe_weights(p->kernels, a->job->kv, kv_head, s.rep, n, pos, p->scale, s.attend, mass, s.top, p->stride, lse);
+    crit_probe_weights(p->kernels, a->job->kv, kv_head, s.rep, n, pos, p->scale, crit_plan_ready(p, kv_head), s.attend,
+                       mass, s.top, p->stride, lse);
     for (uint32_t r = 0; r < n; r++) {
         uint32_t head = kv_head * n_group + (row0 + r) % n_group, tile = pos[r] / CRIT_TILE_LEN - p->tile0;
         crit_probe_judge(&p->probes[(size_t)((row0 + r) / n_group) * p->n_head + head], mass + r * p->stride,
@@ -219,6 +221,13 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
         !crit_plan_grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||
         !crit_plan_grow(&p->gains, &p->n_gains_cap, n + p->n_head, sizeof *p->gains))
         return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
+    /* Probes read the keys that attention will read. */
+    uint64_t t0 = crit_now_ns();
+    crit_attend_job attend = {.plan = p, .job = job};
+    crit_stage ready = crit_plan_ready_stage(&attend);
+    crit_pool_run_stages(p->pool, &ready, 1);
+    p->is_ready = true;
+    p->ready_ns += crit_now_ns() - t0;
     crit_stage stages[] = {{.n_item = (size_t)p->n_head * crit_plan_n_span(p), .task = share_item, .arg = &a},
                            {.n_item = p->n_kv_head * probe_parts(p), .task = probe_item, .arg = &a}};
     crit_pool_run_stages(p->pool, stages, 2);

@@ -141,7 +141,7 @@ struct crit_plan {
 
     unsigned char *ready; /* [n_kv_head][stride][CRIT_READY_BYTES(d)] of this chunk's layer, where that pays */
     size_t n_ready_cap;
-    bool use_ready;
+    bool use_ready, is_ready; /* is_ready: a plan whose probes read it has it made already */
 
     unsigned char *scratch; /* one slice per thread */
     size_t scratch_slice, n_scratch;
@@ -155,7 +155,7 @@ struct crit_plan {
 
     /* summed until the owner resets them */
     crit_check check;
-    uint64_t estimate_ns; /* wall time */
+    uint64_t estimate_ns, ready_ns; /* wall time; ready_ns: of making keys ready before the probes */
 };
 
 crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
@@ -187,8 +187,13 @@ typedef struct crit_attend_job {
     float *out; /* [n_tok][out_stride] */
     size_t out_stride;
 } crit_attend_job;
-crit_stage crit_plan_ready_stage(crit_attend_job *a);
+crit_stage crit_plan_ready_stage(crit_attend_job *a); /* nothing to do where the plan was made with it */
 crit_stage crit_plan_attend_stage(crit_attend_job *a);
+
+/* Keys and values of a KV head made ready, NULL where that does not pay. */
+static inline unsigned char *crit_plan_ready(const crit_plan *p, uint32_t kv_head) {
+    return p->use_ready ? p->ready + kv_head * p->stride * CRIT_READY_BYTES(p->d) : NULL;
+}
 
 static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {
     return &p->rows[(size_t)head * p->n_tile + tile];
@@ -235,10 +240,10 @@ void crit_score_paper(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_hea
 
 /* Exact soft-max weights by block of n_row <= CRIT_LSE_ROWS query rows of heads of one KV head, q [n_row][d], row r at
  * position pos[r], ascending: mass [n_row][stride >= pos[r]/32 + 1].  What one key weighs is e^(score - lse[r]); top
- * [n_row][stride] are the largest scores by block. */
+ * [n_row][stride] are the largest scores by block.  ready: the head's keys by attend_ready, or NULL. */
 void crit_probe_weights(const crit_kernels *kt, const crit_kv *kv, uint32_t kv_head, const float *q, uint32_t n_row,
-                        const uint32_t *pos, float scale, void *scratch, float *mass, float *top, size_t stride,
-                        float *lse);
+                        const uint32_t *pos, float scale, const void *ready, void *scratch, float *mass, float *top,
+                        size_t stride, float *lse);
 /* Weight outside the sinks, [n_blk] mass of all blocks.  Sinks carry mass but tiny values: they stay outside what
  * shares are taken of. */
 double crit_rest_of(const float *mass);

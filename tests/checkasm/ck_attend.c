@@ -662,6 +662,8 @@ void ck_bench_attend_ready(ck *s, const ck_row *row) {
 
 void ck_test_block_lse(ck *s, const ck_row *row) {
     crit_block_lse_fn fn = (crit_block_lse_fn)row->fn;
+    const crit_attend_ready_fn make_ready = s->table.attend_ready;
+    squares sq = {0, 0};
     static const size_t keys[] = {1, 5, 31, 32, 33, 64, 100, 257};
     static const uint32_t ds[] = {8, 24, 64, 128, 256};
     for (size_t i = 0; i < 64; i++) {
@@ -682,10 +684,16 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
             put_key(s, k, v, d, j, kx, kx);
         }
         free(v);
-        fn(q, stride, n_row, k, n_key, d, scale, lse, best, apart, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        fn(q, stride, n_row, k, NULL, n_key, d, scale, lse, best, apart, ck_scratch(s, crit_attend_scratch_bytes(d)));
+        const crit_attend_args as_attend = {.k = k, .scale = scale, .d = d, .causal = 1};
         for (size_t b = 0; b < n_blk; b++) {
             for (size_t r = 0; r < n_row; r++) {
                 const size_t n = n_key - b * B < B ? n_key - b * B : B;
+                loss lost = {0, 0};
+                for (size_t j = 0; j < n; j++) {
+                    const loss here = score_loss(s, &as_attend, q + r * stride, b * B + j);
+                    lost = (loss){fmax(lost.most, here.most), fmax(lost.rms, here.rms)};
+                }
                 for (int rounded = bf16t(s); rounded >= 0; rounded--) {
                     double z[B], top = -(double)INFINITY, sum = 0, mag = 0;
                     for (size_t j = 0; j < n; j++) {
@@ -700,37 +708,56 @@ void ck_test_block_lse(ck *s, const ck_row *row) {
                     }
                     for (size_t j = 0; j < n; j++) sum += exp(z[j] - top);
                     const double want = top + log(sum), q_error = bf16t(s) && !rounded ? 0x1p-8 : 0;
-                    const double tol = ((d + 16) * 0x1p-24 + q_error) * mag + 40 * 0x1p-24 + 0x1p-22;
-                    ck_near(s, "lse", b, r, (double)lse[r * apart + b], want, tol + 0x1p-22 * fabs(want));
+                    const double exponent = ((d + 16) * 0x1p-24 + q_error) * mag,
+                                 tol = exponent + 40 * 0x1p-24 + 0x1p-22 + 0x1p-22 * fabs(want);
+                    ck_near(s, "lse", b, r, (double)lse[r * apart + b], want, tol + lost.most);
                     /* the largest of the computed scores; two roundings of the change of base */
                     ck_near(s, "top", b, r, (double)best[r * apart + b], top,
-                            ((d + 16) * 0x1p-24 + q_error) * mag + 0x1p-22 * fabs(top));
+                            exponent + lost.most + 0x1p-22 * fabs(top));
+                    sq.off += ((double)lse[r * apart + b] - want) * ((double)lse[r * apart + b] - want);
+                    sq.expected += (tol + 2 * lost.rms) * (tol + 2 * lost.rms);
                 }
             }
         }
         float alone, alone_best;
         for (size_t b = 0; b < n_blk; b++) { /* a block's row has the same bits by itself */
             const size_t r = ck_u32(s) % n_row;
-            fn(q + r * stride, stride, 1, k + b * B * d, n_key - b * B < B ? n_key - b * B : B, d, scale, &alone,
+            fn(q + r * stride, stride, 1, k + b * B * d, NULL, n_key - b * B < B ? n_key - b * B : B, d, scale, &alone,
                &alone_best, 1, ck_scratch(s, crit_attend_scratch_bytes(d)));
             ck_same_bits(s, "alone", &alone, &lse[r * apart + b], sizeof alone);
             ck_same_bits(s, "alone", &alone_best, &best[r * apart + b], sizeof alone_best);
         }
+        if (make_ready) { /* keys made ready, of all keys that there are: the same bits */
+            const size_t n_out = (n_row - 1) * apart + n_blk, bytes = n_out * sizeof *lse;
+            void *ready = ck_alloc(s, n_blk * CRIT_READY_BYTES(d), CK_END);
+            float *from_ready = malloc(2 * bytes), *top_too = from_ready + n_out;
+            memcpy(from_ready, lse, bytes), memcpy(top_too, best, bytes);
+            for (size_t b = 0; b < n_blk; b++)
+                for (size_t r = 0; r < n_row; r++) from_ready[r * apart + b] = top_too[r * apart + b] = NAN;
+            make_ready(k, k, n_key, d, ready);
+            fn(q, stride, n_row, k, ready, n_key, d, scale, from_ready, top_too, apart,
+               ck_scratch(s, crit_attend_scratch_bytes(d)));
+            ck_same_bits(s, "ready", from_ready, lse, bytes);
+            ck_same_bits(s, "ready", top_too, best, bytes);
+            free(from_ready);
+        }
         ck_release(s);
     }
+    ck_near(s, "root mean square", 0, 0, sqrt(sq.off), 0, sqrt(sq.expected));
 }
 
 typedef struct lse_work {
     crit_block_lse_fn fn;
     const float *q;
     const uint16_t *k;
+    const void *ready;
     float *lse, *top;
     void *mem;
     uint32_t d;
 } lse_work;
 static void run_lse(void *arg) {
     lse_work *w = arg;
-    w->fn(w->q, w->d, CRIT_LSE_ROWS, w->k, 4096, w->d, 0.125f, w->lse, w->top, 128, w->mem);
+    w->fn(w->q, w->d, CRIT_LSE_ROWS, w->k, w->ready, 4096, w->d, 0.125f, w->lse, w->top, 128, w->mem);
 }
 
 void ck_bench_block_lse(ck *s, const ck_row *row) {
@@ -738,7 +765,11 @@ void ck_bench_block_lse(ck *s, const ck_row *row) {
         uint16_t *k = malloc((size_t)4096 * d * sizeof *k), *v = malloc((size_t)4096 * d * sizeof *v);
         float q[CRIT_LSE_ROWS * 128], lse[128 * CRIT_LSE_ROWS], top[128 * CRIT_LSE_ROWS];
         fill_store(s, k, v, 4096, d), ck_fill_normal(s, q, CRIT_LSE_ROWS * d, 1);
-        lse_work w = {(crit_block_lse_fn)row->fn, q, k, lse, top, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
+        const crit_attend_ready_fn make_ready = s->table.attend_ready;
+        void *ready = make_ready ? ck_alloc(s, 4096 / B * CRIT_READY_BYTES(d), CK_END) : NULL;
+        if (make_ready) make_ready(k, v, 4096, d, ready);
+        lse_work w = {
+            (crit_block_lse_fn)row->fn, q, k, ready, lse, top, ck_scratch(s, crit_attend_scratch_bytes(d)), d};
         ck_report(s, d == 64 ? "d=64 32 rows, 4K keys" : "d=128 32 rows, 4K keys", ck_time(run_lse, &w),
                   2.0 * CRIT_LSE_ROWS * 4096 * d, 0);
         ck_release(s);

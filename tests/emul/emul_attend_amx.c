@@ -21,9 +21,10 @@ void emul_crit_attend_amx(const crit_attend_args *a, void *scratch) {
     emul_attend(a, scratch);
     emul_tile_need(!emul_tf.ready);
 }
-void emul_crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key,
-                             uint32_t d, float scale, float *lse, float *top, size_t stride, void *scratch) {
-    emul_block_lse(q, q_stride, n_row, k, n_key, d, scale, lse, top, stride, scratch);
+void emul_crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
+                             size_t n_key, uint32_t d, float scale, float *lse, float *top, size_t stride,
+                             void *scratch) {
+    emul_block_lse(q, q_stride, n_row, k, ready, n_key, d, scale, lse, top, stride, scratch);
     emul_tile_need(!emul_tf.ready);
 }
 #else

@@ -44,7 +44,7 @@ static void weights_are_exact(void **state) {
     void *scratch = crit_malloc(crit_attend_scratch_bytes(D), 1);
     float mass[3][N_BLK + 1], top[3][N_BLK + 1], lse[3];
     const uint32_t at[] = {N_KEY - 100, N_KEY - 5, N_KEY - 5}; /* what the first one sees is read for all three */
-    crit_probe_weights(&kt, &kv, 1, q, 3, at, 0.125f, scratch, mass[0], top[0], N_BLK + 1, lse);
+    crit_probe_weights(&kt, &kv, 1, q, 3, at, 0.125f, NULL, scratch, mass[0], top[0], N_BLK + 1, lse);
     for (size_t r = 0; r < 3; r++) {
         const uint32_t pos = at[r];
         double s[N_KEY], all = 0, most = -1e300, sum = 0;

@@ -102,7 +102,7 @@ void crit_attend_neon(const crit_attend_args *a, void *scratch) {
     attend(a, scratch);
 }
 
-void crit_block_lse_neon(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                         float scale, float *lse, float *top, size_t stride, void *scratch) {
-    block_lse(q, q_stride, n_row, k, n_key, d, scale, lse, top, stride, scratch);
+void crit_block_lse_neon(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
+                         size_t n_key, uint32_t d, float scale, float *lse, float *top, size_t stride, void *scratch) {
+    block_lse(q, q_stride, n_row, k, ready, n_key, d, scale, lse, top, stride, scratch);
 }

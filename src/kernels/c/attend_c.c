@@ -80,9 +80,10 @@ void crit_attend_c(const crit_attend_args *a, void *scratch) {
     for (uint32_t r = 0; r < a->n_row; r++) attend_row(a, r);
 }
 
-void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                      float scale, float *lse, float *top_out, size_t stride, void *scratch) {
-    (void)scratch;
+void crit_block_lse_c(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
+                      size_t n_key, uint32_t d, float scale, float *lse, float *top_out, size_t stride,
+                      void *scratch) {
+    (void)ready, (void)scratch;
     for (size_t base = 0; base < n_key; base += CRIT_BLK_LEN) {
         const size_t n = n_key - base < CRIT_BLK_LEN ? n_key - base : CRIT_BLK_LEN;
         float *out = lse + base / CRIT_BLK_LEN, *best = top_out + base / CRIT_BLK_LEN;

@@ -23,7 +23,7 @@
 #define ATTEND_OWN_OPERANDS 1
 #define KEY_STEP(dk)        ((dk) / 2 + 4)
 #define VALUE_STEP(d)       KEY_STEP(d)
-#define READY(a)            ((a)->ready)
+#define READY(made)         ((const float *)(made))
 
 /* 8 accumulators, 2 broadcasts, a load and a product: 6 loads for 8 products and 8 additions. */
 #define STRIP_NV   4
@@ -283,6 +283,12 @@ void crit_attend_ready_i16_avx2(const uint16_t *k, const uint16_t *v, size_t n_k
         widen_v(v, n, d, to + BLK * KEY_STEP(d));
         n_key -= n;
     }
+}
+
+void crit_block_lse_i16_avx2(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
+                             size_t n_key, uint32_t d, float scale, float *lse, float *top, size_t stride,
+                             void *scratch) {
+    block_lse(q, q_stride, n_row, k, ready, n_key, d, scale, lse, top, stride, scratch);
 }
 
 void crit_attend_i16_avx2(const crit_attend_args *a, void *scratch) {

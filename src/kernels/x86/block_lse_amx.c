@@ -44,7 +44,8 @@ static void scores(int n_col, const uint16_t *q, const uint16_t *k, const uint16
 
 #include "kernels/x86/block_lse_bf16_tmpl.h"
 
-void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, size_t n_key, uint32_t d,
-                        float scale, float *lse, float *best, size_t stride, void *scratch) {
+void crit_block_lse_amx(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
+                        size_t n_key, uint32_t d, float scale, float *lse, float *best, size_t stride, void *scratch) {
+    (void)ready;
     block_lse(q, q_stride, n_row, k, n_key, d, scale, lse, best, stride, scratch);
 }
