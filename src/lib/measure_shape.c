@@ -163,7 +163,7 @@ static double estimate_span(job *j, const sample *s, const buffers *b, void *scr
                 j->ready ? j->ready + kv_head * j->n_blk * CRIT_READY_BYTES(d) : NULL, n_free, b->share, b->probe,
                 scratch);
     double t2 = meas_thread_seconds();
-    return t1 - t0 + (t2 - t1) / CRIT_LSE_ROWS * CRIT_ATTEND_ROWS / o.probe;
+    return t1 - t0 + (t2 - t1) / CRIT_LSE_ROWS * CRIT_ATTEND_ROWS / o.probe / crit_probe_every(pos);
 }
 
 static void sample_item(void *arg, size_t item, unsigned worker) {

@@ -424,7 +424,7 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
             .logits_ms = (double)f->logits_ns * 1e-6,
             .mass_measured = seen->n ? seen->mass / (double)seen->n : (double)NAN,
             .peak_recall_measured = seen->n_peak ? (double)seen->peak_kept / (double)seen->n_peak : (double)NAN,
-            .n_peak_measured = seen->n_peak,
+            .n_peak_measured = seen->n_look_up,
         };
     }
     return CRIT_OK;

@@ -47,7 +47,7 @@ crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit
             st = crit_fail(err, CRIT_E_FORMAT, "the calibration in it makes no sense");
         if (st) break;
         c->marks[i] = m;
-        crit_gain_add(&c->total[i % n_head], &m);
+        crit_gain_add(&c->total[i % n_head], &m, crit_probe_weight(i / n_head, step));
     }
     c->n = n;
     if (st) crit_calib_clear(c);

@@ -24,16 +24,23 @@ static float float_of(uint16_t h) {
     return x;
 }
 
-void crit_gain_add(crit_gain *g, const crit_mark *m) {
+void crit_gain_add(crit_gain *g, const crit_mark *m, uint32_t weight) {
     if (!m->there) return;
-    g->sigma += (double)m->sigma;
-    g->n_probe++;
+    const float w = (float)weight;
+    g->sigma += (double)(w * m->sigma);
+    g->n_probe += weight;
     for (int k = 0; k < CRIT_GAIN_BINS; k++) {
-        g->n[k] += m->n[k];
-        g->use[k] += float_of(m->use[k]);
-        g->mass[k] += float_of(m->mass[k]);
+        g->n[k] += w * m->n[k];
+        g->use[k] += w * float_of(m->use[k]);
+        g->mass[k] += w * float_of(m->mass[k]);
     }
-    if (m->peak != CRIT_NO_BIN) g->peak[m->peak] += 1;
+    if (m->peak != CRIT_NO_BIN) g->peak[m->peak] += w;
+}
+
+static void add_entry(crit_calib *c, uint32_t entry) {
+    const uint32_t weight = crit_probe_weight(entry, c->step);
+    for (uint32_t h = 0; h < c->n_head; h++)
+        crit_gain_add(&c->total[h], &c->marks[(size_t)entry * c->n_head + h], weight);
 }
 
 void crit_calib_clear(crit_calib *c) {
@@ -72,15 +79,13 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
     if (c->n <= keep) return;
     c->n = keep;
     memset(c->total, 0, c->n_head * sizeof *c->total);
-    for (size_t i = 0; i < (size_t)keep * c->n_head; i++) crit_gain_add(&c->total[i % c->n_head], &c->marks[i]);
+    for (uint32_t i = 0; i < keep; i++) add_entry(c, i);
 }
 
 void crit_calib_push(crit_calib *c, const crit_probe *probe) {
     crit_mark *m = c->marks + (size_t)c->n++ * c->n_head;
-    for (uint32_t h = 0; h < c->n_head; h++) {
-        m[h] = probe ? probe[h].mark : (crit_mark){.there = false};
-        crit_gain_add(&c->total[h], &m[h]);
-    }
+    for (uint32_t h = 0; h < c->n_head; h++) m[h] = probe ? probe[h].mark : (crit_mark){.there = false};
+    add_entry(c, c->n - 1);
 }
 
 /* ---- one probe ---- */

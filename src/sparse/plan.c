@@ -76,6 +76,7 @@ size_t crit_plan_estimate_bytes(const crit_kernels *kt, const crit_attn_params *
     if (p->mode == CRIT_ATTN_CRITI) {
         size_t n_probe = n_batch / p->probe + 2;
         bytes += n_probe * n_head * (n_blk * sizeof(float) + sizeof(crit_probe) + sizeof(crit_gain));
+        bytes += n_probe * sizeof(uint32_t);
     }
     if (p->mode == CRIT_ATTN_PAPER) bytes += (size_t)(n_batch / p->seg_len + 2) * n_kv_head * n_blk * sizeof(float);
     return bytes + n_thread * scratch_slice(p, d, n_blk, n_head / n_kv_head);
@@ -108,6 +109,7 @@ void crit_plan_clear(crit_plan *p) {
     crit_unmap(p->ready, p->n_ready_cap);
     crit_free(p->scratch);
     crit_free(p->probes);
+    crit_free(p->probe_at);
     crit_free(p->probe_mass);
     crit_free(p->gains);
     crit_calib_clear(&p->own_calib);

@@ -12,14 +12,18 @@ static uint32_t first_local(const crit_plan *p, uint32_t tile) {
     return crit_first_near((p->tile0 + tile) * CRIT_TILE_LEN);
 }
 
-/* How many probes of the chunk lie in the tile; *first: the first one's index in p->probes. */
+/* How many probes of the chunk lie before a position. */
+static uint32_t probes_before(const crit_plan *p, uint32_t pos) {
+    uint32_t n = 0;
+    while (n < p->n_probe && p->probe_at[n] < pos) n++;
+    return n;
+}
+
+/* How many lie in the tile; *first: the first one's index in p->probes. */
 static uint32_t tile_probes(const crit_plan *p, uint32_t tile, uint32_t *first) {
-    uint32_t step = p->params.probe, pos = crit_plan_tile_pos(p, tile), end = pos + crit_plan_tile_rows(p, tile);
-    uint32_t a = (pos + step - 1) / step, b = (end + step - 1) / step;
-    if (a < p->probe0) a = p->probe0;
-    if (b > p->probe0 + p->n_probe) b = p->probe0 + p->n_probe;
-    if (first) *first = a - p->probe0;
-    return b > a ? b - a : 0;
+    uint32_t pos = crit_plan_tile_pos(p, tile), a = probes_before(p, pos);
+    if (first) *first = a;
+    return probes_before(p, pos + crit_plan_tile_rows(p, tile)) - a;
 }
 
 /* The prompt's end, where the question stands as a rule. */
@@ -113,7 +117,7 @@ static void probe_item(void *arg, size_t item, unsigned worker) {
     float lse[CRIT_LSE_ROWS], *mass = mass_of(p, 0, kv_head * n_group) + row0 * p->stride;
     plan_scratch s = crit_plan_scratch(p, worker);
     for (uint32_t r = 0; r < n; r++) {
-        pos[r] = (p->probe0 + (row0 + r) / n_group) * p->params.probe;
+        pos[r] = p->probe_at[(row0 + r) / n_group];
         memcpy(s.rep + (size_t)r * p->d,
                a->job->q + (size_t)(pos[r] - p->pos0) * a->job->q_stride +
                    (size_t)(kv_head * n_group + (row0 + r) % n_group) * p->d,
@@ -135,7 +139,7 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
     for (n += i; i < n; i++) {
         crit_probe *pr = &p->probes[(size_t)i * p->n_head + head];
         const float *mass = mass_of(p, i, head);
-        uint32_t last = (p->probe0 + i) * p->params.probe / CRIT_BLK_LEN;
+        uint32_t last = p->probe_at[i] / CRIT_BLK_LEN;
         double kept = 0;
         pr->peak_kept = row->dense;
         for (uint32_t j = 0; j < row->n && row->ids[j] <= last && !row->dense; j++) {
@@ -150,9 +154,7 @@ static void check_tile(crit_plan *p, uint32_t head, uint32_t tile) {
 /* What the probes before position pos of the chunk add up to: a tile's plan does not know its own probes, so that these
  * can judge it. */
 static const crit_gain *gain_before(const crit_plan *p, uint32_t head, uint32_t pos) {
-    uint32_t n = (pos + p->params.probe - 1) / p->params.probe;
-    n = n <= p->probe0 ? 0 : n - p->probe0 > p->n_probe ? p->n_probe : n - p->probe0;
-    return &p->gains[(size_t)n * p->n_head + head];
+    return &p->gains[(size_t)probes_before(p, pos) * p->n_head + head];
 }
 
 static void criti_item(void *arg, size_t item, unsigned worker) {
@@ -214,8 +216,10 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
     crit_status st = crit_calib_reserve(calib, p->n_head, step, end, err);
     if (st) return st;
     uint32_t from = p->pos0 > CRIT_CAL_FROM ? p->pos0 : CRIT_CAL_FROM;
-    p->probe0 = (from + step - 1) / step;
-    p->n_probe = (size_t)p->probe0 * step < end ? (end - 1) / step - p->probe0 + 1 : 0;
+    if (!crit_plan_grow(&p->probe_at, &p->n_probe_at_cap, p->n_tok / step + 1, sizeof *p->probe_at))
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory for calibration");
+    for (uint64_t e = (from + step - 1) / step; e * step < end; e++)
+        if (crit_probe_weight(e, step)) p->probe_at[p->n_probe++] = (uint32_t)(e * step);
     size_t n = (size_t)p->n_probe * p->n_head;
     if (!crit_plan_grow(&p->probes, &p->n_probes_cap, n, sizeof *p->probes) ||
         !crit_plan_grow(&p->probe_mass, &p->n_probe_mass_cap, n * p->stride, sizeof *p->probe_mass) ||
@@ -232,10 +236,10 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
                            {.n_item = p->n_kv_head * probe_parts(p), .task = probe_item, .arg = &a}};
     crit_pool_run_stages(p->pool, stages, 2);
     if (crit_pool_stopped(p->pool)) return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
-    /* Positions that had none (early ones, decoded tokens) have empty entries. */
-    while (p->n_probe && calib->n < p->probe0) crit_calib_push(calib, NULL);
     memcpy(p->gains, calib->total, p->n_head * sizeof *p->gains);
     for (uint32_t i = 0; i < p->n_probe; i++) {
+        /* Positions that have none (early ones, decoded tokens) have empty entries. */
+        while (calib->n < p->probe_at[i] / step) crit_calib_push(calib, NULL);
         crit_calib_push(calib, p->probes + (size_t)i * p->n_head);
         memcpy(p->gains + (size_t)(i + 1) * p->n_head, calib->total, p->n_head * sizeof *p->gains);
     }
@@ -244,10 +248,13 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
     for (size_t i = 0; i < n; i++) {
         const crit_probe *pr = &p->probes[i];
         if (!pr->judged) continue;
-        p->check.n++;
-        p->check.mass += (double)pr->kept;
-        p->check.n_peak += pr->peak > CRIT_PEAK_WEIGHT;
-        p->check.peak_kept += pr->peak > CRIT_PEAK_WEIGHT && pr->peak_kept;
+        const uint32_t weight = crit_probe_weight(p->probe_at[i / p->n_head] / step, step);
+        const bool look_up = pr->peak > CRIT_PEAK_WEIGHT;
+        p->check.n += weight;
+        p->check.mass += weight * (double)pr->kept;
+        p->check.n_peak += look_up ? weight : 0;
+        p->check.peak_kept += look_up && pr->peak_kept ? weight : 0;
+        p->check.n_look_up += look_up;
     }
     return CRIT_OK;
 }

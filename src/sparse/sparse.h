@@ -46,7 +46,22 @@ typedef struct crit_gain {
     uint32_t n_probe;
     float n[CRIT_GAIN_BINS], use[CRIT_GAIN_BINS], mass[CRIT_GAIN_BINS], peak[CRIT_GAIN_BINS];
 } crit_gain;
-void crit_gain_add(crit_gain *g, const crit_mark *m);
+void crit_gain_add(crit_gain *g, const crit_mark *m, uint32_t weight);
+
+/* A probe costs as many keys as lie before it, and what it adds to what thousands have told gets less: one query in
+ * `step` is one up to CRIT_PROBE_FULL, half as many from there on and from each doubling of the position, so that a
+ * chunk's probes never cost more than there.  Each stands for the positions up to the next.     [alg:calibrate] */
+#define CRIT_PROBE_FULL 8192
+static inline uint32_t crit_probe_every(uint64_t pos) { /* in steps */
+    uint32_t n = 1;
+    while (pos >= (uint64_t)CRIT_PROBE_FULL * n) n *= 2;
+    return n;
+}
+/* How many steps the probe at entry * step stands for; 0: there is none. */
+static inline uint32_t crit_probe_weight(uint64_t entry, uint32_t step) {
+    uint32_t n = crit_probe_every(entry * step);
+    return entry % n ? 0 : n;
+}
 
 /* One exact query of one head. */
 typedef struct crit_probe {
@@ -57,7 +72,8 @@ typedef struct crit_probe {
     crit_mark mark;
 } crit_probe;
 
-/* Running calibration of one layer.  Entry c belongs to the probe at position c * step.    [alg:calibrate] */
+/* Running calibration of one layer.  Entry c belongs to position c * step, which may have no probe.
+ *                                                                                             [alg:calibrate] */
 typedef struct crit_calib {
     uint32_t n_head, step, n, cap; /* entries in use, allocated */
     crit_mark *marks;              /* [cap][n_head] */
@@ -113,7 +129,9 @@ typedef struct crit_plan_row {
 /* What the probes say of the plans.                                                          [alg:check] */
 typedef struct crit_check {
     double mass;                   /* sum of the weights kept */
-    uint64_t n, n_peak, peak_kept; /* probes; those whose strongest far key is a look-up; of these, kept */
+    uint64_t n, n_peak, peak_kept; /* probes; those whose strongest far key is a look-up; of these, kept: each counted
+                                      for the steps it stands for */
+    uint64_t n_look_up;            /* those probes themselves */
 } crit_check;
 
 struct crit_plan {
@@ -150,8 +168,8 @@ struct crit_plan {
     crit_probe *probes;   /* [n_probe][n_head] of the chunk */
     float *probe_mass;    /* [n_kv_head][n_probe][n_group][stride] */
     crit_gain *gains;     /* [n_probe + 1][n_head]: before the chunk, and after each of its probes */
-    size_t n_probes_cap, n_probe_mass_cap, n_gains_cap;
-    uint32_t probe0, n_probe; /* entry of the first, how many */
+    size_t n_probes_cap, n_probe_mass_cap, n_gains_cap, n_probe_at_cap;
+    uint32_t *probe_at, n_probe; /* [n_probe] positions, ascending; how many */
 
     /* summed until the owner resets them */
     crit_check check;

@@ -90,7 +90,7 @@ static void judge_counts_by_octave(void **state) {
     crit_probe p;
     crit_gain g = {0};
     crit_probe_judge(&p, mass, top, 0, share, FREE, 1);
-    crit_gain_add(&g, &p.mark);
+    crit_gain_add(&g, &p.mark, 1);
     assert_true(fabs(g.sigma - .8) < 1e-6); /* (.1 + .05 + .25) / .5 */
     assert_int_equal(p.peak_blk, 3);
     float n = 0;
@@ -100,7 +100,7 @@ static void judge_counts_by_octave(void **state) {
     assert_true(g.n[-1 - CRIT_GAIN_LOW] == 2 && fabsf(g.use[-1 - CRIT_GAIN_LOW] - .5f) < .01f * .5f);
     assert_true(g.peak[-1 - CRIT_GAIN_LOW] == 1);
     crit_probe_judge(&p, mass, top, 0, share, FREE, 2);
-    crit_gain_add(&g, &p.mark);
+    crit_gain_add(&g, &p.mark, 1);
     assert_int_equal(g.n_probe, 2);
     assert_true(fabsf(g.use[-1 - CRIT_GAIN_LOW] - .75f) < .01f * .75f); /* .5 + .5^2 */
     assert_true(fabsf(g.mass[-1 - CRIT_GAIN_LOW] - 1) < .01f);
@@ -126,6 +126,39 @@ static void running_sums_and_cuts(void **state) {
     crit_calib_cut(&c, 64 * 5);
     assert_true(c.n == 5 && c.total[0].sigma == 9 && c.total[0].n[3] == 3 && c.total[0].peak[4] == 0);
     crit_calib_clear(&c);
+}
+
+/* Up to 8,192 every step has a probe, then every second, from 16,384 every fourth one; each counts for the steps to the
+ * next, so that sums are those of all steps if probes say the same; a cut and a snapshot give them again. */
+static void probes_get_rare_and_count_for_more(void **state) {
+    (void)state;
+    assert_true(crit_probe_weight(0, 64) == 1 && crit_probe_weight(127, 64) == 1 && crit_probe_weight(128, 64) == 2);
+    assert_true(crit_probe_weight(129, 64) == 0 && crit_probe_weight(256, 64) == 4 && crit_probe_weight(258, 64) == 0);
+    assert_true(crit_probe_weight(1 << 26, 64) == 1 << 20); /* a position of 2^32 */
+    enum { STEP = 64, N = 20480 / STEP };
+    crit_calib c = {0}, again = {0};
+    crit_probe p = {.mark = {.sigma = .5f, .peak = 4, .there = true}};
+    p.mark.n[3] = 1;
+    assert_int_equal(crit_calib_reserve(&c, 1, STEP, 20480, NULL), CRIT_OK);
+    uint32_t n_probe = 0, sum = 0;
+    for (uint32_t e = 0; e < N; e++) {
+        const uint32_t steps = crit_probe_weight(e, STEP);
+        crit_calib_push(&c, steps ? &p : NULL);
+        n_probe += steps > 0;
+        sum += steps;
+    }
+    assert_true(n_probe == 128 + 64 + 16 && sum == N);
+    assert_true(c.total[0].n_probe == N && c.total[0].n[3] == N && c.total[0].peak[4] == N);
+    assert_true(c.total[0].sigma == .5 * N);
+    crit_blob out = {0};
+    crit_calib_save(&c, &out);
+    crit_blob_view in = {.p = out.p, .n = out.n};
+    assert_int_equal(crit_calib_load(&again, 1, 20480, &in, NULL), CRIT_OK);
+    assert_memory_equal(again.total, c.total, sizeof *c.total);
+    crit_calib_cut(&c, 16384);
+    assert_true(c.n == 256 && c.total[0].n_probe == 256 && c.total[0].n[3] == 256);
+    crit_calib_clear(&c), crit_calib_clear(&again);
+    crit_free(out.p);
 }
 
 static const uint32_t n_free = 200;
@@ -181,6 +214,7 @@ int main(void) {
         cmocka_unit_test(weights_are_exact),
         cmocka_unit_test(judge_counts_by_octave),
         cmocka_unit_test(running_sums_and_cuts),
+        cmocka_unit_test(probes_get_rare_and_count_for_more),
         cmocka_unit_test(threshold_follows_the_gain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
