@@ -127,8 +127,8 @@ typedef struct crit_attn_params {
                              default 0.07                                                            [alg:check] */
     float recall;         /* with power > 0: a head's threshold is lowered until at most 1 - recall of the look-ups that
                              its probes have met are lost; [0, 1]; default 0 */
-    uint32_t probe;       /* one exact query per so many positions and head, half as many from position 8,192 on and
-                             from each doubling of it; [16, 4096]; default 64                    [alg:calibrate] */
+    uint32_t probe;       /* one exact query per so many positions and head, half as many from position 16,384 on
+                             and from each doubling of it; [16, 4096]; default 64                    [alg:calibrate] */
     uint32_t oracle; /* 1: blocks by what the tile's queries really give them, theta against that: how good lists of
                         this grain can be, at the price of dense attention; no guard of look-ups; default 0 */
     /* paper */

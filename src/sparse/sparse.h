@@ -51,7 +51,7 @@ void crit_gain_add(crit_gain *g, const crit_mark *m, uint32_t weight);
 /* A probe costs as many keys as lie before it, and what it adds to what thousands have told gets less: one query in
  * `step` is one up to CRIT_PROBE_FULL, half as many from there on and from each doubling of the position, so that a
  * chunk's probes never cost more than there.  Each stands for the positions up to the next.     [alg:calibrate] */
-#define CRIT_PROBE_FULL 8192
+#define CRIT_PROBE_FULL 16384
 static inline uint32_t crit_probe_every(uint64_t pos) { /* in steps */
     uint32_t n = 1;
     while (pos >= (uint64_t)CRIT_PROBE_FULL * n) n *= 2;

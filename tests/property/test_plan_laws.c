@@ -184,6 +184,21 @@ static void chunks_and_threads_change_no_bit(void **state) {
     }
 }
 
+/* Where probes get rarer chunks may begin and end anywhere between two of them. */
+static void chunks_change_no_bit_where_probes_are_rare(void **state) {
+    (void)state;
+    const shape s = {2, 1, 16, 18500};
+    data x = make(s, 23);
+    crit_attn_params p = params(CRIT_ATTN_CRITI);
+    p.recall = p.lookup = 0; /* or these heads would keep nearly all */
+    double density;
+    float *one = run(s, &x, &p, s.n_tok, 2, NULL, &density), *b = run(s, &x, &p, 512, 2, NULL, NULL);
+    assert_true(density > 0.02 && density < 0.6);
+    same_bits(one, b, s.n_tok * x.q_row);
+    free(one), free(b);
+    drop(&x);
+}
+
 static void tiles_are_enough_for_criti(void **state) {
     (void)state;
     shape s = shapes[2];
@@ -480,6 +495,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_are_kept),
         cmocka_unit_test(chunks_and_threads_change_no_bit),
+        cmocka_unit_test(chunks_change_no_bit_where_probes_are_rare),
         cmocka_unit_test(tiles_are_enough_for_criti),
         cmocka_unit_test(full_budget_equals_dense),
         cmocka_unit_test(causality),

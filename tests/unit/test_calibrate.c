@@ -128,18 +128,18 @@ static void running_sums_and_cuts(void **state) {
     crit_calib_clear(&c);
 }
 
-/* Up to 8,192 every step has a probe, then every second, from 16,384 every fourth one; each counts for the steps to the
+/* Up to 16,384 every step has a probe, then every second, from 32,768 every fourth one; each counts for the steps to the
  * next, so that sums are those of all steps if probes say the same; a cut and a snapshot give them again. */
 static void probes_get_rare_and_count_for_more(void **state) {
     (void)state;
-    assert_true(crit_probe_weight(0, 64) == 1 && crit_probe_weight(127, 64) == 1 && crit_probe_weight(128, 64) == 2);
-    assert_true(crit_probe_weight(129, 64) == 0 && crit_probe_weight(256, 64) == 4 && crit_probe_weight(258, 64) == 0);
-    assert_true(crit_probe_weight(1 << 26, 64) == 1 << 20); /* a position of 2^32 */
-    enum { STEP = 64, N = 20480 / STEP };
+    assert_true(crit_probe_weight(0, 64) == 1 && crit_probe_weight(255, 64) == 1 && crit_probe_weight(256, 64) == 2);
+    assert_true(crit_probe_weight(257, 64) == 0 && crit_probe_weight(512, 64) == 4 && crit_probe_weight(514, 64) == 0);
+    assert_true(crit_probe_weight(1 << 26, 64) == 1 << 19); /* a position of 2^32 */
+    enum { STEP = 64, N = 40960 / STEP };
     crit_calib c = {0}, again = {0};
     crit_probe p = {.mark = {.sigma = .5f, .peak = 4, .there = true}};
     p.mark.n[3] = 1;
-    assert_int_equal(crit_calib_reserve(&c, 1, STEP, 20480, NULL), CRIT_OK);
+    assert_int_equal(crit_calib_reserve(&c, 1, STEP, 40960, NULL), CRIT_OK);
     uint32_t n_probe = 0, sum = 0;
     for (uint32_t e = 0; e < N; e++) {
         const uint32_t steps = crit_probe_weight(e, STEP);
@@ -147,16 +147,16 @@ static void probes_get_rare_and_count_for_more(void **state) {
         n_probe += steps > 0;
         sum += steps;
     }
-    assert_true(n_probe == 128 + 64 + 16 && sum == N);
+    assert_true(n_probe == 256 + 128 + 32 && sum == N);
     assert_true(c.total[0].n_probe == N && c.total[0].n[3] == N && c.total[0].peak[4] == N);
     assert_true(c.total[0].sigma == .5 * N);
     crit_blob out = {0};
     crit_calib_save(&c, &out);
     crit_blob_view in = {.p = out.p, .n = out.n};
-    assert_int_equal(crit_calib_load(&again, 1, 20480, &in, NULL), CRIT_OK);
+    assert_int_equal(crit_calib_load(&again, 1, 40960, &in, NULL), CRIT_OK);
     assert_memory_equal(again.total, c.total, sizeof *c.total);
-    crit_calib_cut(&c, 16384);
-    assert_true(c.n == 256 && c.total[0].n_probe == 256 && c.total[0].n[3] == 256);
+    crit_calib_cut(&c, 32768);
+    assert_true(c.n == 512 && c.total[0].n_probe == 512 && c.total[0].n[3] == 512);
     crit_calib_clear(&c), crit_calib_clear(&again);
     crit_free(out.p);
 }
