@@ -31,7 +31,7 @@ const field attn_fields[] = {
     {"p_mass", OPT_F32, AT(p_mass), 0, 1, 0, CRIT_ATTN_CRITI, "share of the weight, by the probes so far, that each head must keep"},
     {"lookup", OPT_F32, AT(lookup), 0, 100, 0, CRIT_ATTN_CRITI, "keep blocks more often looked up than this / blocks; 0 = off"},
     {"recall", OPT_F32, AT(recall), 0, 1, 0, CRIT_ATTN_CRITI, "share of the look-ups met so far that a head's threshold must keep"},
-    {"probe", OPT_U32, AT(probe), 16, 4096, 0, CRIT_ATTN_CRITI, "one exact query per so many positions, fewer from 16,384 on"},
+    {"probe", OPT_U32, AT(probe), 16, 4096, 0, CRIT_ATTN_CRITI, "one exact query per so many positions, rarer from 16,384"},
     {"oracle", OPT_U32, AT(oracle), 0, 1, 0, CRIT_ATTN_CRITI, "1: choose blocks by exact weights, to see how good lists can be; slow"},
     {"budget_tok", OPT_U32, AT(budget_tok), 1, 1 << 30, 0, CRIT_ATTN_PAPER, "key tokens kept a segment"},
     {"seg_len", OPT_U32, AT(seg_len), 128, 4096, 128, CRIT_ATTN_PAPER, "queries a segment, multiple of 128"},

@@ -229,7 +229,7 @@ crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *
     uint64_t t0 = crit_now_ns();
     crit_attend_job attend = {.plan = p, .job = job};
     crit_stage ready = crit_plan_ready_stage(&attend);
-    crit_pool_run_stages(p->pool, &ready, 1);
+    if (ready.n_item) crit_pool_run_stages(p->pool, &ready, 1);
     p->is_ready = true;
     p->ready_ns += crit_now_ns() - t0;
     crit_stage stages[] = {{.n_item = (size_t)p->n_head * crit_plan_n_span(p), .task = share_item, .arg = &a},

@@ -40,6 +40,7 @@ void crit_attend_avx512(const crit_attend_args *a, void *scratch) {
 }
 
 void crit_block_lse_avx512(const float *q, size_t q_stride, uint32_t n_row, const uint16_t *k, const void *ready,
-                           size_t n_key, uint32_t d, float scale, float *lse, float *top, size_t stride, void *scratch) {
+                           size_t n_key, uint32_t d, float scale, float *lse, float *top, size_t stride,
+                           void *scratch) {
     block_lse(q, q_stride, n_row, k, ready, n_key, d, scale, lse, top, stride, scratch);
 }
