@@ -244,7 +244,8 @@ typedef struct crit_stats {
     double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
     /* By the exact sampled queries of [alg:check], over layers and heads, outside the tiles that are dense by position;
      * NaN when there was none. */
-    double mass_measured;        /* soft-max weight that the plans kept, mean */
+    double mass_measured;        /* soft-max weight that the plans kept, mean over the prompt's probes, each counted for
+                                    the positions it stands for; so is the next one */
     double peak_recall_measured; /* of the sampled queries whose strongest far key weighs > 0.2: share whose key was
                                     kept */
     uint64_t n_peak_measured;    /* how many those were */

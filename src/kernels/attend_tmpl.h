@@ -10,7 +10,7 @@
  * rows by TILE_N(nv) keys or values of d, TILE_R(nv) for what is left over), and includes lanes_<isa>.h for the way
  * between row-major and lanes (L_*).  One that multiplies by a lane of a register rather than by a broadcast brings its
  * own qk_tile and pv and says so by ATTEND_OWN_TILES.  One whose operands are no floats says so by ATTEND_OWN_OPERANDS
- * and brings pack_q, widen_k, widen_v, group_scores, group_mix, KEY_STEP, VALUE_STEP and READY. */
+ * and brings pack_q, qk, widen_k, widen_v, group_scores, group_mix, KEY_STEP, VALUE_STEP and READY. */
 
 #include <math.h>
 #include <string.h>

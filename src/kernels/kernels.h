@@ -104,8 +104,9 @@ static inline uint32_t crit_attend_dk(const crit_attend_args *a) {
 typedef void (*crit_attend_fn)(const crit_attend_args *a, void *scratch);
 size_t crit_attend_scratch_bytes(uint32_t d); /* enough for every level */
 
-/* Puts blocks of K and V into the form in which this level's attend multiplies them, which it otherwise does in every
- * call: for the calls of many heads and tiles.  NULL where attend reads the store in place, or makes too little of it.
+/* Puts blocks of K and V into the form in which this level's attend and block_lse multiply them, which they otherwise
+ * do in every call: for the calls of many heads and tiles.  NULL where attend reads the store in place, or makes too
+ * little of it.
  *
  *   k, v as above, n_key keys from the first of a block on; ready [ceil(n_key/32)][CRIT_READY_BYTES(d)] out, 64-byte
  *   aligned.  Keys behind n_key are not read as valid: attend may be shown n_key as of here, or fewer. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* attend for AVX2 with products of 16-bit integers: where vpmaddwd has the rate of FMA it multiplies twice as many
- * pairs.  The algorithm is attend_tmpl.h's, strips of 32 rows; the operands of the products are integers with a scale
- * each:
+/* attend and block_lse for AVX2 with products of 16-bit integers: where vpmaddwd has the rate of FMA it multiplies twice
+ * as many pairs.  The algorithm is attend_tmpl.h's, strips of 32 rows; the operands of the products are integers with a
+ * scale each:
  *
  *   q of a row       / |q| * 32767             a key of K       / |k| * 32767     (Euclidean norms)
  *   a value of V     / max|v| of its key * 32767
