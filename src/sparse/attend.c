@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Executes a plan: one work item per (query head, span), the kernel does the rest.            [alg:attend] */
+/* Executes a plan: one work item per (query head, tile), the kernel does the rest.            [alg:attend] */
 #include "sparse/sparse.h"
 
 /* A list for the kernel. */
@@ -66,32 +66,42 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
     if (n_skip) p->n_skip += n_skip;
 }
 
+/* The tiles [t0, ...) before end that go into one call. */
+static uint32_t call_end(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t end, bool *mixed) {
+    const crit_plan_row_t *row = crit_plan_at(p, head, t0) - t0;
+    uint32_t t = t0 + 1;
+    /* Tiles that share a list: each one's is the first part of the next one's. */
+    while (t < end && row[t].ids == row[t0].ids) t++;
+    /* Tiles of other lists share the widening of K and V; not where [alg:skip] treats them differently, nor where a
+     * level has keys made ready: then full groups of a tile's own are faster (doc/KERNELS.md). */
+    const bool any = p->params.mode == CRIT_ATTN_CRITI && crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0 &&
+                     !p->kernels->attend_ready;
+    const uint32_t shared = t;
+    while (any && t < end && (p->params.skip <= 0 || row[t].dense == row[t0].dense)) t++;
+    *mixed = t > shared;
+    return t;
+}
+
 static void attend_item(void *arg, size_t item, unsigned worker) {
     const crit_attend_job *a = arg;
     crit_plan *p = a->plan;
-    /* Last spans first: they are the longest, so the threads finish together.  Heads of a group are neighbours and
+    /* Last tiles first: they are the longest, so the threads finish together.  Heads of a group are neighbours and
      * find their keys in the cache. */
-    uint32_t head = (uint32_t)(item % p->n_head), span = crit_plan_n_span(p) - 1 - (uint32_t)(item / p->n_head);
+    uint32_t head = (uint32_t)(item % p->n_head), tile = p->n_tile - 1 - (uint32_t)(item / p->n_head), t0, t1, end;
+    bool mixed;
+    crit_plan_span_of(p, tile, &t0, &end);
+    while ((t1 = call_end(p, head, t0, end, &mixed)) <= tile) t0 = t1;
+    if (t0 < tile) return; /* the call is its first tile's */
+    const crit_plan_row_t *last = crit_plan_at(p, head, t1 - 1);
+    list l = {.ids = last->ids, .n = last->n, .n_far = last->n_far, .dense = last->dense};
     void *scratch = p->scratch + worker * p->scratch_slice;
-    uint32_t *ids, t, end;
-    uint8_t *want;
-    crit_plan_scratch_list(p, worker, &ids, &want);
-    for (crit_plan_span(p, span, &t, &end); t < end;) {
-        const crit_plan_row_t *row = crit_plan_at(p, head, t);
-        uint32_t t0 = t++;
-        /* Tiles that share a list: each one's is the first part of the next one's. */
-        while (t < end && row[t - t0].ids == row->ids) t++;
-        const crit_plan_row_t *last = row + (t - t0) - 1;
-        list l = {.ids = last->ids, .n = last->n, .n_far = last->n_far, .dense = last->dense};
-        /* Tiles of other lists share the widening of K and V; not where [alg:skip] treats them differently, nor where a
-         * level has keys made ready: then full groups of a tile's own are faster (doc/KERNELS.md). */
-        bool any = p->params.mode == CRIT_ATTN_CRITI && crit_plan_tile_pos(p, t0) % CRIT_TILE_LEN == 0 &&
-                   !p->kernels->attend_ready;
-        uint32_t t1 = t;
-        while (any && t < end && (p->params.skip <= 0 || row[t - t0].dense == row->dense)) t++;
-        if (t > t1) l = merged(p, head, t0, t, ids, want);
-        attend_tiles(a, head, t0, t, &l, scratch);
+    if (mixed) {
+        uint32_t *ids;
+        uint8_t *want;
+        crit_plan_scratch_list(p, worker, &ids, &want);
+        l = merged(p, head, t0, t1, ids, want);
     }
+    attend_tiles(a, head, t0, t1, &l, scratch);
 }
 
 enum { READY_BLKS = 16 };
@@ -116,5 +126,5 @@ crit_stage crit_plan_ready_stage(crit_attend_job *a) {
 }
 
 crit_stage crit_plan_attend_stage(crit_attend_job *a) {
-    return (crit_stage){.n_item = (size_t)a->plan->n_head * crit_plan_n_span(a->plan), .task = attend_item, .arg = a};
+    return (crit_stage){.n_item = (size_t)a->plan->n_head * a->plan->n_tile, .task = attend_item, .arg = a};
 }

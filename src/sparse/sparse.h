@@ -14,8 +14,8 @@
  *
  * Tiles lie on the absolute grid of CRIT_TILE_LEN positions and what a tile reads depends on nothing behind it, so
  * neither the chunk length nor the number of threads changes a bit.  CRIT_SPAN_TILES tiles on the grid of
- * CRIT_ATTEND_ROWS positions are a span, the work item of attention: its tiles go into one call as far as possible, but
- * where keys are made ready beforehand each tile whose list is its own goes alone. */
+ * CRIT_ATTEND_ROWS positions are a span: its tiles go into one call, a work item of attention, as far as possible, but
+ * where keys are made ready beforehand each tile whose list is its own is an item. */
 #ifndef CRIT_SPARSE_H
 #define CRIT_SPARSE_H
 
@@ -225,6 +225,10 @@ static inline void crit_plan_span(const crit_plan *p, uint32_t span, uint32_t *t
     uint32_t a = (p->tile0 / CRIT_SPAN_TILES + span) * CRIT_SPAN_TILES, z = a + CRIT_SPAN_TILES;
     *t0 = a < p->tile0 ? 0 : a - p->tile0;
     *t1 = z - p->tile0 < p->n_tile ? z - p->tile0 : p->n_tile;
+}
+/* The same of the span that holds a tile. */
+static inline void crit_plan_span_of(const crit_plan *p, uint32_t tile, uint32_t *t0, uint32_t *t1) {
+    crit_plan_span(p, (p->tile0 + tile) / CRIT_SPAN_TILES - p->tile0 / CRIT_SPAN_TILES, t0, t1);
 }
 
 /* First position of tile t of the plan, inside the chunk, and its number of rows. */
