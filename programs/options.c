@@ -101,7 +101,8 @@ const opt option_table[] = {
     TEXT(I, N("--attn"), "MODE", OPT_STR, attn_list,
          "criti (default), dense, paper, or NAME[:K=V,...] of 'critiprefill policies'"),
     TEXT(B, N("--attn"), "MODE,...", OPT_STR, attn_list,
-         "of dense, criti, paper, policies of the prompt (default dense,criti)"),
+         "of dense, criti, paper, fast, balanced, careful (criti with that preset),\n"
+         "policies of the prompt (default dense,criti)"),
     TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
          "attentions held against dense: criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default criti,paper)"),
     TEXT(TASKS, N("--attn"), "NAME,...", OPT_STR, variants,
@@ -257,11 +258,19 @@ size_t policy_item(const char *list) {
     return n;
 }
 
+int find_name(const char *const *list, const char *s, size_t n) {
+    for (int i = 0; list[i]; i++)
+        if (strlen(list[i]) == n && !memcmp(list[i], s, n)) return i;
+    return -1;
+}
+
 static int add_mode(options *o, const char *cmd_name, const char *s, size_t n) {
     u32_list *l = &o->modes;
-    uint32_t mode = 0;
-    while (attn_names[mode] && (strlen(attn_names[mode]) != n || memcmp(attn_names[mode], s, n))) mode++;
-    if (!attn_names[mode]) {
+    const int named = find_name(attn_names, s, n), preset = o->kind == CMD_BENCH ? find_name(quality_names, s, n) : -1;
+    uint32_t mode = (uint32_t)named;
+    if (preset >= 0)
+        mode = MODE_PRESET + (uint32_t)preset;
+    else if (named < 0) {
         crit_error err = {0};
         size_t i = 0;
         while (i < MAX_MODE && o->prefill[i][0]) i++;
@@ -270,7 +279,9 @@ static int add_mode(options *o, const char *cmd_name, const char *s, size_t n) {
         o->prefill[i][n] = 0;
         if (n == 0 || crit_policy_check(CRIT_POLICY_PREFILL, o->prefill[i], &err))
             return usage(cmd_name, "%s%s", n ? err.message : "--attn: an empty name",
-                         n && !strchr(o->prefill[i], ':') ? ", criti, dense, paper" : "");
+                         !n || strchr(o->prefill[i], ':') ? ""
+                         : o->kind == CMD_BENCH           ? ", criti, dense, paper, fast, balanced, careful"
+                                                          : ", criti, dense, paper");
         mode = MODE_POLICY + (uint32_t)i;
     }
     for (size_t i = 0; i < l->n; i++)
@@ -384,7 +395,8 @@ void options_attn(buf *out, const crit_attn_params *p, crit_attn mode) {
 }
 
 const char *mode_name(const options *o, uint32_t mode) {
-    return mode >= MODE_POLICY ? o->prefill[mode - MODE_POLICY] : attn_names[mode];
+    if (mode >= MODE_POLICY) return o->prefill[mode - MODE_POLICY];
+    return mode >= MODE_PRESET ? quality_names[mode - MODE_PRESET] : attn_names[mode];
 }
 
 bool policy_streams(const char *text) {
@@ -430,6 +442,8 @@ crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_c
     s.attn = o->attn;
     if (mode >= MODE_POLICY)
         s.prefill = o->prefill[mode - MODE_POLICY];
+    else if (mode >= MODE_PRESET)
+        crit_attn_params_preset(&s.attn, (crit_quality)(mode - MODE_PRESET));
     else
         s.attn.mode = (crit_attn)mode;
     if (o->kind & (CMD_RUN | CMD_CLUSTER)) s.decode = o->decode, s.kv = o->kv;

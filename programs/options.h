@@ -36,7 +36,8 @@ enum {
 };
 
 enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
-enum { MODE_POLICY = 16, MAX_MODE = 8 }; /* modes from MODE_POLICY on are policies; most modes of a list */
+/* Modes from MODE_PRESET on are criti with a preset, from MODE_POLICY on policies; most modes of a list. */
+enum { MODE_PRESET = 8, MODE_POLICY = 16, MAX_MODE = 8 };
 enum { TRUNCATE_NO, TRUNCATE_MIDDLE };
 
 typedef struct options {
@@ -47,7 +48,8 @@ typedef struct options {
     uint32_t n_ctx, n_threads, n_batch, n_rep, cpu, truncate, format;
     u32_list ctx;               /* bench: prompt lengths */
     const char *attn_list;      /* run, bench: as it was written */
-    u32_list modes;             /* crit_attn values, or MODE_POLICY + place in prefill; one for run and info */
+    u32_list modes;             /* crit_attn values, MODE_PRESET + crit_quality (bench), or MODE_POLICY + place in
+                                   prefill; one for run and info */
     char prefill[MAX_MODE][96]; /* policies of the prompt that modes name */
     uint32_t quality;           /* crit_quality */
     float min_recall;           /* run: refuse to answer below; 0 = off */
@@ -100,6 +102,8 @@ extern const field attn_fields[];      /* of crit_attn_params; tag = the mode it
 extern const char *const attn_names[]; /* by crit_attn, NULL-terminated */
 extern const char *const cpu_names[];
 extern const char *const quality_names[]; /* by crit_quality, NULL-terminated */
+/* Which of a NULL-terminated list the n bytes at s are, -1 for none. */
+int find_name(const char *const *list, const char *s, size_t n);
 
 void options_init(options *o, unsigned cmd);
 void options_free(options *o);

@@ -9,12 +9,6 @@
 #include "critiprefill/policy.h"
 #include "term.h"
 
-static int find_name(const char *const *list, const char *s, size_t n) {
-    for (int i = 0; list[i]; i++)
-        if (strlen(list[i]) == n && !memcmp(list[i], s, n)) return i;
-    return -1;
-}
-
 static bool bad(const char *s, size_t n, char *why, size_t cap) {
     snprintf(why, cap, "'%.*s' is not criti, dense, paper, fast, balanced or careful", (int)n, s);
     return false;

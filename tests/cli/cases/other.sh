@@ -12,6 +12,9 @@ run bench -m "$M" -f a.txt -c 96 -n 0 -o csv --attn criti; want_rc 0; want_out '
 run bench -m "$M" -f a.txt -c 96 -n 0 -o json --attn criti,dense,paper; want_rc 0
 want_json '[r["attn"] for r in j["results"]] == ["dense", "criti", "paper"] and j["results"][0]["decode_tok_per_s"] is None'
 want_json 'all(0 <= r["top1"] <= 1 and r["kl_mean"] >= 0 for r in j["results"][1:])'
+run bench -m "$M" -f a.txt -c 1900 -n 0 -o json --attn careful,fast,dense,criti --quality fast --force; want_rc 0
+want_json '[r["attn"] for r in j["results"]] == ["dense", "careful", "fast", "criti"]'
+want_json 'j["results"][2]["density"] < j["results"][1]["density"] <= 1 and j["results"][2]["density"] == j["results"][3]["density"]'
 printf 'short' >short.txt
 run bench -m "$M" -f short.txt -c 96 -n 0 -o csv; want_rc 0; want_err 'repeated to fill 96'
 run bench -m "$M" -f a.txt -c 64,128 -n 0 --plot speed.svg; want_rc 0

@@ -25,6 +25,9 @@ r -s 18446744073709551616; want_usage '-s: '
 for v in x nan inf -1 0.5x '' 1e999; do r --temp "$v"; want_usage "--temp: '.*' is not a number"; done
 r --top-p 1.5; want_usage '--top-p: '
 r --attn sparse; want_usage "--attn: 'sparse' is none of .*criti, dense, paper"
+r --attn fast; want_usage "--attn: 'fast' is none of .*paper;"
+run bench -m "$M" --attn quick; want_usage "--attn: 'quick' is none of .*paper, fast, balanced, careful"
+run bench -m "$M" --attn fast,dense,fast; want_usage "--attn: 'fast' is named twice"
 r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
 r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
 r --attn tokenselect:positions=near; want_usage 'not one of its words, the first is original'
