@@ -68,7 +68,7 @@ static void attend_tiles(const crit_attend_job *a, uint32_t head, uint32_t t0, u
 
 /* The tiles [t0, ...) before end that go into one call. */
 static uint32_t call_end(const crit_plan *p, uint32_t head, uint32_t t0, uint32_t end, bool *mixed) {
-    const crit_plan_row_t *row = crit_plan_at(p, head, t0) - t0;
+    const crit_plan_row_t *row = crit_plan_at(p, head, 0);
     uint32_t t = t0 + 1;
     /* Tiles that share a list: each one's is the first part of the next one's. */
     while (t < end && row[t].ids == row[t0].ids) t++;
