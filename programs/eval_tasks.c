@@ -15,7 +15,7 @@
 #include "task_table.h"
 #include "term.h"
 
-enum { WARM_UP_TOK = 16 };
+enum { WARM_UP_TOK = 16, AGAIN_TOK = 640 };
 
 typedef struct runner {
     const options *o;
@@ -28,7 +28,7 @@ typedef struct runner {
     json_t *squad, *hotpot, *bench;
     asker ask;
     evalout *out;
-    crit_session *session[VARIANT_MAX];
+    reader reader[VARIANT_MAX];
     bool warm;
     bool one_open; /* memory holds one session at a time */
     sample sample;
@@ -167,7 +167,7 @@ static int count_tokens(void *user, const sample *s, size_t *n) {
 /* ---- one length ---- */
 
 static void close_sessions(runner *r) {
-    for (size_t v = 0; v < r->grid.vs.n; v++) crit_session_close(&r->session[v]);
+    for (size_t v = 0; v < r->grid.vs.n; v++) reader_close(&r->reader[v]);
 }
 
 /* Do the sessions of all attentions fit at this length, with a fifth of the memory to spare? */
@@ -185,16 +185,21 @@ static bool fit_together(const runner *r) {
 
 static int open_session(runner *r, size_t v) {
     crit_error err = {0};
-    if (r->session[v]) return EXIT_OK;
+    if (r->reader[v].session) return EXIT_OK;
     if (r->one_open) close_sessions(r);
     crit_session_params sp = variant_session(r->o, &r->grid.vs.v[v], r->env.ctx);
-    if (crit_session_open(&r->session[v], r->model, &sp, &err)) return fail_with(&err);
+    if (crit_session_open(&r->reader[v].session, r->model, &sp, &err)) return fail_with(&err);
     if (r->warm) return EXIT_OK;
     /* Touches every weight, so that the first reading does not pay alone for the file. */
     size_t n = r->prompt.n < WARM_UP_TOK ? r->prompt.n : WARM_UP_TOK;
-    if (crit_prefill(r->session[v], r->prompt.ids, n, NULL, &err)) return fail_with(&err);
+    if (crit_prefill(r->reader[v].session, r->prompt.ids, n, NULL, &err)) return fail_with(&err);
     r->warm = true;
     return EXIT_OK;
+}
+
+/* Of one record, in tokens to read: further questions of a text go on near its end. */
+static double work_of(const runner *r, size_t t, uint32_t ctx, uint64_t number) {
+    return number % task_n_question(r->grid.task[t], r->o->n_question) && ctx > AGAIN_TOK ? AGAIN_TOK : ctx;
 }
 
 static int put_record(runner *r, size_t t, size_t d, size_t v, const char *key) {
@@ -203,9 +208,9 @@ static int put_record(runner *r, size_t t, size_t d, size_t v, const char *key) 
     json_t *j = NULL, *all;
     snprintf(r->label, sizeof r->label, "%s %u, sample %llu, %s", r->grid.task[t]->name, r->env.ctx,
              (unsigned long long)s->number, var->name);
-    evalout_step(r->out, r->env.ctx, r->label);
+    evalout_step(r->out, work_of(r, t, r->env.ctx, s->number), r->label);
     int rc = open_session(r, v);
-    if (!rc) rc = task_answer(&r->ask, r->session[v], var, s, &r->prompt, &j);
+    if (!rc) rc = task_answer(&r->ask, &r->reader[v], var, s, &r->prompt, &j);
     if (rc) return rc;
     all = json_object();
     json_put(all, "task", json_cstr(r->grid.task[t]->name));
@@ -231,7 +236,7 @@ static int one_sample(runner *r, size_t t, size_t d, uint64_t number, uint32_t *
         grid_key(g, t, r->env.ctx, d, number, v, &key);
         if (key.oom) return fail_memory();
         if (evalout_find(r->out, key.s)) {
-            evalout_skip(r->out, r->env.ctx);
+            evalout_skip(r->out, work_of(r, t, r->env.ctx, number));
         } else {
             if (!*sized) rc = task_fit(g->task[t], &r->env, size);
             *sized = true;
@@ -277,6 +282,7 @@ static json_t *config(const runner *r) {
     json_put(j, "chat", json_boolean(o->chat));
     json_put(j, "attn_opt", json_cstr(attn.oom ? "" : attn.s));
     json_put(j, "n_batch", json_integer(o->n_batch));
+    if (o->n_question > 1) json_put(j, "questions", json_integer(o->n_question));
     if (o->kind == CMD_PASSKEY) json_put(j, "digits", json_integer(o->n_digit));
     if (o->essay) json_put(j, "essay_bytes", json_size(r->essay.n));
     if (o->squad) json_put(j, "squad", json_cstr(o->squad));
@@ -299,7 +305,8 @@ static int measure(runner *r) {
         if (n < o->n_sample) note("%s: the file has %llu samples", g->task[t]->name, (unsigned long long)n);
         g->n_sample[t] = n < o->n_sample ? n : o->n_sample;
         for (size_t i = 0; i < g->ctx.n; i++)
-            work += (double)g->n_sample[t] * (double)(grid_n_depth(g) * g->vs.n) * g->ctx.v[i];
+            for (uint64_t k = 0; k < g->n_sample[t]; k++)
+                work += (double)(grid_n_depth(g) * g->vs.n) * work_of(r, t, g->ctx.v[i], k);
     }
     int rc = evalout_open(&r->out, o, kind_name(o->kind), config(r));
     if (!rc) evalout_work(r->out, work);
@@ -323,6 +330,7 @@ int eval_tasks_main(const options *o) {
     r.env = (task_env){.seed = o->sampler.seed,
                        .question = o->question,
                        .n_digit = o->n_digit,
+                       .n_question = o->n_question,
                        .essay = o->essay ? &r.essay : NULL,
                        .squad = r.squad,
                        .hotpot = r.hotpot,

@@ -186,6 +186,8 @@ const opt option_table[] = {
     NUM(CMD_KL | CMD_PPL, N("--chunks"), "N", OPT_U32, n_chunk, 0, 1 << 30,
         "windows at most (kl: with a file of logits); 0 = all (default)"),
     NUM(TASKS, N("--samples"), "N", OPT_U32, n_sample, 1, 100000, "samples a task and length (default 5)"),
+    NUM(CMD_RULER | CMD_KV | CMD_LINES, N("--questions"), "N", OPT_U32, n_question, 1, 64,
+        "samples that share a text and its reading, with a\nquestion each: in niah_multikey_2 and _3, kv, lines\n(default 1)"),
     NUM(CMD_NEEDLE | CMD_PASSKEY | CMD_COPY, N("--depths"), "PERCENT,...", OPT_U32S, depths, 0, 100,
         "where the needle lies (default 0,10,20,...,100; passkey, copy: anywhere)"),
     NUM(CMD_PASSKEY, N("--digits"), "N", OPT_U32, n_digit, 1, 256, "of the passkey (default 7)"),
@@ -241,6 +243,7 @@ void options_init(options *o, unsigned cmd) {
     if (cmd & CMD_EVAL) o->sampler.seed = 42;
     o->n_last = 256;
     o->n_sample = 5;
+    o->n_question = 1;
     o->n_digit = 7;
     o->n_probe = 2;
     if (cmd == CMD_PPL) o->n_ctx = 512;
@@ -354,6 +357,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (cmd == CMD_INSPECT && !o->output) return usage(cmd_name, "no picture named (-o FILE.png or FILE.html)");
     if (cmd & CMD_TASKS & ~CMD_LOOKUP && o->question == QUESTION_MIDDLE)
         return usage(cmd_name, "--question middle is for lookup only");
+    if (o->n_sample % o->n_question)
+        return usage(cmd_name, "--samples %u are not whole texts of --questions %u", o->n_sample, o->n_question);
     if (o->save_logits && o->base_logits)
         return usage(cmd_name, "--save-all-logits and --kl-divergence-base exclude each other");
     if (o->plot) {

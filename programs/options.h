@@ -82,6 +82,7 @@ typedef struct options {
     uint32_t n_chunk; /* windows at most; 0 = all */
     uint32_t n_sample;
     u32_list depths; /* percent */
+    uint32_t n_question; /* that share a text */
     uint32_t n_digit;
     uint32_t question; /* QUESTION_ */
     const char *tasks; /* names, comma separated, or all */

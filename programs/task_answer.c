@@ -51,14 +51,15 @@ static size_t tokens_with_logits(const asker *a, const variant *v, const forced 
     return n < f->p->n ? n : f->p->n;
 }
 
-static int read_prompt(const asker *a, crit_session *session, const variant *v, const prompt *p, forced *f) {
+static int read_prompt(const asker *a, crit_session *session, const variant *v, const prompt *p, size_t from,
+                       forced *f) {
     crit_error err = {0};
     crit_prefill_params pp;
-    pace now = {a->out, 0, (uint32_t)p->n};
+    pace now = {a->out, 0, (uint32_t)(p->n - from)};
     crit_prefill_params_init(&pp);
     pp.progress = pace_tick;
     pp.progress_user = &now;
-    if (crit_session_rewind(session, 0, &err)) return fail_with(&err);
+    if (crit_session_rewind(session, (uint32_t)from, &err)) return fail_with(&err);
     size_t first = f ? tokens_with_logits(a, v, f) : p->n;
     if (f) {
         pp.on_logits = forced_row;
@@ -66,7 +67,7 @@ static int read_prompt(const asker *a, crit_session *session, const variant *v, 
         pp.logits_from = f->first;
     }
     pp.more = first < p->n;
-    if (crit_prefill(session, p->ids, first, &pp, &err)) return fail_with(&err);
+    if (crit_prefill(session, p->ids + from, first - from, &pp, &err)) return fail_with(&err);
     if (!pp.more) return EXIT_OK;
     pp.more = false;
     pp.on_logits = NULL;
@@ -164,7 +165,7 @@ static int read_values(const asker *a, crit_session *session, const variant *v, 
                        json_t *j) {
     forced f = {0};
     int rc = forced_open(&f, a->model, s, p);
-    if (!rc) rc = read_prompt(a, session, v, p, &f);
+    if (!rc) rc = read_prompt(a, session, v, p, 0, &f);
     if (!rc) rc = forced_complete(&f, s);
     if (!rc) forced_score(&f, s, v->attn.last_tok, j);
     if (!rc) put_refs(s, j);
@@ -172,19 +173,55 @@ static int read_values(const asker *a, crit_session *session, const variant *v, 
     return rc;
 }
 
-int task_answer(const asker *a, crit_session *session, const variant *v, const sample *s, const prompt *p,
-                json_t **record) {
-    bool read = s->how == SCORE_FORCED;
+void reader_close(reader *r) {
+    crit_session_close(&r->session);
+    prompt_free(&r->held);
+    *r = (reader){0};
+}
+
+/* How much of p the session holds as p's reading would have made it.  What the end of a prompt decides is not: tiles
+ * that reach there, of either prompt; spans and segments go whole.  Nor is what a policy made of it. */
+static size_t held_of(const reader *r, const variant *v, const sample *s, const prompt *p) {
+    enum { SPAN = 128 };
+    const crit_attn_params *t = &v->attn;
+    const size_t align = t->mode == CRIT_ATTN_PAPER ? t->seg_len : SPAN,
+                 end = t->mode == CRIT_ATTN_PAPER   ? t->seg_len
+                       : t->mode == CRIT_ATTN_CRITI ? t->last_tok
+                                                    : 0,
+                 tail = end ? end : 1, shorter = p->n < r->held.n ? p->n : r->held.n;
+    size_t n = 0;
+    if (!s->asked || v->policy || shorter < tail) return 0;
+    while (n < shorter - tail && p->ids[n] == r->held.ids[n]) n++;
+    return n / align * align;
+}
+
+static int hold(reader *r, const prompt *p) {
+    int32_t *ids = p->n ? realloc(r->held.ids, p->n * sizeof *ids) : NULL;
+    if (!ids) return fail_memory();
+    memcpy(ids, p->ids, p->n * sizeof *ids);
+    r->held.ids = ids;
+    r->held.n = p->n;
+    return EXIT_OK;
+}
+
+int task_answer(const asker *a, reader *r, const variant *v, const sample *s, const prompt *p, json_t **record) {
+    const bool read = s->how == SCORE_FORCED;
+    const size_t from = held_of(r, v, s, p);
     double first_ms;
     crit_stats st = {.struct_size = sizeof st};
     json_t *j = json_object();
+    r->held.n = 0; /* until it is read */
     task_put_hash(p, j);
     json_put(j, "prompt_tok", json_size(p->n));
-    int rc = read ? read_values(a, session, v, s, p, j) : read_prompt(a, session, v, p, NULL);
-    if (!rc && (crit_session_stats(session, &st) || st.n_tok != p->n)) rc = fail("no statistics of the whole prompt");
-    if (!rc && !read) rc = task_generate(a, session, s, j, &first_ms);
+    json_put(j, "read_tok", json_size(p->n - from));
+    int rc = read ? read_values(a, r->session, v, s, p, j) : read_prompt(a, r->session, v, p, from, NULL);
+    if (!rc && (crit_session_stats(r->session, &st) || st.n_tok != p->n - from))
+        rc = fail("no statistics of the whole prompt");
+    if (!rc && !from) r->whole = st;
+    if (!rc && !read) rc = hold(r, p);
+    if (!rc && !read) rc = task_generate(a, r->session, s, j, &first_ms);
     if (!rc) {
-        task_put_stats(&st, j);
+        task_put_stats(&r->whole, j);
         *record = j;
     } else {
         json_decref(j);

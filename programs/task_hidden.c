@@ -73,10 +73,9 @@ static void build_passkey(const task_env *env, const task *t, uint32_t size, rng
 /* ---- kv ---- */
 
 static void build_kv(const task_env *env, const task *t, uint32_t size, rng *r, sample *s) {
-    (void)t;
     char key[UUID_LEN + 1], value[UUID_LEN + 1], asked[UUID_LEN + 1] = "";
     buf context = {0}, question = {0};
-    uint32_t at = (uint32_t)rng_below(r, size);
+    uint32_t at = sample_line(env, t, s, size, (uint32_t)rng_below(r, size));
     for (uint32_t i = 0; i < size; i++) {
         draw_uuid(r, key);
         draw_uuid(r, value);
@@ -97,12 +96,12 @@ static void build_kv(const task_env *env, const task *t, uint32_t size, rng *r, 
 /* ---- lines ---- */
 
 static void build_lines(const task_env *env, const task *t, uint32_t size, rng *r, sample *s) {
-    (void)t;
     size_t n_noun = words_noun.n, n_all = words_adjective.n * n_noun;
     uint32_t *pick = malloc(n_all * sizeof *pick), at = (uint32_t)rng_below(r, size), n = size;
     buf context = {0}, question = {0}, name = {0};
     if (!pick) s->text.oom = true;
     if (n > n_all) n = (uint32_t)n_all;
+    at = sample_line(env, t, s, n, at);
     if (pick) rng_pick(r, pick, n_all, n);
     for (uint32_t i = 0; i < n && pick; i++) {
         char number[16];
@@ -157,9 +156,9 @@ static void build_copy(const task_env *env, const task *t, uint32_t size, rng *r
     buf_free(&question);
 }
 
-const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, NULL, build_needle, NULL},
-                             {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, NULL, build_passkey, NULL},
-                             {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, NULL, build_kv, NULL},
-                             {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, NULL, build_lines, NULL},
-                             {"copy", CMD_COPY, SCORE_PIECE, 0, 0, 1, NULL, false, NULL, build_copy, NULL},
+const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, false, NULL, build_needle, NULL},
+                             {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, false, NULL, build_passkey, NULL},
+                             {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, true, NULL, build_kv, NULL},
+                             {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, true, NULL, build_lines, NULL},
+                             {"copy", CMD_COPY, SCORE_PIECE, 0, 0, 1, NULL, false, false, NULL, build_copy, NULL},
                              {.name = NULL}};

@@ -103,6 +103,30 @@ static void among_lines(const niah *t, const needles *x, uint32_t size, rng *r, 
     }
 }
 
+static text64 cut(const char *s, const char *end) {
+    text64 t = {""};
+    size_t n = (size_t)(end - s);
+    memcpy(t.s, s, n < sizeof t.s ? n : sizeof t.s - 1);
+    return t;
+}
+
+/* What is asked for becomes the needle on that line of text's n, or the next one whose key stands on no other. */
+static void ask_line(const buf *text, uint32_t line, uint32_t n, needles *x, double *depth) {
+    const text64 own = x->key[0];
+    const char *at = text->s;
+    bool again = true;
+    for (uint32_t i = 0; i < line; i++) at = strchr(at, '\n') + 1;
+    for (uint32_t i = 0; again && i < n; i++) {
+        const char *key = strstr(at, " for "), *is = strstr(key, " is: "), *end = strchr(is, '.');
+        const text64 mark = cut(key, is + 1);
+        x->key[0] = cut(key + strlen(" for "), is);
+        x->value[0][0] = cut(is + strlen(" is: "), end);
+        *depth = 100.0 * (double)(at - text->s) / (double)text->n;
+        again = !strcmp(x->key[0].s, own.s) || strstr(text->s, mark.s) != key || strstr(is, mark.s);
+        at = end[1] ? end + 2 : text->s;
+    }
+}
+
 /* The essay's first size words, needles between its sentences at some of 40 even depths. */
 static void in_essay(const task_env *env, const niah *t, const needles *x, uint32_t size, rng *r, buf *out,
                      double *depth) {
@@ -137,16 +161,17 @@ static void build_niah(const task_env *env, const task *it, uint32_t size, rng *
     double depth = (double)NAN;
     draw_needles(r, t, &x);
     rng_pick(r, asked, x.n_key, t->n_query);
+    if (t->hay == ESSAY)
+        in_essay(env, t, &x, size, r, &context, &depth);
+    else
+        among_lines(t, &x, size, r, &context, &depth);
+    if (s->asked && !context.oom) ask_line(&context, sample_line(env, it, s, size, size), size + 1, &x, &depth);
+    if (x.n == 1) s->depth = depth;
     for (uint32_t q = 0; q < t->n_query; q++) {
         const char *sep = q == 0 ? "" : q + 1 == t->n_query ? ", and " : ", ";
         buf_fmt(&query, "%s%s", sep, x.key[asked[q]].s);
         for (uint32_t v = 0; v < t->n_value; v++) sample_ref(s, x.value[asked[q]][v].s);
     }
-    if (t->hay == ESSAY)
-        in_essay(env, t, &x, size, r, &context, &depth);
-    else
-        among_lines(t, &x, size, r, &context, &depth);
-    if (x.n == 1) s->depth = depth;
 
     const char *what = one ? singular[t->value] : plural[t->value];
     buf head = {0};
@@ -168,7 +193,7 @@ static void build_niah(const task_env *env, const task *it, uint32_t size, rng *
 
 #define NIAH(name, needs, min, hay, key, value, nk, nv, nq)                                                            \
     {                                                                                                                  \
-        name, CMD_RULER, SCORE_ALL, 128, needs, min, NULL, false, NULL, build_niah, &(const niah) {                    \
+        name, CMD_RULER, SCORE_ALL, 128, needs, min, NULL, false, (hay) == NEEDLES, NULL, build_niah, &(const niah) {  \
             hay, key, value, nk, nv, nq                                                                                \
         }                                                                                                              \
     }

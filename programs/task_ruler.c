@@ -239,7 +239,7 @@ static void build_fwe(const task_env *env, const task *t, uint32_t size, rng *r,
     buf_free(&question);
 }
 
-const task tasks_ruler[] = {{"vt", CMD_RULER, SCORE_ALL, 30, 0, N_VAR, NULL, false, prepare_vt, build_vt, NULL},
-                            {"cwe", CMD_RULER, SCORE_ALL, 120, 0, N_COMMON, NULL, false, NULL, build_cwe, NULL},
-                            {"fwe", CMD_RULER, SCORE_ALL, 50, 0, 3, NULL, false, NULL, build_fwe, NULL},
+const task tasks_ruler[] = {{"vt", CMD_RULER, SCORE_ALL, 30, 0, N_VAR, NULL, false, false, prepare_vt, build_vt, NULL},
+                            {"cwe", CMD_RULER, SCORE_ALL, 120, 0, N_COMMON, NULL, false, false, NULL, build_cwe, NULL},
+                            {"fwe", CMD_RULER, SCORE_ALL, 50, 0, 3, NULL, false, false, NULL, build_fwe, NULL},
                             {.name = NULL}};

@@ -40,12 +40,14 @@ static double num(const json_t *j, const char *key) {
 /* ---- sums over samples ---- */
 
 typedef struct sums {
-    size_t n, n_pair;
+    size_t n;
     double score, density, seconds, common; /* sums over n */
     double first_seconds, pair_seconds;     /* over pairs */
     double asked, kept;                     /* what the first variant found; of that, what this one did */
     double found_tail, n_tail, found_sparse, n_sparse;
-    double *diff; /* [n_pair] this score - the first variant's */
+    double *diff;  /* [n_text] this score - the first variant's, mean over the questions of a text: they are not
+                      independent */
+    size_t n_text, n_of_text; /* pairs of the last text */
 } sums;
 
 void grid_kept(const json_t *first, const json_t *this, double *asked, double *kept) {
@@ -74,7 +76,9 @@ static void add_sample(sums *s, const json_t *first, const json_t *this) {
     s->found_sparse += num(this, "found_sparse");
     s->n_sparse += num(this, "n_sparse");
     if (!first) return;
-    s->diff[s->n_pair++] = num(this, "score") - num(first, "score");
+    const double diff = num(this, "score") - num(first, "score");
+    if (s->n_of_text++ == 0) s->diff[s->n_text++] = 0;
+    s->diff[s->n_text - 1] += (diff - s->diff[s->n_text - 1]) / (double)s->n_of_text;
     s->first_seconds += num(first, "prefill_s");
     s->pair_seconds += num(this, "prefill_s");
     grid_kept(first, this, &s->asked, &s->kept);
@@ -85,6 +89,7 @@ static void add_task(const task_grid *g, const evalout *e, size_t i_task, uint32
     for (size_t d = 0; d < grid_n_depth(g); d++)
         for (uint64_t i = 0; i < g->n_sample[i_task]; i++) {
             const json_t *j = record(g, e, i_task, ctx, d, i, i_attn);
+            if (i % task_n_question(g->task[i_task], g->o->n_question) == 0) s->n_of_text = 0;
             if (j) add_sample(s, record(g, e, i_task, ctx, d, i, 0), j);
         }
 }
@@ -118,7 +123,7 @@ static void put_row(const task_grid *g, const columns *c, const char *name, uint
                     double mean, double diff, buf *out) {
     size_t at = 0;
     double lo = (double)NAN, hi = lo, n = (double)s->n;
-    stats_bootstrap(s->diff, s->n_pair, g->o->sampler.seed, &lo, &hi);
+    stats_bootstrap(s->diff, s->n_text, g->o->sampler.seed, &lo, &hi);
     md_cell(out, c->c, c->n, &at, "%s", name);
     md_cell(out, c->c, c->n, &at, "%u", ctx);
     md_cell(out, c->c, c->n, &at, "%s", g->vs.v[i_attn].name);
@@ -162,12 +167,12 @@ static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t c
         size_t n_mean = 0;
         for (size_t t = 0; t < g->n_task; t++) {
             if (!all && t != i_task) continue;
-            size_t n = s.n, n_pair = s.n_pair;
+            size_t n = s.n, n_text = s.n_text;
             double before = s.score;
             add_task(g, e, t, ctx, v, &s);
             if (s.n == n) continue;
             mean += (s.score - before) / (double)(s.n - n);
-            change += mean_of(diff + n_pair, s.n_pair - n_pair);
+            change += mean_of(diff + n_text, s.n_text - n_text);
             n_mean++;
         }
         if (s.n)
@@ -220,6 +225,8 @@ int grid_tables(const task_grid *g, evalout *e) {
             "\nScores of 100.  Difference: mean over the same samples of this score less that of %s.  Kept: what was "
             "found of what %s found.\n",
             g->vs.v[0].name, g->vs.v[0].name);
+    if (g->o->n_question > 1)
+        buf_fmt(&out, "Intervals: over texts, where %u samples share one.\n", g->o->n_question);
     if (!rc) rc = out.oom ? fail_memory() : evalout_text(e, &out);
     buf_free(&out);
     return rc;

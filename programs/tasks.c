@@ -113,10 +113,36 @@ bool draw_places(rng *r, uint32_t n, uint32_t n_needle, uint32_t *out) {
 
 /* ---- sizes ---- */
 
+uint32_t task_n_question(const task *t, uint32_t n) {
+    return t->many && n ? n : 1;
+}
+
+static uint64_t text_of(const task *t, const task_env *env, uint64_t number) {
+    return number == SIZING_SAMPLE ? number : number / task_n_question(t, env->n_question);
+}
+
+uint32_t sample_line(const task_env *env, const task *t, const sample *s, uint32_t n, uint32_t own) {
+    uint32_t line[QUESTION_MAX] = {own};
+    char name[64];
+    rng r; /* not the text's: that is to be the same whatever is asked */
+    snprintf(name, sizeof name, "%s, questions", t->name);
+    rng_stream(&r, name, env->seed, env->ctx, text_of(t, env, s->number));
+    for (uint32_t q = 1; q <= s->asked; q++) {
+        bool again = true;
+        while (again) {
+            line[q] = (uint32_t)rng_below(&r, n);
+            again = false;
+            for (uint32_t i = 0; i < q && q < n; i++) again |= line[i] == line[q];
+        }
+    }
+    return line[s->asked];
+}
+
 static int build(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
     rng r;
-    rng_stream(&r, t->name, env->seed, env->ctx, number);
+    rng_stream(&r, t->name, env->seed, env->ctx, text_of(t, env, number));
     s->number = number;
+    s->asked = number == SIZING_SAMPLE ? 0 : (uint32_t)(number % task_n_question(t, env->n_question));
     s->text.n = s->prefix.n = s->ref.n = s->n_ref = s->n_value = 0;
     if (!buf_room(&s->text, 1) || !buf_room(&s->prefix, 1) || !buf_room(&s->ref, 1)) return fail_memory();
     s->text.s[0] = s->prefix.s[0] = s->ref.s[0] = 0;
@@ -176,15 +202,21 @@ int task_fit(const task *t, task_env *env, uint32_t *size) {
 
 int task_make(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
     int rc = t->sized_each ? largest(t, env, number, s, &size) : EXIT_OK;
-    while (!rc) {
+    /* Questions that share a text share its size: all of them have to fit. */
+    const uint64_t n_alike = task_n_question(t, env->n_question), first = number - number % n_alike;
+    for (uint64_t i = first; !rc && i < first + n_alike;) {
         int64_t over = 0;
         size_t n = 0;
-        rc = excess(t, env, size, number, s, &over, &n);
-        if (rc || over <= 0) break;
+        rc = excess(t, env, size, i, s, &over, &n);
+        if (rc || over <= 0) {
+            i++;
+            continue;
+        }
         uint64_t cut = (uint64_t)over * size / n; /* units share the tokens nearly evenly */
         if (!cut) cut = 1;
         if (size <= t->min_size) return too_short(t, env);
         size = size - t->min_size < cut ? t->min_size : size - (uint32_t)cut;
+        i = first;
     }
-    return rc;
+    return !rc && s->number != number ? build(t, env, size, number, s) : rc;
 }

@@ -24,10 +24,11 @@ typedef enum score_kind {
     SCORE_FORCED, /* share of values whose every token was the likeliest, given those before it */
 } score_kind;
 
-enum { LOOKUP_MAX = 32 };
+enum { LOOKUP_MAX = 32, QUESTION_MAX = 64 };
 
 typedef struct sample {
     uint64_t number;
+    uint32_t asked; /* which question of its text (task_env.n_question): 0 is the one drawn with the text */
     buf text;   /* what the user says */
     buf prefix; /* start of the answer, given to the model: behind the text, or behind the assistant's header */
     buf ref;    /* references, each ended by a NUL */
@@ -53,6 +54,8 @@ typedef struct task_env {
     const json_t *squad, *hotpot, *bench;
     int (*count)(void *user, const sample *s, size_t *n_tok); /* as the model reads it; an exit code */
     void *user;
+    uint32_t n_question; /* of each text, in tasks that have many: sample i asks question i % n_question of text
+                            i / n_question; 0 = 1 */
     uint32_t n_example; /* set by task_fit: size of the worked example, where a task has one */
 } task_env;
 
@@ -68,6 +71,7 @@ struct task {
     /* units there are; NULL: any number */
     uint32_t (*max_size)(const task_env *env, uint64_t number);
     bool sized_each; /* samples differ so much in size that each has its own */
+    bool many;       /* what is asked for is one of many alike, and others of the same text can be asked for */
     int (*prepare)(task_env *env);
     void (*build)(const task_env *env, const task *t, uint32_t size, rng *r, sample *out);
     const void *spec;
@@ -76,6 +80,8 @@ struct task {
 /* NULL when there is none.  By index: NULL past the last. */
 const task *task_find(unsigned kind, const char *name);
 const task *task_at(size_t i);
+/* Questions that share a text: n, or 1 where a text of the task has one only. */
+uint32_t task_n_question(const task *t, uint32_t n);
 /* Samples there are: UINT64_MAX unless they come from a file. */
 uint64_t task_n_sample(const task *t, const task_env *env);
 /* Units that fill env->ctx.  EXIT_OK, or the exit code after a line on stderr (as task_make). */
@@ -97,6 +103,8 @@ enum { UUID_LEN = 36 };
 void draw_uuid(rng *r, char out[UUID_LEN + 1]); /* version 4 */
 const char *draw_word(rng *r);                  /* noun */
 void draw_key(rng *r, buf *out);                /* adjective-noun */
+/* Which of the text's n lines s asks for: own, or for its further questions others, all different where n allows. */
+uint32_t sample_line(const task_env *env, const task *t, const sample *s, uint32_t n, uint32_t own);
 /* Where n_needle lines go among n: ascending positions, all different; drawn from r. */
 bool draw_places(rng *r, uint32_t n, uint32_t n_needle, uint32_t *out);
 

@@ -206,6 +206,44 @@ static void samples_stand_alone(void **state) {
     }
 }
 
+/* Questions that share a text differ in nothing before the question; each asks for a line of its own, by the key that
+ * stands on it.  Tasks with one question a text do not heed n_question. */
+static void questions_share_a_text(void **state) {
+    enum { N = 16 };
+    const task *t;
+    size_t n_many = 0;
+    for (size_t i = 0; (t = task_at(i)); i++) {
+        task_env env = env_of(*state, 8192), one = env;
+        sample s[N] = {{0}}, alone = {0};
+        env.n_question = N;
+        n_many += t->many;
+        for (uint64_t q = 0; q < (t->many ? N : 1); q++) make(t->name, &env, N + q, &s[q]);
+        make(t->name, &one, N, &alone);
+        assert_true(t->many || hash_of(&s[0]) == hash_of(&alone));
+        for (size_t q = 0; q < N && t->many; q++) {
+            size_t n = 0, alike = 0;
+            assert_int_equal(count(NULL, &s[q], &n), 0);
+            assert_true(n + s[q].n_predict <= env.ctx);
+            while (s[q].text.s[alike] && s[q].text.s[alike] == s[0].text.s[alike]) alike++;
+            assert_true(alike > s[q].text.n - 120);
+            const char *value = ref(&s[q], 0), *at = strstr(s[q].text.s, value);
+            assert_int_equal(occurrences(s[q].text.s, value), 1);
+            while (at > s[q].text.s && at[-1] != '\n') at--;
+            const char *dash = strchr(at, '-'), *end = dash + strcspn(dash, "\": ");
+            while (!strchr("\" ", dash[-1])) dash--;
+            char key[64];
+            snprintf(key, sizeof key, "%.*s", (int)(end - dash), dash);
+            assert_non_null(strstr(s[q].prefix.s, key));
+            assert_int_equal(occurrences(s[q].text.s, key), 2); /* on its line and in the question */
+            assert_true(s[q].depth >= 0 && s[q].depth <= 100);
+            for (size_t k = 0; k < q; k++) assert_string_not_equal(value, ref(&s[k], 0));
+        }
+        for (size_t q = 0; q < N; q++) sample_free(&s[q]);
+        sample_free(&alone);
+    }
+    assert_int_equal(n_many, 4); /* kv, lines, niah_multikey_2, niah_multikey_3 */
+}
+
 /* Samples fill the length, up to two units, and never more. */
 static void samples_fit(void **state) {
     static const uint32_t lengths[] = {1500, 2048, 4096, 8192, 20000};
@@ -666,6 +704,7 @@ static void longbench_cuts_the_middle(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(golden),
                                        cmocka_unit_test(samples_stand_alone),
+                                       cmocka_unit_test(questions_share_a_text),
                                        cmocka_unit_test(samples_fit),
                                        cmocka_unit_test(too_short_is_told),
                                        cmocka_unit_test(question_moves),

@@ -10,7 +10,7 @@ r = [json.loads(line) for line in open("out", encoding="utf-8")]
 sys.exit(0 if eval(sys.argv[1]) else 1)
 PY
 }
-fields='{"task", "seed", "sample", "ctx_tok", "prompt_tok", "depth", "attn", "prompt_hash", "output", "refs", "score", "density", "prefill_s", "mass_measured", "peak_recall_measured", "key"}'
+fields='{"task", "seed", "sample", "ctx_tok", "prompt_tok", "depth", "attn", "prompt_hash", "output", "refs", "score", "read_tok", "density", "prefill_s", "mass_measured", "peak_recall_measured", "key"}'
 
 # ---- records ----
 e passkey -c 1100,1500 --samples 2 --json; want_rc 0; want_no_err
@@ -98,7 +98,30 @@ for f in pics/needle-dense.png pics/needle-criti-theta-0.5.png; do
 done
 grep -q '<img' rep.html || bad "no picture in the report"
 
+# ---- several questions a text: it is read once, and nothing else changes by that ----
+sparse=criti:theta=100:lookup=0:dense_until=0 # answers otherwise than dense
+q() { e kv -c 2500 --samples 6 --questions 3 --attn dense,$sparse,paper --json --out "$@"; want_rc 0; want_no_err; }
+q once; cp out all; want_records 'len(r) == 18 and len(set(x["prompt_hash"] for x in r)) == 6'
+want_records 'all((x["read_tok"] < 1100) == (x["sample"] % 3 > 0) and x["read_tok"] <= x["prompt_tok"] for x in r)'
+want_records 'all(x["read_tok"] < 400 for x in r if x["attn"] == "dense" and x["sample"] % 3)'
+for i in 1 5; do # one question anew, with nothing read that it could go on behind
+    mkdir whole$i
+    grep -v "\"sample\":$i," once/results.jsonl >whole$i/results.jsonl
+    q whole$i
+    python3 - $i <<'PY' || bad "an answer depends on what was read before"
+import json, sys
+def records(f): return {x["key"]: x for x in map(json.loads, open(f)) if x["sample"] == int(sys.argv[1])}
+a, b = records("all"), records("out")
+assert len(a) == 3 and all(a[k][f] == b[k][f] for k in a for f in ("prompt_hash", "output", "score", "refs", "depth"))
+assert len(set(x["output"] for x in a.values())) > 1 and all(x["read_tok"] == x["prompt_tok"] for x in b.values())
+PY
+done
+e kv -c 1000 --samples 2 --questions 2 --attn dense,paper; want_rc 0; want_out '^Intervals: over texts, where 2 samples share one'
+e kv -c 1000 --samples 2 --attn dense --out once; want_rc 1; want_err_line
+
 # ---- what cannot be ----
+e kv --samples 5 --questions 2; want_usage 'samples 5 are not whole texts'
+e needle --questions 2; want_usage 'questions'
 e ruler --tasks niah_single_2; want_usage 'niah_single_2 needs prose: --essay FILE'
 e ruler --tasks all; want_usage 'needs .*: --'
 e ruler --tasks vt,qa_1; want_usage 'qa_1 needs SQuAD: --squad FILE'
