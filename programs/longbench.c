@@ -119,4 +119,5 @@ static uint32_t max_longbench(const task_env *env, uint64_t number) {
 }
 
 const task tasks_longbench[] = {
-    {"longbench", CMD_LONGBENCH, SCORE_F1, 64, 0, 0, max_longbench, true, false, NULL, build_longbench, NULL}, {.name = NULL}};
+    {"longbench", CMD_LONGBENCH, SCORE_F1, 64, 0, 0, max_longbench, true, false, NULL, build_longbench, NULL},
+    {.name = NULL}};

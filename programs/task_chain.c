@@ -76,5 +76,6 @@ static void build_chain(const task_env *env, const task *t, uint32_t size, rng *
     buf_free(&name);
 }
 
-const task tasks_chain[] = {{"chain", CMD_CHAIN, SCORE_ORDER, ANSWER_TOK, 0, 1, NULL, false, false, NULL, build_chain, NULL},
-                            {.name = NULL}};
+const task tasks_chain[] = {
+    {"chain", CMD_CHAIN, SCORE_ORDER, ANSWER_TOK, 0, 1, NULL, false, false, NULL, build_chain, NULL},
+    {.name = NULL}};

@@ -156,9 +156,10 @@ static void build_copy(const task_env *env, const task *t, uint32_t size, rng *r
     buf_free(&question);
 }
 
-const task tasks_hidden[] = {{"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, false, NULL, build_needle, NULL},
-                             {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, false, NULL, build_passkey, NULL},
-                             {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, true, NULL, build_kv, NULL},
-                             {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, true, NULL, build_lines, NULL},
-                             {"copy", CMD_COPY, SCORE_PIECE, 0, 0, 1, NULL, false, false, NULL, build_copy, NULL},
-                             {.name = NULL}};
+const task tasks_hidden[] = {
+    {"needle", CMD_NEEDLE, SCORE_ALL, 16, 0, 1, NULL, false, false, NULL, build_needle, NULL},
+    {"passkey", CMD_PASSKEY, SCORE_ALL, 0, 0, 1, NULL, false, false, NULL, build_passkey, NULL},
+    {"kv", CMD_KV, SCORE_ALL, 48, 0, 1, NULL, false, true, NULL, build_kv, NULL},
+    {"lines", CMD_LINES, SCORE_ALL, 12, 0, 1, NULL, false, true, NULL, build_lines, NULL},
+    {"copy", CMD_COPY, SCORE_PIECE, 0, 0, 1, NULL, false, false, NULL, build_copy, NULL},
+    {.name = NULL}};

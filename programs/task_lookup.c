@@ -96,5 +96,6 @@ static void build_lookup(const task_env *env, const task *t, uint32_t size, rng 
     essay_free(&essay);
 }
 
-const task tasks_lookup[] = {{"lookup", CMD_LOOKUP, SCORE_FORCED, 0, 0, 2, NULL, false, false, NULL, build_lookup, NULL},
-                             {.name = NULL}};
+const task tasks_lookup[] = {
+    {"lookup", CMD_LOOKUP, SCORE_FORCED, 0, 0, 2, NULL, false, false, NULL, build_lookup, NULL},
+    {.name = NULL}};

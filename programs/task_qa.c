@@ -222,6 +222,7 @@ static uint32_t max_hotpot(const task_env *env, uint64_t number) {
     return n_docs(env->hotpot);
 }
 
-const task tasks_qa[] = {{"qa_1", CMD_RULER, SCORE_PART, 32, NEEDS_SQUAD, 1, max_squad, false, false, NULL, build_qa, NULL},
-                         {"qa_2", CMD_RULER, SCORE_PART, 32, NEEDS_HOTPOT, 1, max_hotpot, false, false, NULL, build_qa, NULL},
-                         {.name = NULL}};
+const task tasks_qa[] = {
+    {"qa_1", CMD_RULER, SCORE_PART, 32, NEEDS_SQUAD, 1, max_squad, false, false, NULL, build_qa, NULL},
+    {"qa_2", CMD_RULER, SCORE_PART, 32, NEEDS_HOTPOT, 1, max_hotpot, false, false, NULL, build_qa, NULL},
+    {.name = NULL}};

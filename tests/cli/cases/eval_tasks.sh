@@ -116,7 +116,17 @@ assert len(a) == 3 and all(a[k][f] == b[k][f] for k in a for f in ("prompt_hash"
 assert len(set(x["output"] for x in a.values())) > 1 and all(x["read_tok"] == x["prompt_tok"] for x in b.values())
 PY
 done
-e kv -c 1000 --samples 2 --questions 2 --attn dense,paper; want_rc 0; want_out '^Intervals: over texts, where 2 samples share one'
+# Intervals draw texts: one answer won and one lost in the same text leave nothing to vary.
+made() { e kv -c 1000 --samples 4 --questions 2 --attn dense,paper --out made; want_rc 0; }
+made; want_out '^Intervals: over texts, where 2 samples share one'
+python3 - <<'PY'
+import json
+lines = [json.loads(line) for line in open("made/results.jsonl")]
+for x in lines:
+    if "sample" in x: x["score"] = float((x["sample"], x["attn"]) in ((0, "dense"), (1, "paper")))
+open("made/results.jsonl", "w").writelines(json.dumps(x) + "\n" for x in lines)
+PY
+made; want_out '^\| kv .* paper +\| +4 \| +25\.0 \| +0\.0 \| +0\.0 to 0\.0 '
 e kv -c 1000 --samples 2 --attn dense --out once; want_rc 1; want_err_line
 
 # ---- what cannot be ----
