@@ -197,7 +197,7 @@ static int open_session(runner *r, size_t v) {
     return EXIT_OK;
 }
 
-/* Of one record, in tokens to read: further questions of a text go on near its end. */
+/* Of one record, in tokens to read: further questions of a text go on near its end, some AGAIN_TOK before it. */
 static double work_of(const runner *r, size_t t, uint32_t ctx, uint64_t number) {
     return number % task_n_question(r->grid.task[t], r->o->n_question) && ctx > AGAIN_TOK ? AGAIN_TOK : ctx;
 }

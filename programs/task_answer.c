@@ -180,18 +180,16 @@ void reader_close(reader *r) {
 }
 
 /* How much of p the session holds as p's reading would have made it.  What the end of a prompt decides is not: tiles
- * that reach there, of either prompt; spans and segments go whole.  Nor is what a policy made of it. */
+ * that reach there, of either prompt; spans and segments go whole.  Nor is what a policy made of it.  One token at
+ * least is left to read, for its logits. */
 static size_t held_of(const reader *r, const variant *v, const sample *s, const prompt *p) {
     enum { SPAN = 128 };
-    const crit_attn_params *t = &v->attn;
-    const size_t align = t->mode == CRIT_ATTN_PAPER ? t->seg_len : SPAN,
-                 end = t->mode == CRIT_ATTN_PAPER   ? t->seg_len
-                       : t->mode == CRIT_ATTN_CRITI ? t->last_tok
-                                                    : 0,
-                 tail = end ? end : 1, shorter = p->n < r->held.n ? p->n : r->held.n;
-    size_t n = 0;
-    if (!s->asked || v->policy || shorter < tail) return 0;
-    while (n < shorter - tail && p->ids[n] == r->held.ids[n]) n++;
+    const size_t shorter = p->n < r->held.n ? p->n : r->held.n;
+    size_t align = SPAN, tail = 1, n = 0;
+    if (v->attn.mode == CRIT_ATTN_PAPER) align = tail = v->attn.seg_len;
+    if (v->attn.mode == CRIT_ATTN_CRITI && v->attn.last_tok) tail = v->attn.last_tok;
+    if (!s->asked || v->policy) return 0;
+    while (n + tail < shorter && p->ids[n] == r->held.ids[n]) n++;
     return n / align * align;
 }
 

@@ -28,7 +28,8 @@ enum { LOOKUP_MAX = 32, QUESTION_MAX = 64 };
 
 typedef struct sample {
     uint64_t number;
-    uint32_t asked; /* which question of its text (task_env.n_question): 0 is the one drawn with the text */
+    /* Which question of its text (task_env.n_question): 0 is the one drawn with the text. */
+    uint32_t asked;
     buf text;   /* what the user says */
     buf prefix; /* start of the answer, given to the model: behind the text, or behind the assistant's header */
     buf ref;    /* references, each ended by a NUL */
