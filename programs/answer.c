@@ -46,7 +46,7 @@ static int prefill(const question *q, crit_session *s, answer *a) {
     if (q->prefix && crit_session_load(s, q->prefix, &err)) return fail_with(&err);
     a->prefix_ms = q->prefix ? now_ms() - t : 0;
     if (q->n_prefix == q->text->n) return EXIT_OK; /* the snapshot has the logits to go on from */
-    progress_start(&bar, q->bar, attn_names[q->session->attn.mode]);
+    progress_start(&bar, q->bar, q->session->prefill ? q->session->prefill : attn_names[q->session->attn.mode]);
     t = now_ms();
     crit_status st = crit_prefill(s, q->text->ids + q->n_prefix, q->text->n - q->n_prefix, &pp, &err);
     a->prompt_ms = now_ms() - t;
@@ -202,9 +202,7 @@ int answer_run(const question *q, answer *a) {
     if (!rc) rc = prefill(q, s, a);
     if (!rc) {
         a->first_ms = a->open_ms + a->prefix_ms + a->prompt_ms;
-        if (q->n_prefix == q->text->n)
-            a->stats.density = a->stats.mass_measured = a->stats.peak_recall_measured = (double)NAN;
-        else if (crit_session_stats(s, &a->stats))
+        if (crit_session_stats(s, &a->stats))
             rc = fail("no statistics of the prompt");
         else if (a->stats.peak_recall_measured < q->min_recall) /* not when NaN: nothing was looked up */
             rc = fail("attention kept %.3f of the %llu look-ups measured in this prompt, less than --min-recall %g "

@@ -100,7 +100,8 @@ int base_read(baselogits *b, size_t chunk, uint32_t pos) {
 
 int base_close(baselogits *b, int rc) {
     if (b->f && fclose(b->f) && b->writing && !rc) rc = bad(b, strerror(errno));
-    if (b->writing && rc) unlink(b->path);
+    struct stat there;
+    if (b->writing && rc && lstat(b->path, &there) == 0 && S_ISREG(there.st_mode)) unlink(b->path);
     free(b->ids);
     free(b->row);
     *b = (baselogits){0};

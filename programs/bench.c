@@ -217,7 +217,8 @@ static bool is_bytes(size_t i) {
 }
 
 static void put_csv(buf *out, const result *r) {
-    buf_fmt(out, "%u,%s", r->n_tok, r->attn);
+    const char *quote = strchr(r->attn, ',') ? "\"" : ""; /* a policy's options */
+    buf_fmt(out, "%u,%s%s%s", r->n_tok, quote, r->attn, quote);
     for (size_t i = 0; i < N_FIGURE; i++) {
         buf_str(out, ",");
         if (is_bytes(i))
@@ -276,7 +277,7 @@ static uint32_t chunk_tokens(const bench *b) {
     uint32_t longest = 0;
     for (size_t i = 0; i < b->ctx.n; i++)
         if (b->ctx.v[i] > longest) longest = b->ctx.v[i];
-    crit_session_params p = session_params(b->o, b->modes.v[0], longest + (uint32_t)b->o->n_predict);
+    crit_session_params p = session_params(b->o, b->modes.v[0], longest + b->n_predict);
     return crit_memory_estimate(b->model, &p, &m, NULL) ? b->o->n_batch : m.n_batch;
 }
 

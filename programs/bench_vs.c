@@ -156,6 +156,7 @@ static json_t *samples_json(const double *x, size_t n) {
 static int print_pair(const vs *v, uint32_t n_tok, const char *what, uint32_t mode, const double *theirs,
                       const double *ours) {
     size_t n = v->o->n_rep, at = 0;
+    const char *quote = strchr(mode_name(v->o, mode), ',') ? "\"" : ""; /* a policy's options */
     buf out = {0}, a = {0}, b = {0};
     put_samples(&a, theirs, n);
     put_samples(&b, ours, n);
@@ -180,7 +181,7 @@ static int print_pair(const vs *v, uint32_t n_tok, const char *what, uint32_t mo
         md_cell(&out, cols, N_COL, &at, "%s", a.s);
         md_cell(&out, cols, N_COL, &at, "%s", b.s);
     } else if (v->o->format == FORMAT_CSV)
-        buf_fmt(&out, "%u,%s,%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, mode_name(v->o, mode), x, y, y / x, a.s, b.s);
+        buf_fmt(&out, "%u,%s,%s%s%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, quote, mode_name(v->o, mode), quote, x, y, y / x, a.s, b.s);
     else {
         json_t *j = json_object();
         json_put(j, "ctx_tok", json_integer(n_tok));

@@ -31,6 +31,11 @@ static int read_text(cluster *c) {
     return rc;
 }
 
+static int stop_asked(void *user) {
+    (void)user;
+    return term_interrupted();
+}
+
 static int read_and_save(cluster *c) {
     const options *o = c->o;
     crit_error err = {0};
@@ -38,7 +43,7 @@ static int read_and_save(cluster *c) {
     crit_session *s = NULL;
     int rc = prompt_fit(&c->text, o, &c->info, &f);
     if (rc) return rc;
-    crit_session_params sp = session_params(o, (crit_attn)o->modes.v[0], f.n_ctx);
+    crit_session_params sp = session_params(o, o->modes.v[0], f.n_ctx);
     progress bar;
     crit_prefill_params pp;
     crit_prefill_params_init(&pp);
@@ -48,8 +53,9 @@ static int read_and_save(cluster *c) {
     crit_save_params_init(&save);
     save.zstd = (int)o->zstd;
     save.mark = o->chat ? PREFIX_CHAT : 0;
+    save.poll = stop_asked;
     if (crit_session_open(&s, c->model, &sp, &err)) return fail_with(&err);
-    progress_start(&bar, !o->no_progress, attn_names[o->modes.v[0]]);
+    progress_start(&bar, !o->no_progress, mode_name(o, o->modes.v[0]));
     double t = now_ms();
     crit_status st = crit_prefill(s, c->text.ids, c->text.n, &pp, &err);
     c->read_ms = now_ms() - t;

@@ -125,11 +125,17 @@ static void put_overview(buf *out) {
                  "Example:\n  critiprefill run -m model.gguf --chat -f book.txt -p \"Who is the narrator?\"\n");
 }
 
+/* "eval kl", "run". */
+static void full_name(const command *c, char *out, size_t cap) {
+    snprintf(out, cap, "%s%s", c->id & CMD_EVAL ? "eval " : "", c->name);
+}
+
 static int print_help(const command *c) {
     buf out = {0};
     if (c) {
-        buf_fmt(&out, "Usage: critiprefill %s%s %s\n\n%s\n\nOptions:\n", c->id & CMD_EVAL ? "eval " : "", c->name,
-                c->usage, c->text);
+        char name[32];
+        full_name(c, name, sizeof name);
+        buf_fmt(&out, "Usage: critiprefill %s %s\n\n%s\n\nOptions:\n", name, c->usage, c->text);
         args_help(option_table, c->id, &out);
         if (!(c->id & (CMD_TOKENIZE | CMD_POLICIES))) options_help_attn(&out);
         buf_fmt(&out, "\nExamples:\n%s", c->example);
@@ -168,22 +174,33 @@ static int print_version(void) {
     return rc;
 }
 
+/* The arguments, with a preset under the knobs, wherever those stand. */
+static int parse(const command *c, const char *name, int argc, char **argv, uint32_t quality, options *o, bool *help) {
+    options_init(o, c->id);
+    crit_attn_params_preset(&o->attn, (crit_quality)quality);
+    return args_parse(option_table, c->id, name, argc, argv, o, help);
+}
+
 static int run_command(const command *c, int argc, char **argv) {
     options o;
+    crit_attn_params preset[N_QUALITY];
     bool help = false;
-    options_init(&o, c->id);
-    int rc = args_parse(option_table, c->id, c->name, argc, argv, &o, &help);
-    if (!rc && o.quality) { /* a preset lies under the knobs, wherever it stands: read them once more on top of it */
-        crit_quality q = (crit_quality)o.quality;
+    char name[32];
+    full_name(c, name, sizeof name);
+    uint32_t chosen = 0;
+    int rc = EXIT_OK;
+    for (uint32_t q = 0; q < N_QUALITY && !rc && !help; q++) {
+        rc = parse(c, name, argc, argv, q, &o, &help);
+        preset[q] = o.attn;
+        chosen = o.quality;
         options_free(&o);
-        options_init(&o, c->id);
-        crit_attn_params_preset(&o.attn, q);
-        rc = args_parse(option_table, c->id, c->name, argc, argv, &o, &help);
     }
-    if (!rc && help)
-        rc = print_help(c);
-    else if (!rc && !(rc = options_settle(&o, c->id, c->name)) && !(rc = options_check(&o, c->id, c->name)))
-        rc = c->main(&o);
+    if (rc || help) return rc ? rc : print_help(c);
+    rc = parse(c, name, argc, argv, chosen, &o, &help);
+    memcpy(o.preset, preset, sizeof preset);
+    if (!rc) rc = options_settle(&o, c->id, name);
+    if (!rc) rc = options_check(&o, c->id, name);
+    if (!rc) rc = c->main(&o);
     options_free(&o);
     return rc;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kinds of eval share: the settings that every record depends on. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "eval.h"
 #include "jsonout.h"
@@ -9,12 +8,6 @@
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
-}
-
-static json_t *file_bytes(const char *path) {
-    struct stat st;
-    return strcmp(path, "-") && stat(path, &st) == 0 && S_ISREG(st.st_mode) ? json_size((size_t)st.st_size)
-                                                                            : json_null();
 }
 
 static void put_knobs(json_t *config, const char *key, const options *o, crit_attn mode) {
@@ -25,7 +18,7 @@ static void put_knobs(json_t *config, const char *key, const options *o, crit_at
 }
 
 json_t *eval_config(const options *o, const crit_model_info *info) {
-    json_t *j = json_object(), *files = json_array();
+    json_t *j = json_object();
     json_put(j, "version", json_cstr(CRIT_VERSION_STRING));
     json_put(j, "model", json_cstr(base_name(o->model))); /* a folder may move, the bytes tell */
     json_put(j, "model_bytes", json_size(info->file_bytes));
@@ -35,12 +28,12 @@ json_t *eval_config(const options *o, const crit_model_info *info) {
     put_knobs(j, "attn_criti", o, CRIT_ATTN_CRITI);
     put_knobs(j, "attn_paper", o, CRIT_ATTN_PAPER);
     json_put(j, "seed", json_integer((json_int_t)o->sampler.seed));
-    for (size_t i = 0; i < o->files.n; i++) {
-        json_t *f = json_object();
-        json_put(f, "name", json_cstr(o->files.v[i]));
-        json_put(f, "bytes", file_bytes(o->files.v[i]));
-        json_array_append_new(files, f);
-    }
-    json_put(j, "files", files);
     return j;
+}
+
+uint32_t eval_hash_ids(const int32_t *ids, size_t n) {
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < 32; k += 8) h = (h ^ ((uint32_t)ids[i] >> k & 255)) * 16777619u;
+    return h;
 }

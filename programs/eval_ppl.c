@@ -79,7 +79,7 @@ typedef struct ppl {
     double work; /* of the texts so far: how long the next ones are is not known yet */
 } ppl;
 
-/* -f of one text; key: its name and size, so that a changed file is measured anew. */
+/* -f of one text; key: its name and a hash of it, so that a changed file is measured anew. */
 static int one_text(ppl *p, const char *const *file, const char *name) {
     options one = *p->o;
     prompt text = {0};
@@ -91,7 +91,7 @@ static int one_text(ppl *p, const char *const *file, const char *name) {
     int rc = eval_read_text(&one, p->model, &text, &bos);
     if (!rc) rc = lay_out(&w, p->o, &p->info, name, text.n);
     if (!rc) {
-        buf_fmt(&key, "%s %zu %s", name, text.n, p->v.name);
+        buf_fmt(&key, "%s %08x %zu %s", name, (unsigned)eval_hash_ids(text.ids, text.n), text.n, p->v.name);
         if (key.oom) rc = fail_memory();
     }
     if (!rc && !evalout_find(p->out, key.s)) {
@@ -136,7 +136,6 @@ int eval_ppl_main(const options *o) {
     rc = model_open(o, &p.model, &p.info, &ms);
     if (!rc) {
         json_t *config = eval_config(o, &p.info);
-        json_object_del(config, "files");
         json_put(config, "ctx_tok", json_integer(o->n_ctx));
         json_put(config, "stride", json_integer(o->ppl_stride));
         json_put(config, "chunks", json_integer(o->n_chunk));

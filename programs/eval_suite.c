@@ -282,7 +282,7 @@ int eval_suite_main(const options *o) {
         if (s->has_seed) q->o.sampler.seed = s->seed;
         s->seed = q->o.sampler.seed;
         s->o = &q->o;
-        rc = q->o.model ? set_paths(q) : usage("suite", "no model given (-m FILE, or \"model\" in %s)", s->file);
+        rc = q->o.model ? set_paths(q) : usage("eval suite", "no model given (-m FILE, or \"model\" in %s)", s->file);
     }
     if (!rc) rc = open_queue(q);
     for (size_t t = 0; !rc && t < s->n_task; t++) rc = one_task(q, t);

@@ -10,6 +10,7 @@
 #include "eval.h"
 #include "files.h"
 #include "jsonout.h"
+#include "rng.h"
 #include "task_answer.h"
 #include "task_qa.h"
 #include "task_table.h"
@@ -26,6 +27,8 @@ typedef struct runner {
     task_env env;
     buf essay;
     json_t *squad, *hotpot, *bench;
+    uint64_t squad_hash, hotpot_hash;
+    json_t *bench_hash; /* of each file */
     asker ask;
     evalout *out;
     reader reader[VARIANT_MAX];
@@ -124,10 +127,18 @@ static int choose(runner *r) {
     return rc;
 }
 
-static int load_json(const char *path, int (*parse)(const char *, const buf *, json_t **), json_t **out) {
+static json_t *hex(uint64_t hash) {
+    char s[20];
+    snprintf(s, sizeof s, "%016llx", (unsigned long long)hash);
+    return json_cstr(s);
+}
+
+static int load_json(const char *path, int (*parse)(const char *, const buf *, json_t **), json_t **out,
+                     uint64_t *hash) {
     buf text = {0};
     int rc = path ? file_read(path, &text) : EXIT_OK;
     if (!rc && path) rc = parse(path, &text, out);
+    *hash = hash_bytes(HASH_START, text.s, text.n);
     buf_free(&text);
     return rc;
 }
@@ -137,12 +148,13 @@ static int load_files(runner *r) {
     int rc = o->essay ? file_read(o->essay, &r->essay) : EXIT_OK;
     if (!rc && o->essay && (!r->essay.n || strspn(r->essay.s, " \t\r\n") == r->essay.n))
         rc = fail("%s: the text is empty", o->essay);
-    if (!rc) rc = load_json(o->squad, qa_squad, &r->squad);
-    if (!rc) rc = load_json(o->hotpot, qa_hotpot, &r->hotpot);
+    if (!rc) rc = load_json(o->squad, qa_squad, &r->squad, &r->squad_hash);
+    if (!rc) rc = load_json(o->hotpot, qa_hotpot, &r->hotpot, &r->hotpot_hash);
     for (size_t i = 0; i < o->files.n && !rc && o->kind == CMD_LONGBENCH; i++) {
         buf text = {0};
         rc = file_read(o->files.v[i], &text);
         if (!rc) rc = longbench_lines(o->files.v[i], &text, r->bench);
+        if (!rc) json_array_append_new(r->bench_hash, hex(hash_bytes(HASH_START, text.s, text.n)));
         buf_free(&text);
     }
     return rc;
@@ -284,14 +296,10 @@ static json_t *config(const runner *r) {
     json_put(j, "n_batch", json_integer(o->n_batch));
     if (o->n_question > 1) json_put(j, "questions", json_integer(o->n_question));
     if (o->kind == CMD_PASSKEY) json_put(j, "digits", json_integer(o->n_digit));
-    if (o->essay) json_put(j, "essay_bytes", json_size(r->essay.n));
-    if (o->squad) json_put(j, "squad", json_cstr(o->squad));
-    if (o->hotpot) json_put(j, "hotpot", json_cstr(o->hotpot));
-    for (size_t i = 0; o->kind == CMD_LONGBENCH && i < o->files.n; i++) {
-        json_t *files = json_object_get(j, "files");
-        if (!files) json_put(j, "files", files = json_array());
-        json_array_append_new(files, json_cstr(o->files.v[i]));
-    }
+    if (o->essay) json_put(j, "essay", hex(hash_bytes(HASH_START, r->essay.s, r->essay.n)));
+    if (o->squad) json_put(j, "squad", hex(r->squad_hash));
+    if (o->hotpot) json_put(j, "hotpot", hex(r->hotpot_hash));
+    json_put(j, "files", json_incref(r->bench_hash));
     buf_free(&attn);
     return j;
 }
@@ -318,10 +326,13 @@ static int measure(runner *r) {
 }
 
 int eval_tasks_main(const options *o) {
-    runner r = {.o = o, .name = kind_name(o->kind)};
+    char name[32];
+    runner r = {.o = o, .name = name};
     crit_error err = {0};
     double ms;
+    snprintf(name, sizeof name, "eval %s", kind_name(o->kind));
     r.bench = json_array();
+    r.bench_hash = json_array();
     int rc = choose(&r);
     if (!rc) rc = load_files(&r);
     if (!rc) rc = model_open(o, &r.model, &r.info, &ms);
@@ -346,6 +357,7 @@ int eval_tasks_main(const options *o) {
     json_decref(r.squad);
     json_decref(r.hotpot);
     json_decref(r.bench);
+    json_decref(r.bench_hash);
     crit_model_close(&r.model);
     return rc;
 }

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "term.h"
@@ -76,25 +78,33 @@ int text_own(buf *out) {
     return rc;
 }
 
-int file_write(const char *path, const buf *s) {
-    if (s->oom) return fail_memory();
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return fail("%s: %s", path, strerror(errno));
-    size_t done = 0;
-    bool ok = true;
-    while (ok && done < s->n) {
+static bool write_all(int fd, const buf *s) {
+    for (size_t done = 0; done < s->n;) {
         ssize_t w = write(fd, s->s + done, s->n - done);
         if (w > 0)
             done += (size_t)w;
-        else
-            ok = w < 0 && errno == EINTR;
+        else if (w == 0 || errno != EINTR)
+            return false;
     }
-    int why = errno;
-    if (close(fd) < 0 && ok) {
-        ok = false;
+    return true;
+}
+
+int file_write(const char *path, const buf *s) {
+    struct stat there;
+    buf part = {0};
+    if (s->oom) return fail_memory();
+    /* What is no regular file (a device, a pipe, a link) is written to as it is. */
+    const bool direct = lstat(path, &there) == 0 && !S_ISREG(there.st_mode);
+    buf_fmt(&part, "%s%s", path, direct ? "" : ".part");
+    if (part.oom) return fail_memory();
+    int fd = open(part.s, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = errno;
+    bool ok = fd >= 0 && write_all(fd, s);
+    if (fd >= 0) {
         why = errno;
+        if (close(fd) < 0 && ok) ok = false, why = errno;
+        if (ok && !direct && rename(part.s, path) < 0) ok = false, why = errno;
+        if (!ok && !direct) unlink(part.s);
     }
-    if (ok) return EXIT_OK;
-    unlink(path);
-    return fail("%s: %s", path, strerror(why));
+    buf_free(&part);
+    return ok ? EXIT_OK : fail("%s: %s", path, strerror(why));
 }

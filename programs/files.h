@@ -12,7 +12,7 @@ int file_read(const char *path, buf *out);
 int text_read(const options *o, buf *out);
 /* critiprefill's own documents and sources, from the source tree or the installed copy. */
 int text_own(buf *out);
-/* Writes s to path; on failure what was written is removed. */
+/* Writes s to path; a file that is there is replaced when all is written, and stays as it is on failure. */
 int file_write(const char *path, const buf *s);
 
 #endif

@@ -83,16 +83,9 @@ static int choose_lengths(klset *s, uint32_t *longest) {
 
 /* ---- records ---- */
 
-static uint32_t hash_ids(const int32_t *ids, uint32_t n) { /* FNV-1a */
-    uint32_t h = 2166136261u;
-    for (uint32_t i = 0; i < n; i++)
-        for (int k = 0; k < 32; k += 8) h = (h ^ ((uint32_t)ids[i] >> k & 255)) * 16777619u;
-    return h;
-}
-
 /* Of the text's first n_tok tokens. */
 static void put_key(buf *key, const klset *s, size_t text, uint32_t n_tok, const variant *v) {
-    buf_fmt(key, "%s %08x %u %s", s->name[text], (unsigned)hash_ids(s->text[text].ids, n_tok), n_tok, v->name);
+    buf_fmt(key, "%s %08x %u %s", s->name[text], (unsigned)eval_hash_ids(s->text[text].ids, n_tok), n_tok, v->name);
 }
 
 static int find(const klset *s, size_t text, uint32_t n_tok, const variant *v, bool *found) {
@@ -141,7 +134,6 @@ int klset_open(klset *s, const options *o, const char *kind, const variants *lis
     if (!rc) rc = read_texts(s, longest);
     if (rc) return rc;
     json_t *config = eval_config(o, &s->info);
-    json_object_del(config, "files"); /* the keys tell texts apart */
     json_put(config, "last", json_integer(o->n_last));
     return evalout_open(&s->out, o, kind, config);
 }

@@ -40,6 +40,7 @@ void md_cell(buf *out, const md_col *cols, size_t n, size_t *at, const char *fmt
 }
 
 void md_num(buf *out, const md_col *cols, size_t n, size_t *at, double x, int decimals, const char *unit) {
+    if (fabs(x) < .5 * pow(10, -decimals)) x = 0; /* not -0.00 */
     if (isfinite(x))
         md_cell(out, cols, n, at, "%.*f%s", decimals, x, unit);
     else

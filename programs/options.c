@@ -76,7 +76,7 @@ const opt option_table[] = {
     NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
         "tokens to generate; -1 = until the end or a full context (default 128)"),
     NUM(B, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, 0, 1 << 20,
-        "tokens to decode behind each prompt; 0 = none (default 32; with --vs: 0)"),
+        "tokens to decode behind each prompt; 0 = none, not with --decode and --batch\n(default 32; with --vs: 0)"),
     NUM(R, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context in tokens; 0 = what prompt and -n need (default)"),
     NUM(C, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
@@ -84,10 +84,10 @@ const opt option_table[] = {
     NUM(I, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "context the memory is told for; 0 = the model's (default)"),
     NUM(B, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
-        "prompt lengths in tokens\n(default 2048,4096,8192; --shape: 32768; --vs: 512,4096)"),
+        "prompt lengths in tokens (default 2048,4096,8192; --shape: 32768;\n--vs: 512,4096; --decode: 4096,8192; --batch: 4096, with --shape 8192)"),
     NUM(CMD_KL | CMD_FRONTIER, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 1, 1 << 30,
         "prompt lengths in tokens (default 4096)"),
-    NUM(CMD_PPL, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 2, 1 << 30, "tokens a window (default 512)"),
+    NUM(CMD_PPL, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 3, 1 << 30, "tokens a window (default 512)"),
     NUM(CMD_OPERATOR | X, N("-c", "--ctx-size"), "N", OPT_U32, n_ctx, 0, 1 << 30,
         "tokens of the text to read; 0 = all that fit (default)"),
     NUM(TASKS, N("-c", "--ctx-size"), "N,...", OPT_U32S, ctx, 64, 1 << 30,
@@ -104,11 +104,11 @@ const opt option_table[] = {
          "of dense, criti, paper, fast, balanced, careful (criti with that preset),\n"
          "policies of the prompt (default dense,criti)"),
     TEXT(CMD_KL | CMD_FRONTIER, N("--attn"), "NAME,...", OPT_STR, variants,
-         "attentions held against dense: criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default criti,paper)"),
+         "attentions held against dense: criti, paper, fast, balanced, careful, policies of\nthe prompt; with knobs: criti:theta=0.4:skip=8 (default criti,paper)"),
     TEXT(TASKS, N("--attn"), "NAME,...", OPT_STR, variants,
-         "attentions: dense, criti, paper, fast, careful,\nor with knobs: criti:theta=0.4:skip=8 (default dense,criti,paper)"),
+         "attentions: dense, criti, paper, fast, balanced, careful, policies of the prompt;\nwith knobs: criti:theta=0.4:skip=8 (default dense,criti,paper)"),
     TEXT(CMD_PPL | CMD_OPERATOR | X, N("--attn"), "NAME", OPT_STR, variants,
-         "attention: criti (default; ppl: dense), dense, paper, fast, careful"),
+         "attention: criti (default; ppl: dense), dense, paper, fast, balanced, careful,\nor a policy of the prompt"),
     PICK(R | B | I | E | X | C, N("--quality"), "PRESET", OPT_CHOICE, quality, quality_names,
          "criti's preset: fast, balanced (default) or careful"),
     NUM(R | B | I | E | X | C, N("-p-mass", "--p-mass"), "P", OPT_F32, attn.p_mass, 0, 1,
@@ -137,12 +137,12 @@ const opt option_table[] = {
     FLAG(C, N("--chat"), chat, "make the text the beginning of a user's message, which run --chat ends"),
     TEXT(R | C, N("-sys", "--system", "--system-prompt"), "TEXT", OPT_STR, system, "system message, with --chat"),
     NUM(R, N("--temp", "--temperature"), "X", OPT_F32, sampler.temp, 0, 100, "temperature; 0 = greedy (default)"),
-    NUM(R, N("--top-k"), "N", OPT_U32, sampler.top_k, 0, 1 << 30, "keep the N likeliest; 0 = off"),
-    NUM(R, N("--top-p"), "X", OPT_F32, sampler.top_p, 0, 1, "keep the likeliest of mass X; 1 = off"),
-    NUM(R, N("--min-p"), "X", OPT_F32, sampler.min_p, 0, 1, "keep those above X of the likeliest; 0 = off"),
+    NUM(R, N("--top-k"), "N", OPT_U32, sampler.top_k, 0, 1 << 30, "keep the N likeliest; 0 = off (default 40)"),
+    NUM(R, N("--top-p"), "X", OPT_F32, sampler.top_p, 0, 1, "keep the likeliest of mass X; 1 = off (default 0.95)"),
+    NUM(R, N("--min-p"), "X", OPT_F32, sampler.min_p, 0, 1, "keep those above X of the likeliest; 0 = off (default 0.05)"),
     NUM(R, N("--repeat-penalty"), "X", OPT_F32, sampler.repeat_penalty, 0.01, 100,
         "divide the score of recent tokens; 1 = off (default)"),
-    NUM(R, N("--repeat-last-n"), "N", OPT_U32, sampler.repeat_last_n, 0, 1 << 20, "tokens counted as recent"),
+    NUM(R, N("--repeat-last-n"), "N", OPT_U32, sampler.repeat_last_n, 0, 1 << 20, "tokens counted as recent (default 64)"),
     TEXT(R, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of the sampling (default 0)"),
     PICK(R, N("--truncate"), "HOW", OPT_CHOICE, truncate, truncate_names,
          "middle: drop tokens from the middle of a prompt that is too long;\nno (default): refuse it"),
@@ -334,8 +334,11 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (o->n_answer > 1 && (o->compare || o->decode))
         return usage(cmd_name, "--n-samples goes with neither --compare nor --decode");
     crit_error err = {0};
+    if (o->decode && !*o->decode) return usage(cmd_name, "--decode: an empty name");
     if ((cmd & (CMD_RUN | CMD_CLUSTER)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
+    if (cmd == CMD_BENCH && o->n_predict == 0 && (o->decode || (o->batch.n && o->model)))
+        return usage(cmd_name, "-n: --decode and --batch are about decoding, one token and more");
     if (o->kv && crit_policy_check(CRIT_POLICY_KV, o->kv, &err)) return usage(cmd_name, "%s", err.message);
     if (o->kv && cmd == CMD_BENCH && !o->decode) return usage(cmd_name, "--kv needs --decode here");
     if (o->prefix && (o->compare || o->truncate != TRUNCATE_NO))
@@ -348,6 +351,9 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
         return usage(cmd_name, "--attn %s has no store that a snapshot could keep", mode_name(o, o->modes.v[0]));
     if (cmd == CMD_RUN && modes_stream(o) && o->n_answer > 1)
         return usage(cmd_name, "--n-samples: the cache of --attn %s cannot be shared", mode_name(o, o->modes.v[0]));
+    if (cmd == CMD_RUN && o->min_recall > 0 && o->modes.v[0] != CRIT_ATTN_CRITI && o->modes.v[0] != CRIT_ATTN_DENSE)
+        return usage(cmd_name, "--min-recall: --attn %s does not measure what it keeps, criti does",
+                     mode_name(o, o->modes.v[0]));
     if (o->system && !o->chat) return usage(cmd_name, "--system needs --chat");
     if (o->bos && o->no_bos) return usage(cmd_name, "--bos and --no-bos exclude each other");
     if (o->parse_special && o->plain_special)
@@ -448,7 +454,7 @@ crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_c
     if (mode >= MODE_POLICY)
         s.prefill = o->prefill[mode - MODE_POLICY];
     else if (mode >= MODE_PRESET)
-        crit_attn_params_preset(&s.attn, (crit_quality)(mode - MODE_PRESET));
+        s.attn = o->preset[mode - MODE_PRESET];
     else
         s.attn.mode = (crit_attn)mode;
     if (o->kind & (CMD_RUN | CMD_CLUSTER)) s.decode = o->decode, s.kv = o->kv;

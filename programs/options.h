@@ -39,6 +39,7 @@ enum { FORMAT_MD, FORMAT_CSV, FORMAT_JSON };
 /* Modes from MODE_PRESET on are criti with a preset, from MODE_POLICY on policies; most modes of a list. */
 enum { MODE_PRESET = 8, MODE_POLICY = 16, MAX_MODE = 8 };
 enum { TRUNCATE_NO, TRUNCATE_MIDDLE };
+enum { N_QUALITY = 3 };
 
 typedef struct options {
     const char *model;
@@ -54,6 +55,7 @@ typedef struct options {
     uint32_t quality;           /* crit_quality */
     float min_recall;           /* run: refuse to answer below; 0 = off */
     crit_attn_params attn;
+    crit_attn_params preset[N_QUALITY]; /* by crit_quality: each with the knobs given on top */
     crit_sampler_params sampler;
     bool chat, pin, json, compare, no_progress, force, ids, bos, parse_special, tensors;
     bool plain_special, no_bos; /* llama.cpp's spelling of our defaults: accepted, nothing to do */

@@ -8,6 +8,8 @@
 
 #include "term.h"
 
+enum { USUAL_ANSWER = 128 }; /* room to advise for an answer of any length */
+
 int model_open(const options *o, crit_model **model, crit_model_info *info, double *load_ms) {
     double t = now_ms();
     crit_error err = {0};
@@ -134,7 +136,7 @@ uint32_t model_context(const crit_model_info *info) {
 }
 
 static int too_long(const prompt *p, const options *o, const crit_model_info *info, size_t limit, size_t need) {
-    const char *name = o->files.n ? o->files.v[0] : "-p";
+    const char *name = o->prefix ? o->prefix : o->files.n ? o->files.v[0] : "-p";
     char larger[96] = "";
     if (info->n_swa && need > info->n_swa)
         snprintf(larger, sizeof larger, "the model's sliding window allows %u", info->n_swa);
@@ -145,8 +147,8 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     const char *half = ""; /* of what would lift the limit: else it would not have come to this */
     if (!o->n_ctx && !o->compare && modes_within(o, model_context(info)))
         half = ", or let --decode read by compact positions, too";
-    return fail("%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin", p->n,
-                o->n_ctx ? "" : "model's ", limit, larger, half, fixed ? "" : ", or shorten it with --truncate middle");
+    return fail("%s%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin",
+                o->prefix ? " and the text behind it" : o->files.n > 1 ? ", ..." : "", p->n, o->n_ctx ? "" : "model's ", limit, larger, half, fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
@@ -163,7 +165,7 @@ int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *ou
         size_t answer = o->n_predict < 0 ? limit / 4 : want < limit / 2 ? want : limit / 2;
         if (p->n > limit - answer) drop_middle(p, limit - answer);
     }
-    if (p->n > limit) return too_long(p, o, info, limit, p->n + want);
+    if (p->n > limit) return too_long(p, o, info, limit, p->n + (o->n_predict < 0 ? USUAL_ANSWER : want));
     size_t room = limit - p->n;
     if (o->n_predict < 0) want = room;
     if (want > room) {

@@ -292,7 +292,9 @@ int run_main(const options *o) {
     run r = {.o = o};
     buf text = {0};
     int rc = text_read(o, &text);
-    if (!rc && !text.n && !o->prefix) rc = fail("%s: the prompt is empty", o->files.n ? o->files.v[0] : "-p");
+    if (!rc && !text.n && !o->prefix) rc = fail("%s: the prompt is empty", !o->files.n                       ? "-p"
+                                                : strcmp(o->files.v[0], "-") ? o->files.v[0]
+                                                                             : "stdin");
     if (!rc) rc = model_open(o, &r.model, &r.info, &r.load_ms);
     if (!rc) rc = read_prompt(&r, &text);
     buf_free(&text);

@@ -31,8 +31,11 @@ void term_init(void) {
     struct sigaction none = {.sa_handler = SIG_IGN};
     sigemptyset(&stop.sa_mask);
     sigemptyset(&none.sa_mask);
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
+    const int ends[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) { /* whoever ignores one (nohup, &) means it */
+        struct sigaction was;
+        if (sigaction(ends[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN) sigaction(ends[i], &stop, NULL);
+    }
     sigaction(SIGPIPE, &none, NULL);
 }
 

@@ -10,7 +10,8 @@
 #include "term.h"
 
 static bool bad(const char *s, size_t n, char *why, size_t cap) {
-    snprintf(why, cap, "'%.*s' is not criti, dense, paper, fast, balanced or careful", (int)n, s);
+    snprintf(why, cap, "'%.*s' is not criti, dense, paper, fast, balanced, careful or a policy of the prompt", (int)n,
+             s);
     return false;
 }
 
@@ -23,7 +24,7 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
     if (mode >= 0)
         v->attn.mode = (crit_attn)mode;
     else if (quality >= 0)
-        crit_attn_params_preset(&v->attn, (crit_quality)quality);
+        v->attn = o->preset[quality];
     memcpy(v->name, s, n);
     v->name[n] = 0;
     v->policy = mode < 0 && quality < 0;
@@ -41,8 +42,8 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
     }
     for (size_t at = word; at < n;) {
         size_t len = 0;
-        at++; /* the colon */
-        while (at + len < n && s[at + len] != ':') len++;
+        at++; /* the colon or comma */
+        while (at + len < n && s[at + len] != ':' && s[at + len] != ',') len++;
         char part[sizeof v->name];
         memcpy(part, s + at, len);
         part[len] = 0;
@@ -62,7 +63,7 @@ static int one_variant(variants *out, const options *o, const char *cmd_name, co
 
 int variants_parse(variants *out, const options *o, const char *cmd_name, const char *list) {
     for (const char *s = list;;) {
-        size_t n = strcspn(s, ",");
+        size_t n = policy_item(s);
         int rc = one_variant(out, o, cmd_name, s, n);
         if (rc || !s[n]) return rc;
         s += n + 1;

@@ -231,7 +231,8 @@ CRIT_API uint32_t crit_session_n_past(const crit_session *session);
  * recomputes that block's statistics. */
 CRIT_API crit_status crit_session_rewind(crit_session *session, uint32_t n_past, crit_error *err);
 
-/* Of the last complete prompt (crit_prefill calls up to one without more).  Times are wall clock. */
+/* Of the last complete prompt (crit_prefill calls up to one without more); behind crit_session_load of nothing: times
+ * are 0, density and measures NaN.  Times are wall clock. */
 typedef struct crit_stats {
     size_t struct_size;
     uint32_t n_tok;

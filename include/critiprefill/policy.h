@@ -82,10 +82,13 @@ typedef struct crit_save_params {
     size_t struct_size;
     int zstd;      /* compression level, 0 = none (default), up to 19 */
     uint32_t mark; /* the caller's own, default 0 */
+    int (*poll)(void *user); /* asked first and now and then; non-zero cancels (CRIT_E_CANCELLED); NULL = none */
+    void *poll_user;
 } crit_save_params;
 CRIT_API void crit_save_params_init(crit_save_params *p);
 /* tokens [n_tok]: all of the timeline, which the session does not keep (CRIT_E_ARG when it has another number).  path
- * is replaced when the whole file is there.  CRIT_E_STATE: no prompt yet, or one unfinished, or a batch is open. */
+ * is replaced when the whole file is there; a device or a pipe is refused (CRIT_E_IO).  CRIT_E_STATE: no prompt yet,
+ * or one unfinished, or a batch is open. */
 CRIT_API crit_status crit_session_save(crit_session *session, const char *path, const int32_t *tokens, size_t n_tok,
                                        const crit_save_params *params, crit_error *err);
 

@@ -153,9 +153,12 @@ crit_status crit_snapshot_write(const char *path, const crit_snapshot_head *head
     if (!part) return crit_fail(err, CRIT_E_NOMEM, "%s: out of memory", path);
     memcpy(part, path, len);
     memcpy(part + len, ending, sizeof ending);
-    int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    crit_status st = fd < 0 ? crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno))
-                            : write_all(fd, path, head, section, n_section, zstd, pool, err);
+    struct stat there;
+    const bool other = stat(path, &there) == 0 && !S_ISREG(there.st_mode); /* a rename would put a file in its place */
+    int fd = other ? -1 : open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    crit_status st = other    ? crit_fail(err, CRIT_E_IO, "%s: is there and no regular file", path)
+                     : fd < 0 ? crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno))
+                              : write_all(fd, path, head, section, n_section, zstd, pool, err);
     if (fd >= 0) {
         if (close(fd) < 0 && !st) st = crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno));
         if (!st && rename(part, path) < 0) st = crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tier 1: a session's timeline into a file and out of it (policy.h). */
+#include <math.h>
 #include <string.h>
 
 #include "critiprefill/policy.h"
@@ -91,7 +92,10 @@ crit_status crit_session_save(crit_session *s, const char *path, const int32_t *
                                .mark = p.mark};
     saving a = {.n = 0};
     crit_status st = gather(&a, s, tokens, n_tok, err);
+    if (!st && p.poll && p.poll(p.poll_user)) st = crit_fail(err, CRIT_E_CANCELLED, "cancelled");
+    crit_pool_set_poll(s->pool, p.poll, p.poll_user);
     if (!st) st = crit_snapshot_write(path, &head, a.section, a.n, p.zstd, s->pool, err);
+    crit_pool_set_poll(s->pool, NULL, NULL);
     for (uint32_t l = 0; a.calib && l < c->n_layer; l++) crit_free(a.calib[l].p);
     crit_free(a.calib);
     crit_free(a.policy.p);
@@ -304,5 +308,9 @@ crit_status crit_session_load(crit_session *s, const char *path, crit_error *err
     s->fwd.next_logits = t;
     s->n_done = n_tok;
     s->has_logits = true;
+    s->stats = (crit_stats){.struct_size = sizeof s->stats,
+                            .density = (double)NAN,
+                            .mass_measured = (double)NAN,
+                            .peak_recall_measured = (double)NAN};
     return CRIT_OK;
 }

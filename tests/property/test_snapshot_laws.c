@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -354,6 +355,10 @@ static void damage_is_found(void **state) {
     unlink(path_of("bad"));
 }
 
+static int at_once(void *user) {
+    return user != NULL;
+}
+
 static void states_and_limits(void **state) {
     (void)state;
     crit_error err = {0};
@@ -370,6 +375,31 @@ static void states_and_limits(void **state) {
     assert_int_equal(crit_session_save(s, a, tokens(), N, &p, &err), CRIT_E_ARG);
     assert_int_equal(crit_session_save(s, path_of("no/such/folder"), tokens(), N, NULL, &err), CRIT_E_IO);
     assert_int_equal(crit_session_load(s, a, &err), CRIT_E_STATE);
+    /* A save that is cancelled, and one onto what is no file, leave what is there. */
+    const char *pipe = path_of("pipe");
+    struct stat there;
+    crit_save_params_init(&p);
+    p.poll = at_once;
+    p.poll_user = &there;
+    p.zstd = 3; /* would be another file */
+    assert_int_equal(stat(a, &there), 0);
+    const off_t size = there.st_size;
+    assert_int_equal(crit_session_save(s, a, tokens(), N, &p, &err), CRIT_E_CANCELLED);
+    assert_int_equal(stat(a, &there), 0);
+    assert_int_equal(there.st_size, size);
+    assert_int_equal(stat(path_of("a.part"), &there), -1);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(crit_session_save(s, pipe, tokens(), N, NULL, &err), CRIT_E_IO);
+    assert_int_equal(stat(pipe, &there), 0);
+    assert_true(S_ISFIFO(there.st_mode));
+    unlink(pipe);
+    crit_session_close(&s);
+    s = open_session(m, CRIT_ATTN_CRITI, NULL, 1, N_CTX);
+    crit_stats stats = {.struct_size = sizeof stats};
+    assert_int_equal(crit_session_stats(s, &stats), CRIT_E_STATE);
+    assert_int_equal(crit_session_load(s, a, &err), CRIT_OK);
+    assert_int_equal(crit_session_stats(s, &stats), CRIT_OK); /* of a prompt of nothing, over keys that are there */
+    assert_true(stats.n_tok == 0 && stats.kv_bytes > 0 && isnan(stats.density) && isnan(stats.peak_recall_measured));
     crit_session_close(&s);
     s = open_session(m, CRIT_ATTN_CRITI, NULL, 1, N - 1);
     refused(m, s, a, CRIT_E_CONTEXT, "do not fit");

@@ -89,6 +89,12 @@ b --vs peer/bin -m "$M" -f a.txt -c 64 -t 1 --attn dense; want_rc 0; want_no_err
 [ "$(wc -l <out)" -eq 3 ] || bad "decode rows without -n"
 b --vs peer -m "$M" -f a.txt -c 64 -t 1 --attn dense -o csv; want_rc 0
 [ "$(head -n 1 out)" = ctx_tok,what,attn,peer_tok_per_s,tok_per_s,ratio,peer_samples,samples ] || bad "not the CSV columns"
+b -m "$M" -f a.txt -c 600 -n 0 -t 1 -o csv --attn cascade:C=64,stride=32,fast; want_rc 0
+python3 - <<'PY' || bad "rows of a CSV are not even"
+import csv
+rows = list(csv.reader(open("out", encoding="utf-8")))
+assert [len(r) for r in rows] == [11] * 3 and [r[1] for r in rows[1:]] == ["cascade:C=64,stride=32", "fast"], rows
+PY
 v() { last="bench --vs, $1"; run bench --vs peer -m "$M" -f a.txt -c 64 -t 1 -o json; }
 # A failing peer is one line, whatever it printed.
 printf '#!/bin/sh\necho "[ { \\"avg_ts\\": 1 } ]"\necho oops >&2\nexit 3\n' >peer/bin/llama-bench; v fails; want_fail 'llama-bench: failed with exit code 3'

@@ -61,6 +61,14 @@ grep -c '<img src="data:image/png;base64,' r.html | grep -qx 2 || bad "the repor
 o --attn-opt $SPARSE --json --out kept; cmp -s out first || bad "--out changes the figures"
 o --attn-opt $SPARSE --json --out kept; want_rc 0; cmp -s out first || bad "other records from the folder"
 o --attn-opt $SPARSE --out kept --probe 1; want_rc 1; want_err 'other settings'
+# Another text of the same name and size.
+tr rivers oceans <a.txt >b.txt; cp a.txt was.txt; cp b.txt a.txt
+o --attn-opt $SPARSE --out kept; want_rc 1; want_err 'text_hash differs'
+cp was.txt a.txt
+# Knobs go on top of a preset, however it is named.
+o --quality fast --attn criti --attn-opt $SPARSE --json; want_rc 0; sed 's/criti/fast/g' out >knobs
+o --attn fast --attn-opt $SPARSE --json; want_rc 0; cmp -s out knobs || bad "--attn fast forgets --attn-opt"
+o --attn fast --json; want_rc 0; cmp -s out knobs && bad "the knobs do not matter"
 
 # ---- dump ----
 o --attn-opt $SPARSE --layers 1 --dump dump; want_rc 0

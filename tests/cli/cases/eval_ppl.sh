@@ -66,6 +66,10 @@ text 3000 >b.txt
 p -f a.txt -f b.txt -c 128 --out d; want_rc 0; [ "$(grep -c '^Final estimate: PPL = .* (\(a\|b\).txt, dense, [0-9]* windows of 128 tokens)' out)" = 2 ] || bad "not two lines"
 cp out two; p -f a.txt -f b.txt -c 128 --out d --no-progress; want_rc 0; cmp -s out two || bad "measured again"
 p -f a.txt -c 64 --out d; want_fail 'ctx_tok differs'
+tr rivers oceans <b.txt >c.txt; mv c.txt b.txt # as long as it was
+p -f a.txt -f b.txt -c 128 --out d --no-progress; want_rc 0; sed -n 1p two | cmp -s - <(sed -n 1p out) || bad "a.txt measured again"
+[ "$(grep -c 'b.txt' "d/results.jsonl")" = 2 ] || bad "a changed text is not measured anew"
+p -f b.txt -c 2; want_usage '-c: '
 # What is wrong.
 printf 'short' >s.txt; p -f s.txt; want_fail '^critiprefill: s.txt: [0-9]+ tokens are too few, windows of 512 want at least 1024'
 p -f s.txt -c 64 --ppl-stride 8; want_fail 'windows of 256 want at least 257'

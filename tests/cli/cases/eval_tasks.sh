@@ -57,6 +57,9 @@ printf '%s\n' '{"input": "Who?", "context": "The innkeeper has it.", "answers": 
 e longbench -f lb.jsonl -c 600 --json; want_rc 0; want_records 'len(r) == 3 and all(0 <= x["score"] <= 1 for x in r)'
 # The same prompt gives the same answer as run.
 e longbench -f lb.jsonl -c 600 --json --attn dense; want_rc 0; cp out one
+sed 's/has it/had it/' lb.jsonl >other.jsonl # as long
+e longbench -f lb.jsonl -c 600 --attn dense --out lb; want_rc 0; cp lb.jsonl was.jsonl; cp other.jsonl lb.jsonl
+e longbench -f lb.jsonl -c 600 --attn dense --out lb; want_rc 1; want_err "files differs"; cp was.jsonl lb.jsonl
 printf 'Read this text.\n\nThe innkeeper has it.\n\nAnswer this question about the text in a few words: Who?\n\nAnswer:' >prompt.txt
 run run -m "$M" -f prompt.txt -n 64 --attn dense --json -t 2 --no-progress; want_rc 0
 python3 - <<'PY' || bad "eval and run answer differently"

@@ -23,6 +23,8 @@ r --prefix zip.cpkv -p 'Why so?' -n 12 --json; want_rc 0; want_json 'j["tokens"]
 r --prefix doc.cpkv -p 'Why so?' -n 12 --json --decode squeezed; want_rc 0
 want_json '0 < j["decode_stats"]["moved_of_full"] < .8 and j["decode"] == "squeezed" and j["attn"]["density"] < .9'
 r --prefix doc.cpkv -n 4 --decode squeezed:levels=1 --json; want_rc 0; want_json 'j["prompt_n"] == 0 and j["predicted_n"] > 0'
+r --prefix doc.cpkv -n 4 --json; want_rc 0; want_json 'j["prompt_n"] == 0 and j["kv_bytes"] > 0 and j["attn"]["density"] is None'
+r --prefix doc.cpkv -p 'Why so?' -c 500; want_fail 'doc.cpkv and the text behind it: the prompt has [0-9]+ tokens'
 run run -m "$M" --prefix doc.cpkv -p x -n 4 --decode squeezed; want_rc 0; want_err 'doc.cpkv: [0-9]+ tokens in'; want_err 'moved [0-9]+ % of all'
 r --prefix doc.cpkv -p 'Say.' -n 5 --temp 1 --n-samples 3; want_rc 0; want_out '^--- answer 3 of 3'
 # Chat: the message begins in the snapshot and ends here.
@@ -47,6 +49,7 @@ run run -m other.gguf --prefix doc.cpkv -p x --no-progress; want_fail 'doc.cpkv:
 r --prefix doc.txt -p x; want_fail 'doc.txt: is no snapshot'
 r --prefix none.cpkv -p x; want_fail 'none.cpkv: No such file'
 c -f doc.txt -o no/such/dir.cpkv --no-progress; want_fail 'no/such/dir.cpkv: No such file'
+mkfifo pipe; c -f doc.txt -o pipe --no-progress; want_fail 'pipe: is there and no regular file'; [ -p pipe ] || bad "the pipe is gone"
 r --prefix doc.cpkv -p x --compare; want_usage 'prefix'
 r --prefix doc.cpkv -p x --truncate middle; want_usage 'prefix'
 r --prefix doc.cpkv -p x -sys y --chat; want_usage 'cluster'

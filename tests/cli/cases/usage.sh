@@ -40,6 +40,14 @@ r --attn dense,criti; want_usage '--attn takes one mode'
 r --cpu pentium; want_usage "--cpu: 'pentium' is not one of"
 r --truncate end; want_usage "--truncate: 'end' is not one of"
 r --decode nope; want_usage "--decode: 'nope' is none of"
+r --decode ''; want_usage '--decode: an empty name'
+r --attn paper --min-recall .9; want_usage '--min-recall: --attn paper does not measure'
+r --attn cascade:C=64,stride=32 --min-recall .9; want_usage '--min-recall: --attn cascade:C=64,stride=32 does not'
+run bench -m "$M" --decode full -n 0; want_usage '-n: --decode and --batch'
+run eval kl; want_usage '^critiprefill eval kl: no model given'
+run eval ruler -m "$M" --tasks nonsense; want_usage '^critiprefill eval ruler: .*; see critiprefill eval ruler --help'
+run eval kl -m "$M" --attn quick; want_usage "'quick' is not criti, dense, paper, fast, balanced, careful or a policy"
+run eval kl -m "$M" --attn cascade:C=30; want_usage 'C=30 is not a multiple'
 r --decode recycled:K=1; want_usage 'K'
 r --kv nope; want_usage "--kv: 'nope' is none of full, think"
 r --kv recycled; want_usage "--kv: 'recycled' is none of"
