@@ -166,10 +166,10 @@ static int compare_all(const options *o, const crit_model *model, const crit_mod
     const size_t n = o->n_chunk && o->n_chunk < b->n_chunk ? o->n_chunk : b->n_chunk;
     double work = 0;
     for (size_t i = 0; i < list->n; i++)
-        if (!evalout_find(out, list->v[i].name)) work += (double)n * b->n_ctx;
+        if (!evalout_want(out, list->v[i].name)) work += (double)n * b->n_ctx;
     evalout_work(out, work);
     for (size_t i = 0; i < list->n && !rc; i++)
-        if (!evalout_find(out, list->v[i].name)) rc = compare_one(o, model, b, n, bos, &list->v[i], out);
+        if (!evalout_want(out, list->v[i].name)) rc = compare_one(o, model, b, n, bos, &list->v[i], out);
     if (!rc) rc = eval_kl_tables(out, "the file");
     return rc;
 }
@@ -184,7 +184,7 @@ int eval_base_compare(const options *o, const variants *list) {
     int rc = base_open(&b, o->base_logits);
     if (!rc) rc = model_open(o, &model, &info, &ms);
     if (!rc) {
-        json_t *config = eval_config(o, &info);
+        json_t *config = eval_config(o, model, &info);
         struct stat there;
         char hash[16];
         snprintf(hash, sizeof hash, "%08x", (unsigned)eval_hash_ids(b.ids, (size_t)b.n_chunk * b.n_ctx));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kinds of eval share: the settings that every record depends on. */
+#include <stdio.h>
 #include <string.h>
 
 #include "eval.h"
@@ -17,11 +18,14 @@ static void put_knobs(json_t *config, const char *key, const options *o, crit_at
     buf_free(&b);
 }
 
-json_t *eval_config(const options *o, const crit_model_info *info) {
+json_t *eval_config(const options *o, const crit_model *model, const crit_model_info *info) {
+    char hash[20];
     json_t *j = json_object();
     json_put(j, "version", json_cstr(CRIT_VERSION_STRING));
     json_put(j, "model", json_cstr(base_name(o->model))); /* a folder may move, the bytes tell */
     json_put(j, "model_bytes", json_size(info->file_bytes));
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)crit_model_fingerprint(model));
+    json_put(j, "model_hash", json_cstr(hash));
     json_put(j, "cpu", json_cstr(info->cpu));
     json_put(j, "threads", json_integer(options_threads(o)));
     json_put(j, "n_batch", json_integer(o->n_batch));

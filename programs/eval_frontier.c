@@ -96,6 +96,25 @@ static int put_plot(klset *s, const frontier_point *p, size_t n) {
     return rc;
 }
 
+/* What the table has, and which rows no other beats. */
+static int put_csv(const klset *s, const row *rows, const frontier_point *p, size_t n) {
+    buf out = {0};
+    buf_str(&out, "ctx_tok,attn,texts,density,kl_mean,kl_last,kl_sparse,top1,attention_s,of_dense,prefill_s,speed_up,"
+                  "best_density,best_time\n");
+    for (size_t i = 0; i < n; i++) {
+        const row *r = &rows[i];
+        const double k = (double)r->n;
+        const char *quote = strchr(r->name, ',') ? "\"" : ""; /* a policy's options */
+        buf_fmt(&out, "%u,%s%s%s,%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%d,%d\n", r->ctx_tok, quote, r->name,
+                quote, r->n, p[i].cost[FRONTIER_DENSITY], p[i].kl, r->kl_last / k, r->kl_sparse / k, r->top1 / k,
+                r->attention_s / k, p[i].cost[FRONTIER_TIME], r->prefill_s / k, r->prefill_dense_s / r->prefill_s,
+                p[i].best[FRONTIER_DENSITY], p[i].best[FRONTIER_TIME]);
+    }
+    int rc = file_write(s->o->csv, &out);
+    buf_free(&out);
+    return rc;
+}
+
 static int show(klset *s) {
     buf out = {0};
     const size_t cap = evalout_n(s->out);
@@ -116,6 +135,7 @@ static int show(klset *s) {
         for (size_t i = 0; i < n; i++) put_row(&out, &rows[i], &points[i]);
         rc = evalout_text(s->out, &out);
         if (!rc && (s->o->plot || s->o->html)) rc = put_plot(s, points, n);
+        if (!rc && s->o->csv) rc = put_csv(s, rows, points, n);
     }
     free(rows);
     free(points);
@@ -129,6 +149,7 @@ int eval_frontier_main(const options *o) {
     int rc = variants_parse(&list, o, "eval frontier", o->variants ? o->variants : "criti,paper");
     if (!rc) rc = variants_sweep(&list, o, "eval frontier", o->sweep ? o->sweep : USUAL_SWEEP);
     if (!rc && o->plot) rc = bench_check_plot(o->plot);
+    if (!rc && o->csv) rc = bench_check_plot(o->csv);
     if (rc) return rc;
     rc = klset_open(&s, o, "frontier", &list);
     if (!rc) rc = klset_measure(&s);

@@ -54,6 +54,21 @@ static double of(double sum, double n) {
     return n > 0 ? sum / n : (double)NAN;
 }
 
+static json_t *tiles(const head_sums *s) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n_tile; i++) {
+        const tile_figures *t = &s->tile[i];
+        json_t *x = json_object();
+        json_put(x, "pos", json_integer(t->pos));
+        json_put(x, "density", json_num(t->density));
+        json_put(x, "mass", json_num(t->mass));
+        json_put(x, "oracle", json_num(t->oracle));
+        json_put(x, "error", json_num(t->error));
+        json_array_append_new(list, x);
+    }
+    return list;
+}
+
 static json_t *record(const job *j, uint32_t layer, uint32_t head) {
     head_sums *s = &j->sums[(size_t)layer * j->info.n_head + head];
     const double mass = stats_mean(s->mass, s->n), oracle = of(s->oracle, (double)s->n);
@@ -77,13 +92,14 @@ static json_t *record(const job *j, uint32_t layer, uint32_t head) {
     json_put(r, "identity_max_err", json_num(s->identity));
     json_put(r, "identity_of_bound", json_num(s->of_bound));
     json_put(r, "seed", json_integer((json_int_t)j->o->sampler.seed));
+    if (j->o->tiles) json_put(r, "tiles", tiles(s));
     return r;
 }
 
 static const json_t *found(const job *j, uint32_t layer, uint32_t head) {
     buf key = {0};
     key_of(j, layer, head, &key);
-    const json_t *r = key.oom ? NULL : evalout_find(j->e, key.s);
+    const json_t *r = key.oom ? NULL : evalout_want(j->e, key.s);
     buf_free(&key);
     return r;
 }
@@ -206,8 +222,9 @@ static int put_table(job *j, figures *total, worst *bad) {
     put_row(&out, "all", total, &all, true);
     buf_str(&out,
             "\nWeight kept: of dense attention's, mean over exact queries in sparse tiles; p5: exceeded by 95 % of "
-            "them. Best plan: the same number of blocks,\nchosen by the exact weights. Peaks: queries whose "
-            "strongest far key weighs more than 0.2; found: its block was kept.\nError: relative, of the output. "
+            "them. Best plan: the same number of blocks,\nchosen by the exact weights of all queries of the tile. "
+            "Peaks: queries whose strongest far key weighs more than 0.2; found: its block\nwas kept. "
+            "Error: relative, of the output, one row a tile. "
             "Identity: largest violation of o - o_dense = (1 - p)(v_kept - v_dropped).\n");
     if (j->v->attn.skip > 0 && j->v->attn.mode == CRIT_ATTN_CRITI)
         buf_str(&out, "With skip, weight kept and peaks are the plan's, before anything of it is skipped; error and "
@@ -282,6 +299,7 @@ static int read_text(job *j) {
 
 static int measure(job *j) {
     const operator_params p = {.n_probe = j->o->n_probe,
+                               .tiles = j->o->tiles,
                                .seed = j->o->sampler.seed,
                                .n_threads = options_threads(j->o),
                                .dense = j->v->attn.mode == CRIT_ATTN_DENSE,
@@ -292,12 +310,12 @@ static int measure(job *j) {
     if (!rc && j->o->dump) rc = layerdump_open(&j->dump, j->o->dump, j->info.n_layer);
     if (!rc) rc = read_text(j);
     if (j->dump) {
-        json_t *meta = eval_config(j->o, &j->info);
+        json_t *meta = eval_config(j->o, j->model, &j->info);
         json_put(meta, "attn", json_cstr(j->v->name));
         rc = layerdump_close(&j->dump, meta, rc);
     }
     if (!rc) rc = put_records(j);
-    for (size_t i = 0; j->sums && i < (size_t)j->info.n_layer * j->info.n_head; i++) free(j->sums[i].mass);
+    for (size_t i = 0; j->sums && i < (size_t)j->info.n_layer * j->info.n_head; i++) head_sums_free(&j->sums[i]);
     free(j->sums);
     operator_close(&j->work);
     return rc;
@@ -341,7 +359,7 @@ static int choose_layers(job *j) {
 
 static json_t *config(const job *j) {
     char hash[16];
-    json_t *c = eval_config(j->o, &j->info), *layers = json_array();
+    json_t *c = eval_config(j->o, j->model, &j->info), *layers = json_array();
     for (uint32_t l = 0; l < j->info.n_layer; l++)
         if (j->wanted[l]) json_array_append_new(layers, json_integer(l));
     json_put(c, "layers", layers);
@@ -349,6 +367,7 @@ static json_t *config(const job *j) {
     snprintf(hash, sizeof hash, "%08x", (unsigned)eval_hash_ids(j->text.ids, j->text.n));
     json_put(c, "text_hash", json_cstr(hash));
     json_put(c, "probe", json_integer(j->o->n_probe));
+    json_put(c, "tiles", json_boolean(j->o->tiles));
     json_put(c, "seed", json_integer((json_int_t)j->o->sampler.seed));
     return c;
 }

@@ -94,7 +94,7 @@ static int one_text(ppl *p, const char *const *file, const char *name) {
         buf_fmt(&key, "%s %08x %zu %s", name, (unsigned)eval_hash_ids(text.ids, text.n), text.n, p->v.name);
         if (key.oom) rc = fail_memory();
     }
-    if (!rc && !evalout_find(p->out, key.s)) {
+    if (!rc && !evalout_want(p->out, key.s)) {
         w.ids = text.ids;
         w.bos = bos;
         w.user = &s;
@@ -135,7 +135,7 @@ int eval_ppl_main(const options *o) {
     p.v = list.v[0];
     rc = model_open(o, &p.model, &p.info, &ms);
     if (!rc) {
-        json_t *config = eval_config(o, &p.info);
+        json_t *config = eval_config(o, p.model, &p.info);
         json_put(config, "ctx_tok", json_integer(o->n_ctx));
         json_put(config, "stride", json_integer(o->ppl_stride));
         json_put(config, "chunks", json_integer(o->n_chunk));

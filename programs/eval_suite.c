@@ -132,7 +132,7 @@ static int one_sample(queue *q, suite_at at, uint64_t number, uint32_t *size, bo
         buf key = {0};
         suite_key(s, p, at, number, &key);
         if (key.oom) return fail_memory();
-        if (evalout_find(q->bench.out, key.s)) {
+        if (evalout_want(q->bench.out, key.s)) {
             evalout_skip(q->bench.out, t->ctx.v[at.ctx]);
         } else {
             if (!made) rc = make_sample(q, t, t->ctx.v[at.ctx], size, sized, number);
@@ -231,7 +231,7 @@ static int open_queue(queue *q) {
     if (!rc) rc = check_lengths(q);
     if (!rc && crit_sampler_open(&b->ask.sampler, b->model, NULL, &err)) rc = fail_with(&err);
     if (rc) return rc;
-    q->config = eval_config(&q->o, &b->info);
+    q->config = eval_config(&q->o, b->model, &b->info);
     json_object_del(q->config, "files");
     json_put(q->config, "chat", json_boolean(q->s->chat));
     json_put(q->config, "read_once", json_boolean(q->s->read_once));

@@ -247,7 +247,7 @@ static int one_sample(runner *r, size_t t, size_t d, uint64_t number, uint32_t *
         buf key = {0};
         grid_key(g, t, r->env.ctx, d, number, v, &key);
         if (key.oom) return fail_memory();
-        if (evalout_find(r->out, key.s)) {
+        if (evalout_want(r->out, key.s)) {
             evalout_skip(r->out, work_of(r, t, r->env.ctx, number));
         } else {
             if (!*sized) rc = task_fit(g->task[t], &r->env, size);
@@ -284,7 +284,7 @@ static int one_length(runner *r, uint32_t ctx) {
 static json_t *config(const runner *r) {
     static const char *const where[] = {"last", "first", "both", "middle"};
     const options *o = r->o;
-    json_t *j = eval_config(o, &r->info);
+    json_t *j = eval_config(o, r->model, &r->info);
     buf attn = {0};
     options_attn(&attn, &o->attn, CRIT_ATTN_CRITI);
     buf_str(&attn, " ");

@@ -23,8 +23,10 @@ enum { FIRST_MS = 1000, BAR_MS = 100, LINE_MS = 30000, MAX_BAR = 32 };
 struct evalout {
     const options *o;
     const char *kind;
-    json_t *records; /* array */
+    json_t *records; /* array: all of the file */
     json_t *by_key;  /* key -> record */
+    json_t *mine;    /* key -> record, in order: those that this run has asked for or made */
+    int rc;          /* of printing what was found */
     char *path;      /* of the records; NULL without --out */
     int fd;
     report report;
@@ -153,14 +155,16 @@ int evalout_open(evalout **out, const options *o, const char *kind, json_t *conf
         return fail_memory();
     }
     config = as_read(config);
-    *e = (evalout){.o = o, .kind = kind, .records = json_array(), .by_key = json_object(), .fd = -1, .label = ""};
+    *e = (evalout){.o = o, .kind = kind, .fd = -1, .label = ""};
+    e->records = json_array();
+    e->by_key = json_object();
+    e->mine = json_object();
     e->start_ms = e->last_ms = now_ms();
     int rc = o->html ? bench_check_plot(o->html) : EXIT_OK;
     if (!rc && o->out_dir) rc = open_dir(e, config);
     json_decref(config);
     size_t n = json_array_size(e->records);
     if (!rc && n && !o->no_progress) note("%s: %zu record%s found", e->path, n, n > 1 ? "s" : "");
-    for (size_t i = 0; i < n && !rc && o->json; i++) rc = json_print(json_incref(json_array_get(e->records, i)));
     if (rc) evalout_close(&e, rc);
     *out = e;
     return rc;
@@ -168,6 +172,14 @@ int evalout_open(evalout **out, const options *o, const char *kind, json_t *conf
 
 const json_t *evalout_find(const evalout *e, const char *key) {
     return json_object_get(e->by_key, key);
+}
+
+const json_t *evalout_want(evalout *e, const char *key) {
+    json_t *record = json_object_get(e->by_key, key);
+    if (!record || json_object_get(e->mine, key)) return record;
+    json_object_set(e->mine, key, record);
+    if (e->o->json && !e->rc) e->rc = json_print(json_incref(record));
+    return record;
 }
 
 static void hide(evalout *e) {
@@ -179,17 +191,20 @@ int evalout_put(evalout *e, const char *key, json_t *record) {
     json_put(record, "key", json_cstr(key));
     record = as_read(record); /* with the digits of the file, so that a table made of it later is the same */
     keep(e, record);
+    json_object_set(e->mine, key, record);
     hide(e);
     int rc = e->fd >= 0 ? append_line(e, record) : EXIT_OK;
     return !rc && e->o->json ? json_print(json_incref(record)) : rc;
 }
 
 size_t evalout_n(const evalout *e) {
-    return json_array_size(e->records);
+    return json_object_size(e->mine);
 }
 
 const json_t *evalout_at(const evalout *e, size_t i) {
-    return json_array_get(e->records, i);
+    void *it = json_object_iter(e->mine);
+    while (i--) it = json_object_iter_next(e->mine, it);
+    return json_object_iter_value(it);
 }
 
 /* ---- progress ---- */
@@ -292,11 +307,13 @@ int evalout_close(evalout **out, int rc) {
     *out = NULL;
     if (!e) return rc;
     hide(e);
+    if (!rc) rc = e->rc;
     if (!rc && e->o->html) rc = write_html(e);
     if (e->fd >= 0 && close(e->fd) && !rc) rc = fail("%s: %s", e->path, strerror(errno));
     report_free(&e->report);
     json_decref(e->records);
     json_decref(e->by_key);
+    json_decref(e->mine);
     free(e->path);
     free(e);
     return rc;

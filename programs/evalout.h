@@ -3,7 +3,7 @@
  * table at the end.  With --out a run that was stopped goes on where it was: records that DIR holds already, of the
  * same settings, are not measured again.
  *
- *     evalout_open -> { evalout_find ? take it : measure, evalout_put } ... -> table from evalout_at -> evalout_close
+ *     evalout_open -> { evalout_want ? take it : measure, evalout_put } ... -> table from evalout_at -> evalout_close
  */
 #ifndef PROG_EVALOUT_H
 #define PROG_EVALOUT_H
@@ -20,10 +20,14 @@ typedef struct evalout evalout;
 int evalout_open(evalout **e, const options *o, const char *kind, json_t *config);
 /* The finished record of this key ("kl 16384 criti"), borrowed, or NULL. */
 const json_t *evalout_find(const evalout *e, const char *key);
+/* Likewise, and it is one of this run's from now on. */
+const json_t *evalout_want(evalout *e, const char *key);
 /* Takes record, adds "key" to it, keeps it, writes it.  Flushed: a kill loses the one being measured at most. */
 int evalout_put(evalout *e, const char *key, json_t *record);
+/* This run's records, in the order of evalout_put and evalout_want: what else DIR holds, of another text or length, has
+ * no place in its tables. */
 size_t evalout_n(const evalout *e);
-const json_t *evalout_at(const evalout *e, size_t i); /* in the order of evalout_put and of the records found */
+const json_t *evalout_at(const evalout *e, size_t i);
 /* Progress with time left on stderr (bar on a terminal, else a line now and then): work in any unit, say tokens to
  * read; what evalout_find found must be counted as done by skip (or left out of total).  A step begins with
  * evalout_step, which ends the one before it; label is borrowed until then. */

@@ -92,7 +92,7 @@ static int find(const klset *s, size_t text, uint32_t n_tok, const variant *v, b
     buf key = {0};
     put_key(&key, s, text, n_tok, v);
     bool oom = key.oom;
-    *found = !oom && evalout_find(s->out, key.s);
+    *found = !oom && evalout_want(s->out, key.s);
     buf_free(&key);
     return oom ? fail_memory() : EXIT_OK;
 }
@@ -133,7 +133,7 @@ int klset_open(klset *s, const options *o, const char *kind, const variants *lis
     if (!rc) rc = choose_lengths(s, &longest);
     if (!rc) rc = read_texts(s, longest);
     if (rc) return rc;
-    json_t *config = eval_config(o, &s->info);
+    json_t *config = eval_config(o, s->model, &s->info);
     json_put(config, "last", json_integer(o->n_last));
     return evalout_open(&s->out, o, kind, config);
 }

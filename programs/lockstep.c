@@ -40,8 +40,37 @@ typedef struct reader {
     lockstep_side *side; /* NULL: dense */
 } reader;
 
+/* Twice the rows: a policy may read by strides that nobody told. */
+static bool grow(state *st, uint32_t least) {
+    const size_t n_vocab = st->l->n_vocab;
+    ring r = {.n = st->ring.n < st->l->n_tok / 2 ? 2 * st->ring.n : st->l->n_tok};
+    r.rows = malloc(r.n * n_vocab * sizeof *r.rows);
+    r.slots = calloc(r.n, sizeof *r.slots);
+    for (uint32_t i = 0; i < st->ring.n && r.rows && r.slots; i++) {
+        const slot *s = &st->ring.slots[i];
+        if (!s->used || s->pos < least) continue;
+        r.slots[s->pos % r.n] = *s;
+        memcpy(r.rows + s->pos % r.n * n_vocab, st->ring.rows + i * n_vocab, n_vocab * sizeof *r.rows);
+    }
+    if (!r.rows || !r.slots) {
+        free(r.rows);
+        free(r.slots);
+        return false;
+    }
+    free(st->ring.rows);
+    free(st->ring.slots);
+    st->ring = r;
+    return true;
+}
+
 static int on_dense_row(state *st, uint32_t pos, const float *logits) {
     const lockstep *l = st->l;
+    size_t least = pos; /* the first row that some side still has to come to */
+    for (size_t i = 0; i < l->n_side; i++) least = l->side[i].f.n < least ? l->side[i].f.n : least;
+    if (pos - least >= st->ring.n && !grow(st, (uint32_t)least)) {
+        st->lost = true;
+        return 1;
+    }
     slot *at = &st->ring.slots[pos % st->ring.n];
     memcpy(st->ring.rows + (size_t)(pos % st->ring.n) * l->n_vocab, logits, l->n_vocab * sizeof *logits);
     *at = (slot){.used = true, .pos = pos, .s = klrow_of(logits, l->n_vocab)};
@@ -174,7 +203,7 @@ static int feed(state *st, crit_session *s, lockstep_side *side, uint32_t from, 
         p.progress_user = l->out;
     }
     if (!crit_prefill(s, l->ids + from, n, &p, &err)) return EXIT_OK;
-    return st->lost ? fail("%s: its rows came later than the ring of %u holds", side->v->name, st->ring.n)
+    return st->lost ? fail("out of memory for logits: one of the attentions is more than %u rows late", st->ring.n)
                     : fail_with(&err);
 }
 

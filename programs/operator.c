@@ -26,7 +26,7 @@ typedef struct weighed {
 
 struct operator_work {
     operator_params p;
-    float *mass, *peak; /* [n_head][n_pos][n_blk] */
+    float *mass, *peak; /* [n_head][row of the tile][n_blk] */
     size_t mass_cap;
     unsigned char *kept; /* [n_head][n_blk] of one tile */
     unsigned char *best; /* [n_blk] the oracle's */
@@ -84,20 +84,26 @@ static bool some_head_drops(operator_work *w, const crit_layer_view *v, const vi
 
 /* ---- weights ---- */
 
+void head_sums_free(head_sums *s) {
+    free(s->mass);
+    free(s->tile);
+}
+
 static int by_mass(const void *a, const void *b) {
     const weighed *x = a, *y = b;
     if (x->mass != y->mass) return x->mass < y->mass ? 1 : -1;
     return x->blk < y->blk ? -1 : x->blk > y->blk;
 }
 
-/* The best n free blocks by the weight that all exact queries of the tile put on them; else what the plan keeps. */
-static void choose_best(operator_work *w, const view_tile *t, const float *mass, uint32_t n_pos, size_t n_blk,
+/* The best n free blocks by the weight that all queries of the tile put on them, as a plan serves all; else what the plan
+ * keeps. */
+static void choose_best(operator_work *w, const view_tile *t, const float *mass, size_t n_blk,
                         const unsigned char *kept, uint32_t n) {
     memcpy(w->best, kept, t->n_blk);
     for (uint32_t b = t->first_free; b < t->end_free; b++) {
         weighed *x = &w->order[b - t->first_free];
         *x = (weighed){0, b};
-        for (uint32_t r = 0; r < n_pos; r++) x->mass += (double)mass[r * n_blk + b];
+        for (uint32_t r = 0; r < t->n; r++) x->mass += (double)mass[r * n_blk + b];
         w->best[b] = 0;
     }
     qsort(w->order, t->end_free - t->first_free, sizeof *w->order, by_mass);
@@ -116,9 +122,21 @@ static bool push_mass(head_sums *s, double x) {
     return true;
 }
 
+static bool push_tile(head_sums *s, const tile_figures *f) {
+    if (s->n_tile == s->tile_cap) {
+        const size_t cap = s->tile_cap ? 2 * s->tile_cap : 64;
+        tile_figures *t = realloc(s->tile, cap * sizeof *t);
+        if (!t) return false;
+        s->tile = t;
+        s->tile_cap = cap;
+    }
+    s->tile[s->n_tile++] = *f;
+    return true;
+}
+
 /* One exact query of one head. */
 static bool add_query(const operator_work *w, const view_tile *t, const float *mass, const float *peak,
-                      const unsigned char *kept, head_sums *s) {
+                      const unsigned char *kept, head_sums *s, tile_figures *f) {
     double p = 0, best = 0;
     for (uint32_t b = 0; b < t->n_blk; b++) {
         if (kept[b]) p += (double)mass[b];
@@ -133,29 +151,40 @@ static bool add_query(const operator_work *w, const view_tile *t, const float *m
         s->n_kept_oracle += w->best[top];
     }
     s->oracle += best;
+    f->mass += p, f->oracle += best;
     return push_mass(s, p);
 }
 
 static int add_tile(operator_work *w, const crit_layer_view *v, const view_tile *t, head_sums *sums) {
     crit_error err = {0};
-    uint32_t pos[TILE];
+    uint32_t all[TILE], pos[TILE];
     const uint32_t n_pos = probe_positions(t, w->p.n_probe, w->p.seed, pos);
-    const size_t n_blk = crit_view_n_blk(v), n = v->n_head * n_pos * n_blk;
+    const size_t n_blk = crit_view_n_blk(v), n = v->n_head * t->n * n_blk;
+    for (uint32_t i = 0; i < t->n; i++) all[i] = t->pos + i;
     size_t peak_cap = w->mass_cap;
     w->mass = room(w->mass, &w->mass_cap, n, sizeof *w->mass);
     w->peak = room(w->peak, &peak_cap, n, sizeof *w->peak);
     w->order = room(w->order, &w->order_cap, n_blk, sizeof *w->order);
     if (!w->mass || !w->peak || !w->order) return fail_memory();
-    if (crit_view_weights(v, pos, n_pos, w->mass, w->peak, &err)) return fail_with(&err);
+    if (crit_view_weights(v, all, t->n, w->mass, w->peak, &err)) return fail_with(&err);
     for (uint32_t h = 0; h < v->n_head; h++) {
-        const float *mass = w->mass + h * n_pos * n_blk, *peak = w->peak + h * n_pos * n_blk;
+        const float *mass = w->mass + h * t->n * n_blk, *peak = w->peak + h * t->n * n_blk;
         const uint32_t n_free = probe_kept(v, t, h, w->kept);
-        choose_best(w, t, mass, n_pos, n_blk, w->kept, n_free);
-        for (uint32_t r = 0; r < n_pos; r++)
-            if (!add_query(w, t, mass + r * n_blk, peak + r * n_blk, w->kept, &sums[h])) return fail_memory();
+        head_sums *s = &sums[h];
+        tile_figures f = {.pos = t->pos, .error = (double)NAN};
+        double planned = 0;
+        choose_best(w, t, mass, n_blk, w->kept, n_free);
+        for (uint32_t i = 0; i < n_pos; i++) {
+            const size_t at = (pos[i] - t->pos) * n_blk;
+            if (!add_query(w, t, mass + at, peak + at, w->kept, s, &f)) return fail_memory();
+        }
         for (uint32_t b = 0; b < t->n_blk; b++)
-            if (w->kept[b]) sums[h].planned += probe_block_pairs(t, b);
-        sums[h].causal += probe_pairs(t);
+            if (w->kept[b]) planned += probe_block_pairs(t, b);
+        s->planned += planned;
+        s->causal += probe_pairs(t);
+        f.density = planned / probe_pairs(t);
+        f.mass /= n_pos, f.oracle /= n_pos;
+        if (w->p.tiles && !push_tile(s, &f)) return fail_memory();
     }
     return EXIT_OK;
 }
@@ -208,6 +237,7 @@ static void add_output(const exact_result *r, bool counts, head_sums *s) {
     if (!counts) return;
     s->error += r->error;
     s->error_max = fmax(s->error_max, r->error);
+    if (s->n_error < s->n_tile) s->tile[s->n_error].error = r->error; /* one a tile, in their order */
     s->n_error++;
 }
 

@@ -62,6 +62,7 @@ enum {
     {cmds, names, arg, help, kind, offsetof(options, f), 0, 0, list, NULL}
 #define FLAG(cmds, names, f, help) {cmds, names, NULL, help, OPT_FLAG, offsetof(options, f), 0, 0, NULL, NULL}
 const opt option_table[] = {
+    TEXT(CMD_LONGBENCH, N(""), "FILE.jsonl", OPT_STR, config, "samples, one JSON object a line (required)"),
     TEXT(CMD_SUITE, N(""), "CONFIG.json", OPT_STR, config, "policies and tasks, every one with every one (required)"),
     TEXT(R | T | I | (E & ~CMD_SUITE) | X | C, N("-m", "--model"), "FILE", OPT_STR, model,
          "the model, a GGUF file (required)"),
@@ -71,7 +72,7 @@ const opt option_table[] = {
     TEXT(R | T | X | C, N("-f", "--file"), "FILE", OPT_STRS, files, "text to read, - is stdin; may repeat, joined in order"),
     TEXT(B | CMD_KL | CMD_PPL | CMD_OPERATOR | CMD_FRONTIER, N("-f", "--file"), "FILE", OPT_STRS, files,
          "text to read, - is stdin; may repeat\n(default: critiprefill's own documents and sources)"),
-    TEXT(CMD_LONGBENCH, N("-f", "--file"), "FILE", OPT_STRS, files, "samples, one JSON object a line (required)"),
+    TEXT(CMD_LONGBENCH, N("-f", "--file"), "FILE", OPT_STRS, files, "likewise; may repeat"),
     TEXT(R | T | X | C, N("-p", "--prompt"), "TEXT", OPT_STR, prompt, "text behind the files, on a line of its own"),
     NUM(R, N("-n", "--predict", "--n-predict"), "N", OPT_I32, n_predict, -1, 1 << 30,
         "tokens to generate; -1 = until the end or a full context (default 128)"),
@@ -203,11 +204,14 @@ const opt option_table[] = {
     FLAG(TASKS, N("--chat"), chat, "put samples into the model's chat template"),
     NUM(CMD_OPERATOR | X, N("--layer", "--layers"), "N,...", OPT_U32S, layers, 0, 4096, "layers (default: all)"),
     NUM(X, N("--head", "--heads"), "N,...", OPT_U32S, heads, 0, 4096, "query heads (default: all)"),
-    NUM(CMD_OPERATOR | X, N("--probe"), "N", OPT_U32, n_probe, 1, 32, "exact queries a tile of 32 (default 2)"),
+    NUM(CMD_OPERATOR, N("--probe"), "N", OPT_U32, n_probe, 1, 32, "exact queries a tile of 32 (default all)"),
+    NUM(X, N("--probe"), "N", OPT_U32, n_probe, 1, 32, "exact queries a tile of 32 (default 2)"),
+    FLAG(CMD_OPERATOR, N("--tiles"), tiles, "in records: the figures of every tile"),
     TEXT(CMD_OPERATOR, N("--dump"), "DIR", OPT_STR, dump, "write Q, K, V, results and plans as .npy"),
     TEXT(CMD_FRONTIER, N("--sweep"), "K=V,...;K=V,...", OPT_STR, sweep,
          "values of criti's knobs, every combination (default theta=0.1,0.2,0.4,0.7,1.1,1.6)"),
     TEXT(CMD_FRONTIER, N("--plot"), "FILE.svg", OPT_STR, plot, "draw quality against density and against time"),
+    TEXT(CMD_FRONTIER, N("--csv"), "FILE.csv", OPT_STR, csv, "write the table"),
     TEXT(X, N("-o", "--output"), "FILE", OPT_STR, output, "picture: .png of one layer and head, or .html of all (required)"),
     TEXT(E, N("-s", "--seed"), "N", OPT_U64, sampler.seed, "seed of samples and intervals (default 42)"),
     FLAG(T, N("--ids"), ids, "ids only, on one line"),
@@ -245,7 +249,7 @@ void options_init(options *o, unsigned cmd) {
     o->n_sample = 5;
     o->n_question = 1;
     o->n_digit = 7;
-    o->n_probe = 2;
+    o->n_probe = cmd == CMD_OPERATOR ? 32 : 2;
     if (cmd == CMD_PPL) o->n_ctx = 512;
     o->modes = cmd == CMD_BENCH ? (u32_list){{CRIT_ATTN_DENSE, CRIT_ATTN_CRITI}, 2} : (u32_list){{CRIT_ATTN_CRITI}, 1};
 }
@@ -295,6 +299,7 @@ static int add_mode(options *o, const char *cmd_name, const char *s, size_t n) {
 }
 
 int options_settle(options *o, unsigned cmd, const char *cmd_name) {
+    if (cmd == CMD_LONGBENCH && o->config) o->files.v[o->files.n++] = o->config; /* room for every argument is there */
     if (!o->attn_list) return EXIT_OK;
     int rc = EXIT_OK;
     o->modes.n = 0;

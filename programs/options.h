@@ -93,6 +93,8 @@ typedef struct options {
     u32_list heads;
     uint32_t n_probe; /* exact queries a tile */
     const char *dump; /* folder for .npy files */
+    bool tiles;       /* operator: figures of each */
+    const char *csv;  /* frontier */
     const char *sweep;
     const char *output; /* inspect, cluster */
     const char *config; /* suite */

@@ -42,14 +42,27 @@ static uint64_t next(uint64_t *state) {
 }
 
 void stats_bootstrap(const double *x, size_t n, uint64_t seed, double *lo, double *hi) {
+    stats_bootstrap_groups(x, &n, 1, seed, lo, hi);
+}
+
+void stats_bootstrap_groups(const double *x, const size_t *n, size_t n_group, uint64_t seed, double *lo, double *hi) {
     static const double tail = 0.025;
-    *lo = *hi = n == 1 ? x[0] : (double)NAN;
-    double *mean = n > 1 && n <= UINT32_MAX ? malloc(N_DRAW * sizeof *mean) : NULL;
+    size_t n_some = 0;
+    *lo = *hi = (double)NAN;
+    for (size_t g = 0; g < n_group; g++) {
+        if (n[g] == 1 || n[g] > UINT32_MAX) return;
+        n_some += n[g] > 0;
+    }
+    double *mean = n_some ? malloc(N_DRAW * sizeof *mean) : NULL;
     if (!mean) return;
     for (size_t r = 0; r < N_DRAW; r++) {
-        double s = 0;
-        for (size_t i = 0; i < n; i++) s += x[(next(&seed) >> 32) * (uint64_t)n >> 32];
-        mean[r] = s / (double)n;
+        const double *at = x;
+        mean[r] = 0;
+        for (size_t g = 0; g < n_group; at += n[g++]) {
+            double s = 0;
+            for (size_t i = 0; i < n[g]; i++) s += at[(next(&seed) >> 32) * (uint64_t)n[g] >> 32];
+            if (n[g]) mean[r] += s / (double)n[g] / (double)n_some;
+        }
     }
     qsort(mean, N_DRAW, sizeof *mean, by_value);
     *lo = sorted_quantile(mean, N_DRAW, tail);

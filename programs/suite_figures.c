@@ -43,11 +43,11 @@ bool suite_step(const suite *s, suite_at at, size_t *i, suite_at *one, uint64_t 
 }
 
 typedef struct sums {
-    size_t n, n_pair;
+    size_t n, n_pair, n_text, n_of_text; /* n_of_text: pairs of the last text */
     double value, piece, top1, density, moved, full, kv_share;
     size_t n_first, n_step;
     double *first, *step; /* [n_first], [n_step] times */
-    double *diff;         /* [n_pair] this value less full attention's */
+    double *diff;         /* [n_text] this value less full attention's, mean over a text's depths */
 } sums;
 
 static void add(suite_figures *f, sums *s, const json_t *r, const json_t *full, const char *what) {
@@ -65,15 +65,18 @@ static void add(suite_figures *f, sums *s, const json_t *r, const json_t *full, 
     }
     f->peak_kv_bytes = fmax(f->peak_kv_bytes, kv);
     if (!full) return;
-    s->diff[s->n_pair++] = record_num(r, what) - record_num(full, what);
+    const double diff = record_num(r, what) - record_num(full, what);
+    if (s->n_of_text++ == 0) s->diff[s->n_text++] = 0;
+    s->diff[s->n_text - 1] += (diff - s->diff[s->n_text - 1]) / (double)s->n_of_text;
+    s->n_pair++;
     s->kv_share += kv / record_num(full, "peak_kv_bytes");
     grid_kept(full, r, &f->asked, &f->kept);
 }
 
 int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at at, suite_figures *out) {
     const bool ppl = !s->task[at.task].t;
-    suite_at one;
-    uint64_t number;
+    suite_at one, last = {0, SUITE_ALL, 0};
+    uint64_t number, last_number = 0;
     size_t room = 0;
     *out = (suite_figures){.n = 0};
     for (size_t i = 0; suite_step(s, at, &i, &one, &number);) room++;
@@ -82,6 +85,8 @@ int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at
     sums x = {.diff = all, .first = all + room + 1, .step = all + 2 * (room + 1)};
     for (size_t i = 0; suite_step(s, at, &i, &one, &number);) {
         const json_t *r = suite_find(s, e, i_policy, one, number);
+        if (one.ctx != last.ctx || number != last_number) x.n_of_text = 0; /* depths of a text stand together */
+        last = one, last_number = number;
         if (r) add(out, &x, r, suite_find(s, e, 0, one, number), ppl ? "nll" : "score");
     }
     const double n = (double)x.n;
@@ -94,8 +99,8 @@ int suite_figures_of(const suite *s, const evalout *e, size_t i_policy, suite_at
     out->ms_per_tok = stats_quantile(x.step, x.n_step, .5);
     out->moved = x.moved / x.full;
     out->kept_bytes = x.kv_share / (double)x.n_pair;
-    out->diff = x.n_pair ? stats_mean(x.diff, x.n_pair) : (double)NAN;
-    stats_bootstrap(x.diff, x.n_pair, s->seed, &out->lo, &out->hi);
+    out->diff = stats_mean(x.diff, x.n_text);
+    stats_bootstrap(x.diff, x.n_text, s->seed, &out->lo, &out->hi);
     if (ppl) {
         out->diff = expm1(out->diff);
         out->lo = expm1(out->lo);

@@ -61,6 +61,7 @@ static void build_chain(const task_env *env, const task *t, uint32_t size, rng *
                    "Lines that name the key after a key stand in the following text. You will be asked to follow them "
                    "from key to key.\n\n",
                    &context, "\n\n", &question, env->question);
+    s->names = true;
     buf_str(&s->prefix, " Answer: The key after ");
     put_key(&s->prefix, key[0]);
     buf_str(&s->prefix, " is");

@@ -38,6 +38,7 @@ static void build_needle(const task_env *env, const task *t, uint32_t size, rng 
     sample_compose(
         s, "One sentence of the following text tells an access code. Read all of it, for you will be asked.\n\n",
         &context, "\n\n", &question, env->question);
+    s->names = true;
     buf_fmt(&s->prefix, " Answer: The access code of the %s %s is", a, n);
     sample_ref(s, code);
     buf_free(&context);
@@ -88,6 +89,7 @@ static void build_kv(const task_env *env, const task *t, uint32_t size, rng *r, 
     buf_fmt(&question, "Question: What is the value of the key \"%s\"?", asked);
     sample_compose(s, "Here is a JSON object. You will be asked for one of its values.\n\n", &context, "\n\n",
                    &question, env->question);
+    s->names = true;
     buf_fmt(&s->prefix, " Answer: The value of the key \"%s\" is \"", asked);
     buf_free(&context);
     buf_free(&question);
@@ -118,6 +120,7 @@ static void build_lines(const task_env *env, const task *t, uint32_t size, rng *
     buf_fmt(&question, "Question: What is the REGISTER_CONTENT of line %s?", asked);
     sample_compose(s, "Below are lines with names and a number each. You will be asked for the number of one line.\n\n",
                    &context, "\n", &question, env->question);
+    s->names = true;
     buf_fmt(&s->prefix, " Answer: The REGISTER_CONTENT of line %s is <", asked);
     buf_free(&context);
     buf_free(&question);

@@ -182,6 +182,7 @@ static void build_niah(const task_env *env, const task *it, uint32_t size, rng *
     buf_fmt(&question, "What %s the special magic %s for %s mentioned in the provided text?", one ? "is" : "are all",
             what, query.s ? query.s : "");
     if (!head.oom) sample_compose(s, head.s, &context, "\n", &question, env->question);
+    s->names = true;
     buf_fmt(&s->prefix, " The special magic %s for %s mentioned in the provided text %s", what, query.s ? query.s : "",
             one ? "is" : "are");
     s->text.oom |= query.oom | head.oom;

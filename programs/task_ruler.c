@@ -49,6 +49,7 @@ static void put_chain_task(rng *r, const chain *c, uint32_t n_line, uint32_t whe
     buf_fmt(&question, "Question: Find all variables that are assigned the value %u in the text above.", c->value);
     sample_compose(s, "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n",
                    &context, "\n", &question, where);
+    s->names = true;
     buf_fmt(
         &s->prefix,
         " Answer: According to the chain(s) of variable assignment in the text above, %d variables are assigned the "

@@ -45,8 +45,8 @@ typedef struct sums {
     double first_seconds, pair_seconds;     /* over pairs */
     double asked, kept;                     /* what the first variant found; of that, what this one did */
     double found_tail, n_tail, found_sparse, n_sparse;
-    double *diff;  /* [n_text] this score - the first variant's, mean over the questions of a text: they are not
-                      independent */
+    double *diff;  /* [n_text] this score - the first variant's, mean over the questions and depths of a text: they are
+                      not independent */
     size_t n_text, n_of_text; /* pairs of the last text */
 } sums;
 
@@ -86,12 +86,13 @@ static void add_sample(sums *s, const json_t *first, const json_t *this) {
 
 /* Adds one task at one length; s->diff has room for all its samples. */
 static void add_task(const task_grid *g, const evalout *e, size_t i_task, uint32_t ctx, size_t i_attn, sums *s) {
-    for (size_t d = 0; d < grid_n_depth(g); d++)
-        for (uint64_t i = 0; i < g->n_sample[i_task]; i++) {
+    for (uint64_t i = 0; i < g->n_sample[i_task]; i++) {
+        if (i % task_n_question(g->task[i_task], g->o->n_question) == 0) s->n_of_text = 0;
+        for (size_t d = 0; d < grid_n_depth(g); d++) { /* a sample hides the same in the same text at every depth */
             const json_t *j = record(g, e, i_task, ctx, d, i, i_attn);
-            if (i % task_n_question(g->task[i_task], g->o->n_question) == 0) s->n_of_text = 0;
             if (j) add_sample(s, record(g, e, i_task, ctx, d, i, 0), j);
         }
+    }
 }
 
 /* ---- table ---- */
@@ -119,11 +120,12 @@ static columns choose_columns(const task_grid *g) {
     return out;
 }
 
+/* of_task: texts of each task, whose means' mean is diff. */
 static void put_row(const task_grid *g, const columns *c, const char *name, uint32_t ctx, size_t i_attn, const sums *s,
-                    double mean, double diff, buf *out) {
+                    const size_t *of_task, double mean, double diff, buf *out) {
     size_t at = 0;
-    double lo = (double)NAN, hi = lo, n = (double)s->n;
-    stats_bootstrap(s->diff, s->n_text, g->o->sampler.seed, &lo, &hi);
+    double lo, hi, n = (double)s->n;
+    stats_bootstrap_groups(s->diff, of_task, g->n_task, g->o->sampler.seed, &lo, &hi);
     md_cell(out, c->c, c->n, &at, "%s", name);
     md_cell(out, c->c, c->n, &at, "%u", ctx);
     md_cell(out, c->c, c->n, &at, "%s", g->vs.v[i_attn].name);
@@ -162,6 +164,7 @@ static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t c
     double *diff = malloc(((size_t)room + 1) * sizeof *diff);
     if (!diff) return fail_memory();
     for (size_t v = 0; v < g->vs.n; v++) {
+        size_t of_task[sizeof g->task / sizeof *g->task] = {0};
         sums s = {.diff = diff};
         double mean = 0, change = 0;
         size_t n_mean = 0;
@@ -172,11 +175,12 @@ static int put_task(const task_grid *g, evalout *e, const columns *c, uint32_t c
             add_task(g, e, t, ctx, v, &s);
             if (s.n == n) continue;
             mean += (s.score - before) / (double)(s.n - n);
-            change += mean_of(diff + n_text, s.n_text - n_text);
+            of_task[t] = s.n_text - n_text;
+            change += mean_of(diff + n_text, of_task[t]);
             n_mean++;
         }
         if (s.n)
-            put_row(g, c, all ? "mean" : g->task[i_task]->name, ctx, v, &s, mean / (double)n_mean,
+            put_row(g, c, all ? "mean" : g->task[i_task]->name, ctx, v, &s, of_task, mean / (double)n_mean,
                     change / (double)n_mean, out);
     }
     free(diff);
@@ -225,8 +229,8 @@ int grid_tables(const task_grid *g, evalout *e) {
             "\nScores of 100.  Difference: mean over the same samples of this score less that of %s.  Kept: what was "
             "found of what %s found.\n",
             g->vs.v[0].name, g->vs.v[0].name);
-    if (g->o->n_question > 1)
-        buf_fmt(&out, "Intervals: over texts, where %u samples share one.\n", g->o->n_question);
+    if (g->o->n_question > 1 || g->depth.n > 1)
+        buf_str(&out, "Intervals: over texts, where samples share one; none below two texts.\n");
     if (!rc) rc = out.oom ? fail_memory() : evalout_text(e, &out);
     buf_free(&out);
     return rc;

@@ -138,6 +138,8 @@ uint32_t sample_line(const task_env *env, const task *t, const sample *s, uint32
     return line[s->asked];
 }
 
+enum { OWN_WORDS_TOK = 64 }; /* for the beginning of an answer that the model makes itself */
+
 static int build(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
     rng r;
     rng_stream(&r, t->name, env->seed, env->ctx, text_of(t, env, number));
@@ -149,7 +151,13 @@ static int build(const task *t, const task_env *env, uint32_t size, uint64_t num
     s->depth = (double)NAN;
     s->n_predict = t->n_predict;
     s->how = t->how;
+    s->names = false;
     t->build(env, t, size, &r, s);
+    if (env->question == QUESTION_FIRST && s->names) {
+        s->prefix.n = 0;
+        buf_str(&s->prefix, " Answer:");
+        s->n_predict += OWN_WORDS_TOK;
+    }
     return s->text.oom || s->prefix.oom || s->ref.oom ? fail_memory() : EXIT_OK;
 }
 

@@ -32,6 +32,7 @@ typedef struct sample {
     uint32_t asked;
     buf text;   /* what the user says */
     buf prefix; /* start of the answer, given to the model: behind the text, or behind the assistant's header */
+    bool names; /* which says what was asked for: not when the question is to stand before the text only */
     buf ref;    /* references, each ended by a NUL */
     size_t n_ref;
     struct {

@@ -32,7 +32,8 @@ CRIT_API crit_status crit_kv_open(crit_kv **out, crit_engine *engine, uint32_t n
                                   uint32_t n_tok_cap, crit_error *err);
 CRIT_API void crit_kv_close(crit_kv **kv);
 /* Appends n_tok tokens.  k, v [n_tok][n_kv_head][d_head] f32, row strides in elements (>= n_kv_head * d_head).
- * CRIT_E_CONTEXT when the capacity is exceeded; nothing is appended then. */
+ * Values must be finite and within f16 (65,504): others spoil every row that reads their block of 32.
+ * CRIT_E_CONTEXT when the capacity, in whole blocks of 32, is exceeded; nothing is appended then. */
 CRIT_API crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const float *v, size_t v_stride,
                                     uint32_t n_tok, crit_error *err);
 CRIT_API uint32_t crit_kv_len(const crit_kv *kv);

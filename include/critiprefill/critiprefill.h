@@ -65,6 +65,8 @@ typedef struct crit_model_info {
 } crit_model_info;
 /* info->struct_size must be set by the caller (sizeof). */
 CRIT_API crit_status crit_model_get_info(const crit_model *model, crit_model_info *info);
+/* Tells models of one size apart: over all but the tensors, and samples of each of these. */
+CRIT_API uint64_t crit_model_fingerprint(const crit_model *model);
 /* Tensor i of the file, for listings: name (not NUL-terminated: *name_len bytes), type name, dims [4].  false past the
  * end. */
 CRIT_API bool crit_model_tensor(const crit_model *model, size_t i, const char **name, size_t *name_len,
@@ -215,8 +217,10 @@ typedef struct crit_prefill_params {
 CRIT_API void crit_prefill_params_init(crit_prefill_params *p);
 
 /* Appends tokens[0..n_tok) to the timeline and reads them with the session's attention; afterwards crit_logits is
- * the last position's row (not with more).  On any failure or cancel the session is as before the call (with
- * more: as before the first of the calls that belong together) and usable.
+ * the last position's row (none with more).  On a failure in reading or a cancel the session is as before the call
+ * (with more: as before the first of the calls that belong together) and usable, but for what a policy of decoding had
+ * prepared: it may be full attention until the next prompt.  A call refused with CRIT_E_ARG, CRIT_E_CONTEXT or
+ * CRIT_E_STATE has changed nothing.
  * Errors: CRIT_E_ARG (a token id outside the vocabulary, n_tok 0), CRIT_E_CONTEXT, CRIT_E_CANCELLED, CRIT_E_NOMEM. */
 CRIT_API crit_status crit_prefill(crit_session *session, const int32_t *tokens, size_t n_tok,
                                   const crit_prefill_params *params, crit_error *err);
@@ -227,8 +231,10 @@ CRIT_API crit_status crit_decode(crit_session *session, int32_t token, crit_erro
 CRIT_API const float *crit_logits(const crit_session *session);
 /* Tokens on the timeline. */
 CRIT_API uint32_t crit_session_n_past(const crit_session *session);
-/* Forgets everything behind position n_past (<= current); logits become unavailable.  A cut through a KV block
- * recomputes that block's statistics. */
+/* Forgets everything behind position n_past (<= current), and an unfinished prompt that began there or behind it; then
+ * there are no logits, unless n_past is the current one.  What stays is as it was read: of a tile of 32 positions that
+ * is cut, the first rows read blocks that all of it had chosen; cuts at multiples of 32 leave nothing behind.
+ * CRIT_E_STATE: within an unfinished prompt, a batch is open, or the cache of a policy does not go back. */
 CRIT_API crit_status crit_session_rewind(crit_session *session, uint32_t n_past, crit_error *err);
 
 /* Of the last complete prompt (crit_prefill calls up to one without more); behind crit_session_load of nothing: times
@@ -241,7 +247,8 @@ typedef struct crit_stats {
     double attend_ms;   /* attention over the plan */
     double gemm_ms;     /* matrix products with their packing */
     double logits_ms;   /* rows for on_logits and on_layer: vocabulary products and callbacks, part of prefill_ms */
-    double density;     /* (query, key) pairs planned / causal pairs, mean over layers and heads */
+    double density;     /* (query, key) pairs planned / causal pairs, mean over layers and heads; criti: without the
+                           last layer, which is dense and read only for the rows whose logits are wanted */
     double skipped;     /* of the same causal pairs: planned, but left out by [alg:skip] once their score was known */
     /* By the exact sampled queries of [alg:check], over layers and heads, outside the tiles that are dense by position;
      * NaN when there was none. */

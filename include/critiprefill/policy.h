@@ -73,8 +73,8 @@ CRIT_API crit_status crit_session_watch_decode(crit_session *session, bool on, c
 /* ------------------------------------------------------------------------------------------------ snapshots */
 
 /* A file of what a session has read: keys and values, the last position's logits, what attention has learnt so far and
- * what the policy of decoding has prepared (squeezed: its clusters).  A session that loads it goes on as the one that
- * saved it would have, to the bit at the same CPU level; another level's keys and values are rounded to its own.  It
+ * what squeezed has prepared, its clusters (other policies of decoding begin anew).  A session that loads it goes on as
+ * the one that saved it would have, to the bit at the same CPU level; another level's keys and values are rounded.  It
  * belongs to one model; checksums find every damaged byte.  Errors name the file: CRIT_E_IO, CRIT_E_FORMAT (no
  * snapshot, truncated, damaged), CRIT_E_UNSUPPORTED (a newer version), CRIT_E_VALUE (of another model), CRIT_E_NOMEM.
  */
@@ -109,9 +109,9 @@ CRIT_API crit_status crit_session_load(crit_session *session, const char *path, 
 /* ------------------------------------------------------------------------------------------------ batches */
 
 /* Sequences that go on from one session's timeline and share it [bifurcated]: what they have in common is kept once and
- * read once a step for all of them.  While a batch is open its session does nothing else (CRIT_E_STATE).  One thread at
- * a time; the session's pool does the work.  A sequence's logits have the same bits whatever the others are; where it
- * was forked shows in the last bits.
+ * read once a step for all of them.  While a batch is open its session does nothing else (CRIT_E_STATE); it is closed
+ * before its session.  One thread at a time; the session's pool does the work.  A sequence's logits have the same bits
+ * whatever the others are; where it was forked shows in the last bits.
  */
 typedef struct crit_batch crit_batch;
 typedef struct crit_batch_params {
@@ -123,7 +123,8 @@ typedef struct crit_batch_params {
 CRIT_API void crit_batch_params_init(crit_batch_params *p);
 
 /* With one sequence, number 0, at the session's end; params NULL = all defaults.  Errors: CRIT_E_ARG (more sequences
- * than n_batch of the session), CRIT_E_STATE (no prompt yet, or one unfinished), CRIT_E_NOMEM. */
+ * than n_batch of the session), CRIT_E_STATE (no prompt yet, or one unfinished), CRIT_E_CONTEXT (no room for tail_tok
+ * behind the prompt), CRIT_E_NOMEM. */
 CRIT_API crit_status crit_batch_open(crit_batch **out, crit_session *session, const crit_batch_params *params,
                                      crit_error *err);
 CRIT_API void crit_batch_close(crit_batch **batch); /* accepts NULL; the session goes on where it was */

@@ -203,7 +203,7 @@ static crit_status check_header(crit_snapshot *s, crit_error *err) {
     if (h->version > CRIT_SNAPSHOT_VERSION) /* how a newer one is laid out nobody knows here */
         return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: a snapshot of version %u, this program reads version %d",
                          s->path, h->version, CRIT_SNAPSHOT_VERSION);
-    if (h->sum != XXH3_64bits(h, offsetof(header, sum)) || h->version != CRIT_SNAPSHOT_VERSION)
+    if (h->sum != XXH3_64bits(h, offsetof(header, sum)) || h->version == 0)
         return crit_fail(err, CRIT_E_FORMAT, "%s: the snapshot is damaged (header)", s->path);
     if ((uint64_t)f.st_size != h->file_bytes)
         return crit_fail(err, CRIT_E_FORMAT, "%s: the snapshot is %s: %lld bytes, written were %llu", s->path,

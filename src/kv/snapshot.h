@@ -11,7 +11,7 @@
 
 #include "core/core.h"
 
-enum { CRIT_SNAPSHOT_VERSION = 1 };
+enum { CRIT_SNAPSHOT_VERSION = 2 }; /* 1: marks of calibration do not say how many rows they saw */
 
 /* What a snapshot is of. */
 typedef struct crit_snapshot_head {

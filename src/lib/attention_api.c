@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tier 2: the KV store, plans and attention on a caller's own Q, K and V. */
+#include <math.h>
 #include <string.h>
 
 #include "critiprefill/attention.h"
@@ -136,7 +137,8 @@ void crit_plan_close(crit_plan **plan) {
 
 crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
                             uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err) {
-    if (!plan || !kv || !q || n_tok == 0) return crit_fail(err, CRIT_E_ARG, "crit_plan_build: bad argument");
+    if (!plan || !kv || !q || n_tok == 0 || !isfinite(scale))
+        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: bad argument");
     if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
         return crit_fail(err, CRIT_E_ARG, "crit_plan_build: store and plan have different heads");
     if (q_stride < (size_t)plan->n_head * plan->d)
@@ -154,11 +156,13 @@ crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, 
                          .n_rest = n_rest,
                          .scale = scale,
                          .prev = prev};
-    return crit_plan_make(plan, &job, &plan->own_calib, err);
+    crit_status st = crit_plan_make(plan, &job, &plan->own_calib, err);
+    if (st) plan->n_tile = 0; /* no plan to run */
+    return st;
 }
 
 void crit_plan_reset(crit_plan *plan) {
-    if (plan) plan->own_calib.n = 0;
+    if (plan) crit_calib_cut(&plan->own_calib, 0);
 }
 
 uint32_t crit_plan_n_tile(const crit_plan *plan) {
@@ -184,6 +188,8 @@ crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *
                                size_t out_stride, crit_error *err) {
     if (!plan || !kv || !q || !out || plan->n_tile == 0)
         return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
+    if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
+        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: store and plan have different heads");
     size_t row = (size_t)plan->n_head * plan->d;
     if (q_stride < row || out_stride < row)
         return crit_fail(err, CRIT_E_ARG, "crit_attention_run: a row stride is below %zu", row);

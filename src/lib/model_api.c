@@ -128,6 +128,10 @@ crit_status crit_model_get_info(const crit_model *m, crit_model_info *info) {
     return CRIT_OK;
 }
 
+uint64_t crit_model_fingerprint(const crit_model *m) {
+    return m ? gguf_fingerprint(m->file) : 0;
+}
+
 bool crit_model_tensor(const crit_model *m, size_t i, const char **name, size_t *name_len, const char **type,
                        uint64_t dims[4], size_t *bytes) {
     if (!m || i >= gguf_n_tensor(m->file)) return false;

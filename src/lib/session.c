@@ -450,6 +450,7 @@ crit_status crit_decode(crit_session *s, int32_t token, crit_error *err) {
 
 crit_status crit_session_set_decode(crit_session *s, const char *text, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_set_decode: no session");
+    if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_session_set_decode: a batch of the session is open");
     const crit_policy *policy;
     crit_policy_values values;
     crit_status st = crit_policy_parse(CRIT_POLICY_DECODE, text, &policy, &values, err);
@@ -460,6 +461,7 @@ crit_status crit_session_set_decode(crit_session *s, const char *text, crit_erro
 
 crit_status crit_session_watch_decode(crit_session *s, bool on, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_watch_decode: no session");
+    if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_session_watch_decode: a batch of the session is open");
     if (on && crit_session_streams(s))
         return crit_fail(err, CRIT_E_STATE, "crit_session_watch_decode: %s keeps no store to weigh its keys against",
                          s->fwd.prefill->name);
@@ -487,7 +489,7 @@ crit_status crit_session_decode_stats(crit_session *s, bool reset, crit_decode_s
 }
 
 const float *crit_logits(const crit_session *s) {
-    return s && s->has_logits ? s->fwd.logits : NULL;
+    return s && s->has_logits && !s->in_turn ? s->fwd.logits : NULL;
 }
 
 uint32_t crit_session_n_past(const crit_session *s) {
@@ -496,13 +498,16 @@ uint32_t crit_session_n_past(const crit_session *s) {
 
 crit_status crit_session_rewind(crit_session *s, uint32_t n_past, crit_error *err) {
     if (!s) return crit_fail(err, CRIT_E_ARG, "crit_session_rewind: no session");
-    if (s->in_turn) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: the prompt has not been finished");
+    if (s->in_turn && n_past > s->turn_start)
+        return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: the prompt from %u on has not been finished",
+                         s->turn_start);
     if (s->batch_open) return crit_fail(err, CRIT_E_STATE, "crit_session_rewind: a batch of the session is open");
     if (n_past > s->n_done) return crit_fail(err, CRIT_E_ARG, "cannot rewind %u tokens to %u", s->n_done, n_past);
     if (n_past && n_past < s->n_done && crit_session_streams(s))
         return crit_fail(err, CRIT_E_STATE, "cannot rewind %u tokens to %u: %s has forgotten, it only goes back to 0",
                          s->n_done, n_past, s->fwd.prefill->name);
     if (n_past < s->n_done) s->has_logits = false;
+    for (uint32_t i = 0; s->in_turn && i < s->model->config.n_layer; i++) crit_narrow_undo(&s->kv[i]);
     cut(s, n_past);
     return CRIT_OK;
 }

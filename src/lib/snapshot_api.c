@@ -83,6 +83,10 @@ crit_status crit_session_save(crit_session *s, const char *path, const int32_t *
     if (n_tok != s->n_done)
         return crit_fail(err, CRIT_E_ARG, "%zu tokens are not the %u of the session", n_tok, s->n_done);
     const crit_config *c = &s->model->config;
+    for (size_t i = 0; i < n_tok; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= c->n_vocab)
+            return crit_fail(err, CRIT_E_ARG, "token %zu has id %d, outside the vocabulary of %u", i, tokens[i],
+                             c->n_vocab);
     crit_snapshot_head head = {.model = gguf_fingerprint(s->model->file),
                                .n_tok = s->n_done,
                                .n_layer = c->n_layer,
@@ -123,7 +127,7 @@ static crit_status open_for(crit_snapshot **out, const crit_model *m, const char
 
 crit_status crit_snapshot_read_info(const crit_model *m, const char *path, crit_snapshot_info *info, int32_t *tokens,
                                     size_t cap, crit_error *err) {
-    if (!m || !path || !info || info->struct_size != sizeof *info)
+    if (!m || !path || !info || info->struct_size != sizeof *info || (cap && !tokens))
         return crit_fail(err, CRIT_E_ARG, "crit_snapshot_read_info: bad argument");
     crit_snapshot *f;
     crit_status st = open_for(&f, m, path, err);

@@ -215,8 +215,11 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     const crit_layer *l = &f->model->weights.layers[i];
     const crit_attn_params *o = &f->attn;
     size_t n = chunk->n_tok, n_q = (size_t)c->n_head * c->d_head, n_row = n - from;
+    /* criti: only rows whose logits are asked for run through the last layer.  What a plan would be for them depended
+     * on which were asked for before, and there is next to nothing to save: they are read densely.  [alg:select] */
     bool streams = f->prefill && f->prefill->stream, paper = o->mode == CRIT_ATTN_PAPER,
-         dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip));
+         end = o->mode == CRIT_ATTN_CRITI && i + 1 == c->n_layer,
+         dense = !f->prefill && (o->mode == CRIT_ATTN_DENSE || (paper && i < o->layer_skip) || end);
     bool by_policy =
         f->policy->takes && !f->prefill && !chunk->on_layer && f->policy->takes(f->policy_state, chunk->pos0);
     crit_status st = CRIT_OK;
@@ -242,7 +245,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
         .n_tok = chunk->n_tok - q_from,
         .n_rest = chunk->n_rest,
         .scale = 1.0f / sqrtf((float)c->d_head),
-        .dense = paper && dense,
+        .dense = dense,
         /* The published rule fuses from layer 2 on, with the state the layer before left in this plan. */
         .prev = paper && i >= 2 && i > o->layer_skip ? &f->plan : NULL,
     };
@@ -256,8 +259,8 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     } else {
         st = crit_plan_make(&f->plan, &job, &f->calib[i], err);
         if (st) return st;
-        f->stats.pairs += f->plan.pairs;
-        f->stats.pairs_causal += f->plan.pairs_causal;
+        f->stats.pairs += end ? 0 : f->plan.pairs;
+        f->stats.pairs_causal += end ? 0 : f->plan.pairs_causal;
         crit_steps_add(&s, crit_plan_ready_stage(&attend), &f->stats.attend_ns);
         crit_steps_add(&s, crit_plan_attend_stage(&attend), &f->stats.attend_ns);
         if (chunk->on_layer) {

@@ -221,15 +221,17 @@ static crit_status decode(void *state, const crit_decode_job *job, crit_error *e
         return crit_full_decode(job, err);
     }
     l->last_full = false;
-    step a = begin_step(r, job);
-    uint32_t n_key = a.drop ? l->n : l->n + 1, n_blk = (n_key + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
+    const crit_slab *slab = &r->slab[job->layer];
+    const bool drop = l->n == r->cap;
+    uint32_t n_key = drop ? l->n : l->n + 1, n_blk = (n_key + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN;
     crit_pieces p = {.env = e, .q = job->q, .n_row = e->n_group, .out = job->out};
     p.piece = crit_malloc(crit_pieces_of(n_blk), sizeof *p.piece);
     if (!p.piece) return crit_fail(err, CRIT_E_NOMEM, "out of memory for attention");
     p.n_piece =
-        crit_pieces_cut(p.piece, a.slab->k, a.slab->v, crit_slab_head(a.slab), e->all_blk, n_blk, n_key, 0, e->n_group);
+        crit_pieces_cut(p.piece, slab->k, slab->v, crit_slab_head(slab), e->all_blk, n_blk, n_key, 0, e->n_group);
     crit_status st = crit_pieces_prepare(&p, err);
     if (!st) {
+        step a = begin_step(r, job); /* changes the layer: nothing may fail behind it */
         crit_stage stage[3] = {{.n_item = e->n_kv_head, .task = take_in_item, .arg = &a}};
         crit_pieces_stages(&p, stage + 1);
         crit_pool_run_stages(e->pool, stage, 3);

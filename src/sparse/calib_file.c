@@ -12,9 +12,8 @@ void crit_calib_save(const crit_calib *c, crit_blob *out) {
     crit_blob_u32(out, c->marks ? c->n : 0);
     for (size_t i = 0; c->marks && i < (size_t)c->n * c->n_head; i++) {
         const crit_mark *m = &c->marks[i];
-        uint8_t there = m->there;
-        crit_blob_put(out, &there, 1);
-        if (!there) continue;
+        crit_blob_put(out, &m->n_row, 1);
+        if (!m->n_row) continue;
         crit_blob_put(out, &m->sigma, sizeof m->sigma);
         crit_blob_put(out, m->n, sizeof m->n);
         crit_blob_put(out, m->use, sizeof m->use);
@@ -31,19 +30,17 @@ crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit
     if (n == 0) return CRIT_OK;
     crit_status st = crit_calib_reserve(c, n_head, step, n_tok, err);
     for (size_t i = 0; i < (size_t)n * n_head && !st; i++) {
-        crit_mark m = {.there = false};
-        uint8_t there;
-        crit_blob_get(in, &there, 1);
-        m.there = there;
-        if (there) {
+        crit_mark m = {.n_row = 0};
+        crit_blob_get(in, &m.n_row, 1);
+        if (m.n_row) {
             crit_blob_get(in, &m.sigma, sizeof m.sigma);
             crit_blob_get(in, m.n, sizeof m.n);
             crit_blob_get(in, m.use, sizeof m.use);
             crit_blob_get(in, m.mass, sizeof m.mass);
             crit_blob_get(in, &m.peak, 1);
         }
-        if (in->failed || there > 1 || !isfinite(m.sigma) ||
-            (there && m.peak >= CRIT_GAIN_BINS && m.peak != CRIT_NO_BIN))
+        if (in->failed || m.n_row > CRIT_TILE_LEN || !isfinite(m.sigma) ||
+            (m.n_row && m.peak >= CRIT_GAIN_BINS && m.peak != CRIT_NO_BIN))
             st = crit_fail(err, CRIT_E_FORMAT, "the calibration in it makes no sense");
         if (st) break;
         c->marks[i] = m;

@@ -25,7 +25,7 @@ static float float_of(uint16_t h) {
 }
 
 void crit_gain_add(crit_gain *g, const crit_mark *m, uint32_t weight) {
-    if (!m->there) return;
+    if (!m->n_row) return;
     const float w = (float)weight;
     g->sigma += (double)(w * m->sigma);
     g->n_probe += weight;
@@ -76,7 +76,9 @@ crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, ui
 void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
     if (!c->marks) return;
     uint32_t keep = (n_tok + c->step - 1) / c->step;
-    if (c->n <= keep) return;
+    if (keep > c->n) keep = c->n;
+    while (keep && (keep - 1) * c->step + c->marks[(size_t)(keep - 1) * c->n_head].n_row > n_tok) keep--;
+    if (c->n == keep) return;
     c->n = keep;
     memset(c->total, 0, c->n_head * sizeof *c->total);
     for (uint32_t i = 0; i < keep; i++) add_entry(c, i);
@@ -84,7 +86,7 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
 
 void crit_calib_push(crit_calib *c, const crit_probe *probe) {
     crit_mark *m = c->marks + (size_t)c->n++ * c->n_head;
-    for (uint32_t h = 0; h < c->n_head; h++) m[h] = probe ? probe[h].mark : (crit_mark){.there = false};
+    for (uint32_t h = 0; h < c->n_head; h++) m[h] = probe ? probe[h].mark : (crit_mark){.n_row = 0};
     add_entry(c, c->n - 1);
 }
 
@@ -129,7 +131,7 @@ double crit_rest_of(const float *mass) {
 
 void crit_probe_judge(crit_probe *p, const float *mass, const float *top, float lse, const float *share,
                       uint32_t n_free, float power) {
-    *p = (crit_probe){.mark = {.there = true, .peak = CRIT_NO_BIN}};
+    *p = (crit_probe){.mark = {.n_row = 1, .peak = CRIT_NO_BIN}};
     double far = 0;
     float most = -INFINITY;
     for (uint32_t b = CRIT_SINK_BLK; b < CRIT_SINK_BLK + n_free; b++) {

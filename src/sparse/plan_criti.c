@@ -129,6 +129,8 @@ static void probe_item(void *arg, size_t item, unsigned worker) {
         uint32_t head = kv_head * n_group + (row0 + r) % n_group, tile = pos[r] / CRIT_TILE_LEN - p->tile0;
         crit_probe_judge(&p->probes[(size_t)((row0 + r) / n_group) * p->n_head + head], mass + r * p->stride,
                          s.top + r * p->stride, lse[r], share_of(p, head, tile), n_free_of(p, tile), p->params.power);
+        p->probes[(size_t)((row0 + r) / n_group) * p->n_head + head].mark.n_row =
+            (uint8_t)(crit_plan_tile_pos(p, tile) + crit_plan_tile_rows(p, tile) - pos[r]);
     }
 }
 
@@ -190,7 +192,7 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
         kept = crit_select_top(s.share, n_free, n_free, CRIT_SINK_BLK, s.keys, ids + n);
     else
         kept = p->kernels->select_above(s.share, n_free, thresh, CRIT_SINK_BLK, ids + n);
-    size_t floor_blk = (o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN,
+    size_t floor_blk = ((size_t)o->min_tok + CRIT_BLK_LEN - 1) / CRIT_BLK_LEN,
            cap_blk = o->max_tok && !is_last ? o->max_tok / CRIT_BLK_LEN : n_free;
     if (kept < floor_blk)
         kept = crit_select_top(s.share, n_free, floor_blk, CRIT_SINK_BLK, s.keys, ids + n);

@@ -38,7 +38,7 @@ typedef struct crit_mark {
     uint16_t use[CRIT_GAIN_BINS];  /* bf16: sum of (weight outside the sink)^power */
     uint16_t mass[CRIT_GAIN_BINS]; /* bf16: sum of weights outside the sink */
     uint8_t peak;                  /* octave of the look-up, the strongest far key if it weighs > CRIT_PEAK_WEIGHT */
-    bool there;                    /* false: no probe at that position */
+    uint8_t n_row; /* rows from the probe on that its tile had then, whose mean it judged; 0: no probe at that position */
 } crit_mark;
 /* The sum over probes. */
 typedef struct crit_gain {
@@ -83,7 +83,8 @@ typedef struct crit_calib {
 void crit_calib_clear(crit_calib *c);
 /* Room for the probes at positions < n_tok. */
 crit_status crit_calib_reserve(crit_calib *c, uint32_t n_head, uint32_t step, uint32_t n_tok, crit_error *err);
-void crit_calib_cut(crit_calib *c, uint32_t n_tok); /* forgets probes at positions >= n_tok */
+/* Forgets probes that positions >= n_tok had a part in. */
+void crit_calib_cut(crit_calib *c, uint32_t n_tok);
 /* Appends an entry; probe [n_head], NULL = there is none at that position. */
 void crit_calib_push(crit_calib *c, const crit_probe *probe);
 size_t crit_calib_bytes(uint32_t n_head, uint32_t step, uint32_t n_tok);

@@ -517,7 +517,16 @@ static void cancel_and_rewind(void **state) {
     prefill(ref, t + A, B, false);
     prefill(s, t + A, 300, true);
     assert_int_equal(crit_decode(s, 1, &err), CRIT_E_STATE);
-    assert_int_equal(crit_session_rewind(s, 0, &err), CRIT_E_STATE);
+    assert_null(crit_logits(s));
+    assert_int_equal(crit_session_rewind(s, A + 1, &err), CRIT_E_STATE);
+    const int32_t was = t[A + 307]; /* what is refused changes nothing, and the prompt may be given up */
+    t[A + 307] = -1;
+    assert_int_equal(crit_prefill(s, t + A + 300, B - 300, NULL, &err), CRIT_E_ARG);
+    t[A + 307] = was;
+    assert_int_equal(crit_session_n_past(s), A + 300);
+    assert_int_equal(crit_session_rewind(s, A, &err), CRIT_OK);
+    assert_int_equal(crit_session_n_past(s), A);
+    prefill(s, t + A, 300, true);
     prefill(s, t + A + 300, B - 300, false);
     assert_memory_equal(crit_logits(ref), crit_logits(s), p.n_vocab * sizeof(float));
 
@@ -529,6 +538,80 @@ static void cancel_and_rewind(void **state) {
     free(t);
     crit_session_close(&ref);
     crit_session_close(&s);
+    crit_model_close(&m);
+}
+
+/* What was read behind a cut has left nothing, though the tile of the cut was probed by all its queries.  (Where tiles are
+ * dense: in others the rows before the cut have read lists that those behind it had a part in.) */
+static void rewind_into_a_tile(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(3, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    enum { N = 2400, READ = 800 };
+    int32_t *t = tokens_of(N, p.n_vocab, 41);
+    crit_error err;
+    for (uint32_t cut = 703; cut <= 736; cut += 11) { /* a tile whose first row is a probe, and its borders */
+        float *first = NULL;
+        for (int32_t other = 1; other < 3; other++) {
+            crit_session *s = session(m, CRIT_ATTN_CRITI, 512, 1, 1);
+            int32_t *x = tokens_of(READ, p.n_vocab, 50 + (unsigned)other);
+            memcpy(x, t, cut * sizeof *x); /* alike up to the cut */
+            prefill(s, x, READ, false);
+            free(x);
+            assert_int_equal(crit_session_rewind(s, cut, &err), CRIT_OK);
+            assert_null(crit_logits(s));
+            prefill(s, t + cut, N - cut, false);
+            if (first)
+                assert_memory_equal(first, crit_logits(s), p.n_vocab * sizeof *first);
+            else
+                memcpy(first = malloc(p.n_vocab * sizeof *first), crit_logits(s), p.n_vocab * sizeof *first);
+            crit_session_close(&s);
+        }
+        free(first);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
+/* Asking for logits changes none, and no figure: a row of the last layer does not depend on which others are read. */
+static void rows_asked_for(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(3, CRIT_T_Q4_0);
+    crit_model *m = open_model(&p);
+    enum { N = 2500 };
+    int32_t *t = tokens_of(N, p.n_vocab, 43);
+    crit_error err;
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        crit_session *s = session(m, (crit_attn)mode, 512, 1, 1);
+        float *all = all_rows(s, t, N, p.n_vocab);
+        crit_stats of_all = {.struct_size = sizeof of_all}, of_some = of_all;
+        assert_int_equal(crit_session_stats(s, &of_all), CRIT_OK);
+        assert_true(mode == CRIT_ATTN_DENSE ? of_all.density == 1 : of_all.density < .95);
+        for (uint32_t from = 1300; from <= N; from += 600) {
+            rows r = {.at = malloc((size_t)N * p.n_vocab * sizeof(float)), .n_vocab = p.n_vocab, .from = from};
+            crit_prefill_params pp;
+            crit_prefill_params_init(&pp);
+            if (from < N) { /* the last time none */
+                pp.on_logits = keep_row;
+                pp.logits_user = &r;
+                pp.logits_from = from;
+            }
+            assert_int_equal(crit_session_rewind(s, 0, &err), CRIT_OK);
+            if (crit_prefill(s, t, N, &pp, &err)) fail_msg("%s", err.message);
+            assert_int_equal(r.n, N - from);
+            assert_memory_equal(r.at, all + (size_t)from * p.n_vocab, (N - from) * p.n_vocab * sizeof(float));
+            assert_memory_equal(crit_logits(s), all + (size_t)(N - 1) * p.n_vocab, p.n_vocab * sizeof(float));
+            if (mode != CRIT_ATTN_PAPER) { /* which counts the last layer's rows */
+                assert_int_equal(crit_session_stats(s, &of_some), CRIT_OK);
+                assert_true(of_some.density == of_all.density && of_some.n_peak_measured == of_all.n_peak_measured);
+                assert_memory_equal(&of_some.mass_measured, &of_all.mass_measured, sizeof(double));
+            }
+            free(r.at);
+        }
+        free(all);
+        crit_session_close(&s);
+    }
+    free(t);
     crit_model_close(&m);
 }
 
@@ -609,6 +692,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(full_budget),
         cmocka_unit_test(causality),
         cmocka_unit_test(cancel_and_rewind),
+        cmocka_unit_test(rewind_into_a_tile),
+        cmocka_unit_test(rows_asked_for),
         cmocka_unit_test(nan_weights_are_named),
         cmocka_unit_test(limits),
     };

@@ -483,6 +483,17 @@ static void truncate_and_append(void **state) {
     assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, 1.0f / 8, NULL, NULL), CRIT_OK);
     assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_OK);
     same_bits(ref, out, s.n_tok * x.q_row);
+    /* A plan that is reset knows nothing of the prompt before, and runs on no store but its own kind. */
+    crit_plan_reset(plan);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, 1.0f / 8, NULL, NULL), CRIT_OK);
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_OK);
+    same_bits(ref, out, s.n_tok * x.q_row);
+    crit_kv *other = NULL;
+    assert_int_equal(crit_kv_open(&other, e, 1, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(other, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_attention_run(plan, other, x.q, x.q_row, out, x.q_row, &err), CRIT_E_ARG);
+    crit_kv_close(&other);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, NAN, NULL, &err), CRIT_E_ARG);
     free(out);
     free(ref);
     crit_plan_close(&plan);

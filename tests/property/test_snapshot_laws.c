@@ -336,7 +336,7 @@ static void damage_is_found(void **state) {
         free(longer);
         b.p[8]++; /* the version */
         write_bytes(bad, b.p, b.n);
-        refused(m, s, bad, CRIT_E_UNSUPPORTED, "version 2, this program reads version 1");
+        refused(m, s, bad, CRIT_E_UNSUPPORTED, "version 3, this program reads version 2");
         tiny_params other;
         tiny_params_init(&other);
         assert_int_equal(tiny_write(bad, &other), 0);

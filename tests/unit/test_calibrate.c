@@ -113,8 +113,8 @@ static void running_sums_and_cuts(void **state) {
     assert_int_equal(crit_calib_reserve(&c, 2, 64, 640, NULL), CRIT_OK);
     for (uint32_t e = 0; e < 10; e++) {
         memset(p, 0, sizeof p);
-        p[0].mark = (crit_mark){.sigma = (float)e, .peak = e == 5 ? 4 : CRIT_NO_BIN, .there = true};
-        p[1].mark = (crit_mark){.sigma = 1, .peak = CRIT_NO_BIN, .there = true};
+        p[0].mark = (crit_mark){.sigma = (float)e, .peak = e == 5 ? 4 : CRIT_NO_BIN, .n_row = 1};
+        p[1].mark = (crit_mark){.sigma = 1, .peak = CRIT_NO_BIN, .n_row = 1};
         p[0].mark.n[3] = 1;
         crit_calib_push(&c, e < 2 ? NULL : p); /* the first two positions have no probe */
     }
@@ -137,7 +137,7 @@ static void probes_get_rare_and_count_for_more(void **state) {
     assert_true(crit_probe_weight(1 << 26, 64) == 1 << 19); /* a position of 2^32 */
     enum { STEP = 64, N = 40960 / STEP };
     crit_calib c = {0}, again = {0};
-    crit_probe p = {.mark = {.sigma = .5f, .peak = 4, .there = true}};
+    crit_probe p = {.mark = {.sigma = .5f, .peak = 4, .n_row = 1}};
     p.mark.n[3] = 1;
     assert_int_equal(crit_calib_reserve(&c, 1, STEP, 40960, NULL), CRIT_OK);
     uint32_t n_probe = 0, sum = 0;

@@ -42,7 +42,7 @@ static void small_samples(void **s) {
     stats_bootstrap(x, 0, 1, &lo, &hi);
     assert_true(isnan(lo) && isnan(hi));
     stats_bootstrap(x, 1, 1, &lo, &hi);
-    assert_true(lo == 3 && hi == 3);
+    assert_true(isnan(lo) && isnan(hi)); /* one says nothing of others */
     stats_bootstrap(x, 3, 1, &lo, &hi);
     assert_true(lo == 3 && hi == 3);
     x[1] = (double)NAN;
@@ -60,6 +60,24 @@ static void the_seed_decides(void **s) {
     stats_bootstrap(x, 40, 12, &lo[2], &hi[2]);
     assert_true(lo[0] == lo[1] && hi[0] == hi[1]);
     assert_true(lo[0] != lo[2] || hi[0] != hi[2]);
+}
+
+/* Groups count alike, however many values they have: the interval holds the mean of their means, and is as wide as the
+ * normal has it. */
+static void groups_count_alike(void **s) {
+    (void)s;
+    const size_t n[] = {300, 0, 20};
+    double x[320], lo, hi, var[2] = {0}, m[2];
+    state = 9;
+    for (int i = 0; i < 320; i++) x[i] = i < 300 ? normal() : 10 + 3 * normal();
+    m[0] = stats_mean(x, 300), m[1] = stats_mean(x + 300, 20);
+    for (int i = 0; i < 320; i++) var[i >= 300] += (x[i] - m[i >= 300]) * (x[i] - m[i >= 300]);
+    const double half = 1.959964 * sqrt(var[0] / (300. * 300) + var[1] / (20. * 20)) / 2, mid = (m[0] + m[1]) / 2;
+    stats_bootstrap_groups(x, n, 3, 4, &lo, &hi);
+    assert_true(fabs(lo - (mid - half)) < .12 * half && fabs(hi - (mid + half)) < .12 * half);
+    const size_t one[] = {319, 1};
+    stats_bootstrap_groups(x, one, 2, 4, &lo, &hi);
+    assert_true(isnan(lo) && isnan(hi));
 }
 
 /* The mean of n resampled values is nearly normal with the sample's own deviation: mean -+ 1.96 sd / sqrt(n). */
@@ -104,7 +122,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means_and_quantiles),       cmocka_unit_test(small_samples),
         cmocka_unit_test(the_seed_decides),          cmocka_unit_test(ends_are_where_the_normal_has_them),
-        cmocka_unit_test(intervals_cover_the_truth),
+        cmocka_unit_test(intervals_cover_the_truth), cmocka_unit_test(groups_count_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -407,6 +407,24 @@ static void lines_hold_the_number(void **state) {
     sample_free(&s);
 }
 
+/* With the question in front nothing at the prompt's end says what is asked for: no text in quotes, no number, no name of
+ * the question's. */
+static void first_means_first(void **state) {
+    static const char *const names[] = {"needle", "kv", "lines", "niah_single_1", "niah_multikey_3", "vt", "chain"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        task_env env = env_of(*state, 4096);
+        sample last = {0}, first = {0};
+        make(names[i], &env, 2, &last);
+        env.question = QUESTION_FIRST;
+        make(names[i], &env, 2, &first);
+        assert_true(last.names && strlen(last.prefix.s) > 20);
+        assert_string_equal(first.prefix.s, " Answer:");
+        assert_true(first.n_predict > last.n_predict); /* it says by itself what the prefix would have said */
+        sample_free(&last);
+        sample_free(&first);
+    }
+}
+
 /* The prefix ends with the first pieces of the string, the reference is all of the rest. */
 static void copy_goes_on(void **state) {
     for (int depth = 0; depth <= 100; depth += 50) {
@@ -713,6 +731,7 @@ int main(void) {
                                        cmocka_unit_test(kv_is_json),
                                        cmocka_unit_test(lines_hold_the_number),
                                        cmocka_unit_test(copy_goes_on),
+                                       cmocka_unit_test(first_means_first),
                                        cmocka_unit_test(chain_leads_through),
                                        cmocka_unit_test(lookup_spans),
                                        cmocka_unit_test(niah),

@@ -24,6 +24,16 @@ want_out '^\| +2048 \| criti:theta=100:last_tok=0 .* \| density'; want_out '^\| 
 f -f a.txt -f b.txt -c 1600 --attn dense --sweep theta=100 --plot q.svg --html r.html; want_rc 0; want_no_err
 [ "$(wc -l <out)" = 4 ] || bad "texts are not averaged"
 grep -q 'src="data:image/svg+xml;base64,' r.html || bad "no picture in r.html"; grep -q 'criti:theta=100' r.html || bad "no table in r.html"
+# Another text in the same folder is no part of this run's table.
+f -f a.txt -c 1600 --attn dense --sweep theta=100 --out e; want_rc 0; cp out alone
+f -f b.txt -c 1600 --attn dense --sweep theta=100 --out e --csv t.csv; want_rc 0; cmp -s out alone && bad "the other text's table"
+cp out other; f -f b.txt -c 1600 --attn dense --sweep theta=100 --out e --no-progress; want_rc 0; cmp -s out other || bad "texts are mixed"
+python3 - <<'PY' || bad "t.csv is not the table"
+import csv
+rows = list(csv.DictReader(open("t.csv", encoding="utf-8")))
+assert [r["attn"] for r in rows] == ["criti:theta=100", "dense"] and all(r["texts"] == "1" and r["ctx_tok"] == "1600" for r in rows), rows
+assert float(rows[1]["density"]) == 1 and float(rows[1]["kl_mean"]) == 0 and 0 < float(rows[0]["density"]) < 1
+PY
 f -f a.txt -c 256 --attn criti --json; want_rc 0; want_rows 'len(rows) == 7'
 f -f a.txt --sweep theta; want_usage "--sweep: 'theta' is not KEY=VALUE"
 f -f a.txt --sweep "theta=1;tau=2"; want_rc 2; want_no_out

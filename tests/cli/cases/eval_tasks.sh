@@ -121,7 +121,7 @@ PY
 done
 # Intervals draw texts: one answer won and one lost in the same text leave nothing to vary.
 made() { e kv -c 1000 --samples 4 --questions 2 --attn dense,paper --out made; want_rc 0; }
-made; want_out '^Intervals: over texts, where 2 samples share one'
+made; want_out '^Intervals: over texts, where samples share one'
 python3 - <<'PY'
 import json
 lines = [json.loads(line) for line in open("made/results.jsonl")]
@@ -148,6 +148,7 @@ e lookup --question first; want_usage 'last or in the middle'
 e lookup --chat; want_usage 'lookup is no conversation'
 e kv --depths 50; want_usage 'depths'
 e longbench; want_usage 'nothing to read'
+e longbench lb.jsonl -c 600 --json --attn dense; want_rc 0; want_records 'len(r) == 1'
 e kv -c 100; want_rc 1; want_err 'kv: 100 tokens are too few'
 e kv -c 9000; want_rc 1; want_err '9000 tokens are more than the 4096'
 echo '{"context": 1}' >bad.jsonl; e longbench -f bad.jsonl; want_fail 'bad.jsonl: line 1: no context and answers'

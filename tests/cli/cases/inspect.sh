@@ -48,8 +48,10 @@ page 't.count("<script") == 2 and "alert(1)" not in t.replace("alert(1)\\u003c",
 page 'all(len(cells(s)) == 2 * sum(seen(r) for r in range(d["rows"])) for s in range(8))'
 page 'all(abs(sum(weight(c) for c in cells(s)[:2 * seen(0):2]) - 1) < .05 for s in range(8))'         # a row sums to 1
 page 'all(c >> 4 == 15 and c & 15 == 0 for s in range(8) for c in cells(s)[1:2 * seen(0):2])'       # the first tile is dense
-page 'all(any(c >> 4 == 0 and c & 15 == 15 for c in cells(s)[1::2]) for s in range(8))'             # others miss something
-page 'all(0 < m < 1 for m in d["mass"]) and all(0 < x < 1 for r in d["density"] for x in r)'
+page 'all(any(c >> 4 == 0 and c & 15 == 15 for c in cells(s)[1::2]) for s in range(4))'             # others miss something
+page 'all(c >> 4 == 15 and c & 15 == 0 for s in range(4, 8) for c in cells(s)[1::2])'               # but for the last layer
+page 'all(0 < m < 1 for m in d["mass"][:4]) and d["mass"][4:] == [1] * 4'
+page 'all(0 < x < 1 for x in d["density"][0]) and d["density"][1] == [1] * 4'
 page 'all(.5 < sum(top(base64.b64decode(s)).values()) < 1.05 for s in d["top"] + d["topLayer"])'
 page 'all(max(top(base64.b64decode(s))) < d["nTok"] for s in d["top"] + d["topLayer"])'
 page 'abs(sum(weight(c) for c in base64.b64decode(d["all"])) - 1) < .05'
