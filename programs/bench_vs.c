@@ -181,7 +181,8 @@ static int print_pair(const vs *v, uint32_t n_tok, const char *what, uint32_t mo
         md_cell(&out, cols, N_COL, &at, "%s", a.s);
         md_cell(&out, cols, N_COL, &at, "%s", b.s);
     } else if (v->o->format == FORMAT_CSV)
-        buf_fmt(&out, "%u,%s,%s%s%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, quote, mode_name(v->o, mode), quote, x, y, y / x, a.s, b.s);
+        buf_fmt(&out, "%u,%s,%s%s%s,%.6g,%.6g,%.4g,%s,%s\n", n_tok, what, quote, mode_name(v->o, mode), quote, x, y,
+                y / x, a.s, b.s);
     else {
         json_t *j = json_object();
         json_put(j, "ctx_tok", json_integer(n_tok));

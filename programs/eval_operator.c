@@ -216,6 +216,7 @@ static int put_table(job *j, figures *total, worst *bad) {
         char name[16];
         snprintf(name, sizeof name, "%u", l);
         put_row(&out, name, &sum, &here, false);
+        if (j->v->attn.mode == CRIT_ATTN_CRITI && l + 1 == j->info.n_layer) sum.n = 0, sum.density = 0; /* as runs do */
         add_figures(total, &sum);
         if (!isnan(here.mass) && !(here.mass >= all.mass)) all = here;
     }

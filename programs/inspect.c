@@ -34,12 +34,6 @@ typedef struct inspection {
     bool page;
 } inspection;
 
-double inspect_density(const collected *c) {
-    double planned = 0, causal = 0;
-    for (size_t i = 0; i < (size_t)c->n_layer * c->n_head; i++) planned += c->planned[i], causal += c->causal[i];
-    return causal > 0 ? planned / causal : (double)NAN;
-}
-
 /* ---- what to read ---- */
 
 static bool ends_in(const char *s, const char *end) {
@@ -154,6 +148,9 @@ static int look(inspection *x) {
     crit_status st = crit_session_open(&s, x->model, &sp, &err);
     if (!st) st = crit_prefill(s, x->text.ids, x->text.n, &pp, &err);
     progress_end(&x->bar);
+    crit_stats stats = {.struct_size = sizeof stats};
+    if (!st) st = crit_session_stats(s, &stats);
+    x->c.density = stats.density;
     if (st) rc = x->c.rc ? x->c.rc : fail_with(&err);
     crit_session_close(&s);
     collect_end(&x->c);
@@ -222,7 +219,7 @@ static int draw_matrix(const inspection *x, buf *png) {
     for (uint32_t l = 0; l < c->n_layer; l++)
         for (uint32_t h = 0; h < c->n_head; h++) value[(size_t)l * c->n_head + h] = collect_density(c, l, h);
     char title[160];
-    snprintf(title, sizeof title, "Density of the plans, %zu tokens: %.3f", x->text.n, inspect_density(c));
+    snprintf(title, sizeof title, "Density of the plans, %zu tokens: %.3f", x->text.n, c->density);
     const heatmap map = {.title = title,
                          .x_title = "head",
                          .y_title = "layer",
@@ -249,7 +246,7 @@ static int draw(inspection *x) {
                          : draw_matrix(x, &out);
     if (!rc) rc = file_write(x->o->output, &out);
     if (!rc && !x->o->no_progress)
-        note("%s: %zu tokens, density %.3f, %s", x->list.v[0].name, x->text.n, inspect_density(&x->c), x->o->output);
+        note("%s: %zu tokens, density %.3f, %s", x->list.v[0].name, x->text.n, x->c.density, x->o->output);
     buf_free(&out);
     return rc;
 }

@@ -41,6 +41,7 @@ typedef struct collected {
     uint32_t n_tok, n_tile, n_blk, n_layer, n_head; /* of the prompt and the model */
     /* plans, of every layer and head */
     double *planned, *causal; /* [n_layer][n_head] pairs */
+    double density;           /* of all, as the run tells it */
     /* chosen heads: layers and heads ascending */
     uint32_t *layer, *head;
     uint32_t n_sel_layer, n_sel_head;

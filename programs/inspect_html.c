@@ -142,7 +142,7 @@ static int put_data(const collected *c, const crit_model *model, const char *mod
     json_put(root, "cols", json_size(c->n_col));
     json_put(root, "tilePool", json_size(c->tile_pool));
     json_put(root, "blkPool", json_size(c->blk_pool));
-    json_put(root, "densityAll", rounded(inspect_density(c)));
+    json_put(root, "densityAll", rounded(c->density));
     put_heads(root, c);
     put_all(root, c);
     int rc = put_tokens(root, model, text);

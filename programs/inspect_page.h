@@ -10,6 +10,5 @@
 /* The whole page.  EXIT_OK or the exit code after a line on stderr. */
 int inspect_page(const collected *c, const crit_model *model, const char *model_name, const char *attn,
                  const prompt *text, buf *out);
-double inspect_density(const collected *c); /* of all layers and heads */
 
 #endif

@@ -95,8 +95,8 @@ static int by_mass(const void *a, const void *b) {
     return x->blk < y->blk ? -1 : x->blk > y->blk;
 }
 
-/* The best n free blocks by the weight that all queries of the tile put on them, as a plan serves all; else what the plan
- * keeps. */
+/* The best n free blocks by the weight that all queries of the tile put on them, since a plan serves all; else what the
+ * plan keeps. */
 static void choose_best(operator_work *w, const view_tile *t, const float *mass, size_t n_blk,
                         const unsigned char *kept, uint32_t n) {
     memcpy(w->best, kept, t->n_blk);
