@@ -25,7 +25,8 @@ struct evalout {
     const char *kind;
     json_t *records; /* array: all of the file */
     json_t *by_key;  /* key -> record */
-    json_t *mine;    /* key -> record, in order: those that this run has asked for or made */
+    json_t *mine;    /* array: those that this run has asked for or made */
+    json_t *is_mine; /* their keys */
     int rc;          /* of printing what was found */
     char *path;      /* of the records; NULL without --out */
     int fd;
@@ -57,6 +58,11 @@ static void keep(evalout *e, json_t *record) {
     const json_t *key = json_object_get(record, "key");
     if (json_is_string(key)) json_object_set(e->by_key, json_string_value(key), record);
     json_array_append_new(e->records, record);
+}
+
+static void claim(evalout *e, const char *key, json_t *record) {
+    json_object_set_new(e->is_mine, key, json_true());
+    json_array_append(e->mine, record);
 }
 
 static int append_line(const evalout *e, const json_t *j) {
@@ -158,7 +164,8 @@ int evalout_open(evalout **out, const options *o, const char *kind, json_t *conf
     *e = (evalout){.o = o, .kind = kind, .fd = -1, .label = ""};
     e->records = json_array();
     e->by_key = json_object();
-    e->mine = json_object();
+    e->mine = json_array();
+    e->is_mine = json_object();
     e->start_ms = e->last_ms = now_ms();
     int rc = o->html ? bench_check_plot(o->html) : EXIT_OK;
     if (!rc && o->out_dir) rc = open_dir(e, config);
@@ -176,8 +183,8 @@ const json_t *evalout_find(const evalout *e, const char *key) {
 
 const json_t *evalout_want(evalout *e, const char *key) {
     json_t *record = json_object_get(e->by_key, key);
-    if (!record || json_object_get(e->mine, key)) return record;
-    json_object_set(e->mine, key, record);
+    if (!record || json_object_get(e->is_mine, key)) return record;
+    claim(e, key, record);
     if (e->o->json && !e->rc) e->rc = json_print(json_incref(record));
     return record;
 }
@@ -191,20 +198,18 @@ int evalout_put(evalout *e, const char *key, json_t *record) {
     json_put(record, "key", json_cstr(key));
     record = as_read(record); /* with the digits of the file, so that a table made of it later is the same */
     keep(e, record);
-    json_object_set(e->mine, key, record);
+    claim(e, key, record);
     hide(e);
     int rc = e->fd >= 0 ? append_line(e, record) : EXIT_OK;
     return !rc && e->o->json ? json_print(json_incref(record)) : rc;
 }
 
 size_t evalout_n(const evalout *e) {
-    return json_object_size(e->mine);
+    return json_array_size(e->mine);
 }
 
 const json_t *evalout_at(const evalout *e, size_t i) {
-    void *it = json_object_iter(e->mine);
-    while (i--) it = json_object_iter_next(e->mine, it);
-    return json_object_iter_value(it);
+    return json_array_get(e->mine, i);
 }
 
 /* ---- progress ---- */
@@ -314,6 +319,7 @@ int evalout_close(evalout **out, int rc) {
     json_decref(e->records);
     json_decref(e->by_key);
     json_decref(e->mine);
+    json_decref(e->is_mine);
     free(e->path);
     free(e);
     return rc;

@@ -148,7 +148,11 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     if (!o->n_ctx && !o->compare && modes_within(o, model_context(info)))
         half = ", or let --decode read by compact positions, too";
     return fail("%s%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin",
-                o->prefix ? " and the text behind it" : o->files.n > 1 ? ", ..." : "", p->n, o->n_ctx ? "" : "model's ", limit, larger, half, fixed ? "" : ", or shorten it with --truncate middle");
+                o->prefix        ? " and the text behind it"
+                : o->files.n > 1 ? ", ..."
+                                 : "",
+                p->n, o->n_ctx ? "" : "model's ", limit, larger, half,
+                fixed ? "" : ", or shorten it with --truncate middle");
 }
 
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {

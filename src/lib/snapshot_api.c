@@ -160,16 +160,16 @@ crit_status crit_snapshot_read_info(const crit_model *m, const char *path, crit_
     return st;
 }
 
-typedef struct import {
+typedef struct importing {
     crit_session *s;
     uint32_t n_tok, layer0;
     int layout;
     const uint16_t *k, *v; /* [items][head_bytes], NULL = in place */
-} import;
+} importing;
 
 static void import_item(void *arg, size_t item, unsigned worker) {
     (void)worker;
-    const import *a = arg;
+    const importing *a = arg;
     const crit_config *c = &a->s->model->config;
     uint32_t layer = a->layer0 + (uint32_t)(item / c->n_kv_head), head = (uint32_t)(item % c->n_kv_head);
     crit_kv *kv = &a->s->kv[layer];
@@ -197,7 +197,7 @@ static crit_status load_kv(crit_session *s, crit_snapshot *f, uint32_t n_tok, cr
         wants(w + 2 * i, s, (uint32_t)(i / c->n_kv_head), (uint32_t)(i % c->n_kv_head), n_tok, NULL, NULL);
     crit_status st = crit_snapshot_read(f, w, (uint32_t)(2 * n), s->pool, err);
     crit_free(w);
-import a = {.s = s, .n_tok = n_tok, .layout = s->model->kernels.kv_layout };
+    importing a = {.s = s, .n_tok = n_tok, .layout = s->model->kernels.kv_layout};
     if (!st) crit_pool_run(s->pool, n, import_item, &a);
     return st;
 }
@@ -212,7 +212,7 @@ static crit_status convert_kv(crit_session *s, crit_snapshot *f, uint32_t n_tok,
     for (uint32_t l = 0; l < c->n_layer && !st; l++) {
         for (uint32_t h = 0; h < c->n_kv_head; h++) wants(w + 2 * h, s, l, h, n_tok, k, v);
         st = crit_snapshot_read(f, w, 2 * c->n_kv_head, s->pool, err);
-import a = {s, n_tok, l, (int) crit_snapshot_get_head(f)->kv_layout, k, v };
+        importing a = {s, n_tok, l, (int)crit_snapshot_get_head(f)->kv_layout, k, v};
         if (!st) crit_pool_run(s->pool, c->n_kv_head, import_item, &a);
     }
     crit_free(w);

@@ -77,7 +77,8 @@ void crit_calib_cut(crit_calib *c, uint32_t n_tok) {
     if (!c->marks) return;
     uint32_t keep = (n_tok + c->step - 1) / c->step;
     if (keep > c->n) keep = c->n;
-    while (keep && (keep - 1) * c->step + c->marks[(size_t)(keep - 1) * c->n_head].n_row > n_tok) keep--;
+    for (uint32_t i = keep; i-- && (uint64_t)i * c->step + CRIT_TILE_LEN > n_tok;) /* all within a tile of the cut */
+        if ((uint64_t)i * c->step + c->marks[(size_t)i * c->n_head].n_row > n_tok) keep = i;
     if (c->n == keep) return;
     c->n = keep;
     memset(c->total, 0, c->n_head * sizeof *c->total);
