@@ -4,6 +4,7 @@
  *
  * Prints a line every MARK tokens (100,000): wall and CPU time a token since the last line, peak memory of the process,
  * the model's pages included.  A file that is too short is read again from its start. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime under -std=c11 */
 #include <critiprefill/critiprefill.h>
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The pictures of README.md, from real runs: quality against density and time, the needle grid, and what one head read.
+# The pictures of README.md, from real runs: quality against density and time, the needle grid, and the densities of all heads.
 # Minutes to an hour, by model and length.
 #   usage: figures.sh [MODEL.gguf] [TOKENS] [TEXT]       TEXT: by default this project's own documents and sources
 set -euo pipefail

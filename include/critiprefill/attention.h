@@ -27,7 +27,8 @@ typedef struct crit_plan crit_plan;
 CRIT_API crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_threads, crit_error *err);
 CRIT_API void crit_engine_close(crit_engine **engine); /* after the kv and plan handles; accepts NULL */
 
-/* KV store of one layer for up to n_tok_cap tokens.  d_head: multiple of 8, 8..256.  K and V are kept as f16. */
+/* KV store of one layer for up to n_tok_cap tokens.  d_head: multiple of 8, 8..256.  K and V are kept in 16
+ * bits: f16, at the levels avx512bf16 and amx bf16. */
 CRIT_API crit_status crit_kv_open(crit_kv **out, crit_engine *engine, uint32_t n_kv_head, uint32_t d_head,
                                   uint32_t n_tok_cap, crit_error *err);
 CRIT_API void crit_kv_close(crit_kv **kv);

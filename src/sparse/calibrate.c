@@ -5,7 +5,7 @@
  * small share holds the one key that matters.  Exact queries (probes), one per `step` positions, tell both: sigma, the
  * weight that far blocks have, and the gain, what blocks of a given share turned out to weigh.  One probe is noisy, so
  * tiles use what the head's earlier probes add up to.
- * DEVIATION: the design averages over the whole prompt; a stream only has its past (quality: SPEED.md, section 4). */
+ * DEVIATION: the design averages over the whole prompt; a stream only has its past. */
 #include <math.h>
 #include <string.h>
 
