@@ -42,6 +42,8 @@ typedef struct result {
     double top1, kl_mean, kl_max, last_top1; /* likewise, and NaN for dense itself */
 } result;
 
+_Static_assert((int)PLOT_MAX_LINE >= (int)MAX_MODE, "a line each");
+
 typedef struct bench {
     const options *o;
     crit_model *model;

@@ -9,7 +9,8 @@
 
 enum { WIDTH = 720, HEIGHT = 420, LEFT = 64, RIGHT = 76, TOP = 48, BOTTOM = 52 };
 
-static const char *const colour[PLOT_MAX_LINE] = {"#0072b2", "#d55e00", "#009e73"};
+static const char *const colour[PLOT_MAX_LINE] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                                  "#e69f00", "#56b4e9", "#000000", "#999999"};
 
 typedef struct frame {
     double x0, x1, y1; /* log2 of the ends, top of the y axis */
@@ -87,9 +88,9 @@ static void put_axes(buf *out, const frame *f, const plot_line *line, size_t n_l
 }
 
 static void put_marker(buf *out, size_t k, double x, double y) {
-    if (k == 0)
+    if (k % 3 == 0)
         buf_fmt(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", x, y, colour[k]);
-    else if (k == 1)
+    else if (k % 3 == 1)
         buf_fmt(out, "<path d=\"M%.1f %.1fh8v8h-8z\" fill=\"%s\"/>\n", x - 4, y - 4, colour[k]);
     else
         buf_fmt(out, "<path d=\"M%.1f %.1fl5 9h-10z\" fill=\"%s\"/>\n", x, y - 6, colour[k]);

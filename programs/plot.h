@@ -5,7 +5,7 @@
 
 #include "buf.h"
 
-enum { PLOT_MAX_POINT = 32, PLOT_MAX_LINE = 3 };
+enum { PLOT_MAX_POINT = 32, PLOT_MAX_LINE = 8 };
 
 typedef struct plot_line {
     const char *name;

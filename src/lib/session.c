@@ -115,6 +115,7 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
     }
     uint32_t whole = (p->n_ctx + align - 1) / align * align;
     p->n_batch = (p->n_batch + align - 1) / align * align;
+    if (p->n_batch < 2 * align) p->n_batch = 2 * align; /* a last chunk can hold the queries that policies want to see */
     if (p->n_batch > whole) p->n_batch = whole;
     if (streams && p->n_batch > policy->chunk_tok(&values)) p->n_batch = policy->chunk_tok(&values);
     return CRIT_OK;

@@ -330,7 +330,7 @@ static crit_status chunk_logits(crit_forward *f, const crit_chunk *chunk, uint32
     return chunk->keep_last ? crit_last_logits(f, chunk->n_tok - 1, err) : CRIT_OK;
 }
 
-crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err) {
+static crit_status read_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err) {
     const crit_config *c = &f->model->config;
     crit_rows_arg rows = {.f = f, .chunk = chunk};
     f->one = false;
@@ -358,4 +358,11 @@ crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_er
             return crit_fail(err, CRIT_E_CANCELLED, "cancelled");
     }
     return chunk_logits(f, chunk, from, err);
+}
+
+crit_status crit_forward_chunk(crit_forward *f, const crit_chunk *chunk, crit_error *err) {
+    const double moved = f->env.moved_bytes; /* the account is of decoding: what policies move for a prompt is not in it */
+    crit_status st = read_chunk(f, chunk, err);
+    f->env.moved_bytes = moved;
+    return st;
 }

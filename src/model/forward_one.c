@@ -88,8 +88,13 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
     if (st) return st;
     f->step.n++;
     f->step.ns += crit_now_ns() - t;
-    f->env.store_share = share_of(&f->kv[0], pos + 1);
-    f->step.model += f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
+    if (f->prefill && f->prefill->stream) { /* a cache of its own, which decodes, too */
+        f->step.model += f->prefill->traffic(f->prefill_state, &f->env, &f->prefill_values, pos + 1);
+    } else {
+        f->env.store_share = share_of(&f->kv[0], pos + 1);
+        f->step.model +=
+            f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
+    }
     f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
     return CRIT_OK;
 }

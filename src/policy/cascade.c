@@ -39,6 +39,14 @@ static uint32_t chunk_tok(const crit_policy_values *o) {
     return (uint32_t)o->v[OPT_STRIDE];
 }
 
+/* A step reads the sinks, what the rings hold and itself. */
+static double traffic(const void *state, const crit_decode_env *e, const crit_policy_values *o, uint32_t n_tok) {
+    (void)state;
+    (void)e;
+    const double n_key = o->v[OPT_C] + o->v[OPT_SINKS] + 1;
+    return n_key < n_tok ? n_key / n_tok : 1;
+}
+
 static uint32_t n_key_cap(const crit_policy_values *o) {
     return (uint32_t)(o->v[OPT_C] + o->v[OPT_SINKS] + o->v[OPT_STRIDE]);
 }
@@ -248,6 +256,7 @@ const crit_policy crit_policy_cascade = {
     .close = state_close,
     .chunk_tok = chunk_tok,
     .n_key_cap = n_key_cap,
+    .traffic = traffic,
     .stream = crit_cascade_stream,
     .commit = commit,
     .cut = cut,

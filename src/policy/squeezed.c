@@ -198,10 +198,7 @@ static crit_status prompt(void *state, crit_decode_env *e, uint32_t layer, const
     if (layer + 1 < s->n_layer) return CRIT_OK;
     forget(s);
     s->n_fix = (n - s->window) / CRIT_BLK_LEN * CRIT_BLK_LEN;
-    double moved = e->moved_bytes;
-    crit_status st = make_all(s, e, NULL, true, err);
-    e->moved_bytes = moved;
-    return st;
+    return make_all(s, e, NULL, true, err);
 }
 
 static bool takes(const void *state, uint32_t pos0) {

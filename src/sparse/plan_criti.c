@@ -213,7 +213,7 @@ static void criti_item(void *arg, size_t item, unsigned worker) {
 
 /* Estimate, calibrate, select, check: what the calling thread does between the parallel parts is linear in probes. */
 crit_status crit_plan_criti(crit_plan *p, const crit_plan_job *job, crit_calib *calib, crit_error *err) {
-    plan_task a = {p, job};
+    plan_task a = {.p = p, .job = job};
     uint32_t end = p->pos0 + p->n_tok, step = p->params.probe;
     crit_status st = crit_calib_reserve(calib, p->n_head, step, end, err);
     if (st) return st;

@@ -2,6 +2,10 @@
 /* The plan of the published rule: one list a segment and KV head. */
 #include "sparse/plan_parts.h"
 
+static float *fused_of(const crit_plan *p, uint32_t seg, uint32_t kv_head) {
+    return p->fused + ((size_t)(seg - p->fused_seg0) * p->n_kv_head + kv_head) * p->stride;
+}
+
 /* One list per (KV head, segment); its own blocks stand last, so each tile's list is a prefix of it. */
 static void paper_item(void *arg, size_t item, unsigned worker) {
     plan_task *a = arg;
@@ -27,12 +31,8 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
                                ((size_t)kv_head * n_group + g) * p->d,
                            a->job->q_stride, stop - pos, p->d, s.rep + (size_t)g * p->d);
     crit_score_paper(p->kernels, a->job->kv, kv_head, s.rep, n_group, n_cand, s.share);
-    const crit_plan *prev = a->job->prev;
-    size_t at = (size_t)s_rel * p->n_kv_head + kv_head;
-    bool fuse =
-        prev && prev->fused && prev->seg0 == p->seg0 && prev->n_seg == p->n_seg && prev->n_kv_head == p->n_kv_head;
-    float *fused = p->fused + at * p->stride;
-    crit_fuse(fused, fuse ? prev->fused + at * prev->stride : NULL, s.share, n_cand, o->alpha);
+    float *fused = fused_of(p, p->seg0 + s_rel, kv_head);
+    crit_fuse(fused, a->prev ? fused_of(a->prev, p->seg0 + s_rel, kv_head) : NULL, s.share, n_cand, o->alpha);
 
     uint32_t *ids = p->slots + ((size_t)kv_head * n_group * p->n_tile + t0) * p->stride;
     uint32_t n = (uint32_t)crit_select_top(fused, n_cand, o->budget_tok / CRIT_BLK_LEN, 0, s.keys, ids);
@@ -46,11 +46,19 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
 }
 
 crit_status crit_plan_paper(crit_plan *p, const crit_plan_job *job, crit_error *err) {
-    plan_task a = {p, job};
-    p->seg0 = p->pos0 / p->params.seg_len;
-    p->n_seg = (p->pos0 + p->n_tok - 1) / p->params.seg_len - p->seg0 + 1;
-    if (!crit_plan_grow(&p->fused, &p->n_fused_cap, p->n_seg * p->n_kv_head * p->stride, sizeof *p->fused))
-        return crit_fail(err, CRIT_E_NOMEM, "out of memory for the scores of a chunk");
+    const crit_plan *prev = job->prev;
+    const uint32_t seg0 = p->pos0 / p->params.seg_len, end = (p->pos0 + p->n_tok - 1) / p->params.seg_len + 1;
+    const bool fuse = prev && prev->fused && prev->n_kv_head == p->n_kv_head && seg0 >= prev->fused_seg0 &&
+                      end <= prev->fused_seg0 + prev->n_fused_seg;
+    plan_task a = {p, job, fuse ? prev : NULL};
+    p->seg0 = seg0;
+    p->n_seg = end - seg0;
+    if (!fuse || prev != p) { /* else in place: the last layer may begin behind the chunk's first segment */
+        p->fused_seg0 = seg0;
+        p->n_fused_seg = p->n_seg;
+        if (!crit_plan_grow(&p->fused, &p->n_fused_cap, p->n_seg * p->n_kv_head * p->stride, sizeof *p->fused))
+            return crit_fail(err, CRIT_E_NOMEM, "out of memory for the scores of a chunk");
+    }
     crit_pool_run(p->pool, (size_t)p->n_kv_head * p->n_seg, paper_item, &a);
     return CRIT_OK;
 }

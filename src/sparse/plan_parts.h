@@ -17,6 +17,7 @@ plan_scratch crit_plan_scratch(const crit_plan *p, unsigned worker);
 typedef struct plan_task {
     crit_plan *p;
     const crit_plan_job *job;
+    const crit_plan *prev; /* paper: whose scores are fused with */
 } plan_task;
 
 /* Grows an array that need not keep its contents. */

@@ -154,7 +154,8 @@ struct crit_plan {
     size_t n_rows_cap, n_slots_cap, n_all;
     size_t stride;
 
-    float *fused; /* paper: [n_seg][n_kv_head][stride] F of this layer; rows of the segments of the chunk */
+    float *fused; /* paper: [n_fused_seg][n_kv_head][stride] F of this layer, of the segments from fused_seg0 on */
+    uint32_t fused_seg0, n_fused_seg;
     size_t n_fused_cap;
     uint32_t seg0, n_seg;
 

@@ -9,6 +9,7 @@
 /* Relatives that do more than the family's frame are left to the refusal: reasoning modes, tools in every prompt. */
 static bool plain_chatml(crit_text t) {
     if (crit_text_has(t, "<|im_sep|>")) return false;
+    if (crit_text_has(t, "{{ system_message }}") || crit_text_has(t, "{{system_message}}")) return false; /* Yi-1.5 */
     /* Qwen3's reply is the plain one unless thinking is switched off, which nothing here can ask for. */
     return !crit_text_has(t, "<think>") ||
            (!crit_text_has(t, "'<think>\\n'") &&
@@ -20,14 +21,21 @@ static bool plain_llama3(crit_text t) {
            crit_text_has(t, "Cutting Knowledge Date: ") == crit_text_has(t, "Today Date: \"");
 }
 
+/* Zephyr ends every message with EOS; others of these marks (Tulu) the model's own ones only. */
+static bool plain_zephyr(crit_text t) {
+    static const char mark[] = "<|user|>";
+    const char *from = memmem(t.ptr, t.len, mark, strlen(mark)), *end = t.ptr + t.len;
+    const char *to = from ? memmem(from, (size_t)(end - from), "}}", 2) : NULL;
+    return to && crit_text_has((crit_text){from, (size_t)(to - from)}, "eos_token") && !crit_text_has(t, "<|end|>") &&
+           !crit_text_has(t, "[gMASK]");
+}
+
 crit_chat_family crit_chat_recognise(crit_text t) {
     if (crit_text_has(t, "<|im_start|>")) return plain_chatml(t) ? CRIT_CHAT_CHATML : CRIT_CHAT_NONE;
     if (crit_text_has(t, "<|start_header_id|>")) return plain_llama3(t) ? CRIT_CHAT_LLAMA3 : CRIT_CHAT_NONE;
     if (crit_text_has(t, "[SYSTEM_PROMPT]")) return CRIT_CHAT_NONE;
     if (crit_text_has(t, "[INST]")) return crit_text_has(t, "<<SYS>>") ? CRIT_CHAT_LLAMA2 : CRIT_CHAT_MISTRAL;
-    if (crit_text_has(t, "<|user|>") && crit_text_has(t, "<|assistant|>") && crit_text_has(t, "eos_token") &&
-        !crit_text_has(t, "<|end|>") && !crit_text_has(t, "[gMASK]"))
-        return CRIT_CHAT_ZEPHYR;
+    if (crit_text_has(t, "<|user|>") && crit_text_has(t, "<|assistant|>") && plain_zephyr(t)) return CRIT_CHAT_ZEPHYR;
     return CRIT_CHAT_NONE;
 }
 

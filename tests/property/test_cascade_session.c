@@ -82,6 +82,28 @@ static float *all_rows(crit_session *s, const int32_t *t, uint32_t n, uint32_t m
     return r.at;
 }
 
+/* The account of decoding: what a policy of the prompt moves while it reads is not in it, and a cache that decodes by
+ * itself tells what it expects to move. */
+static void accounts_are_of_decoding(void **state) {
+    (void)state;
+    static const char *const prefill[] = {NULL, "tokenselect:k=64,init=32,local=64,min=0", "cascade:C=64,stride=64"};
+    enum { N = 700, MORE = 20 };
+    tiny_params p = tiny_of();
+    crit_model *m = tiny_model(&p, "auto");
+    int32_t *t = tokens_of(N + MORE, p.n_vocab);
+    for (int i = 0; i < 3; i++) {
+        crit_session *s = open_session(m, prefill[i], N + MORE, 128, 1);
+        crit_decode_stats d = {.struct_size = sizeof d};
+        free(all_rows(s, t, N, MORE, p.n_vocab));
+        assert_int_equal(crit_session_decode_stats(s, false, &d), CRIT_OK);
+        const double moved = d.moved_bytes / d.full_bytes;
+        if (!(fabs(moved / d.model - 1) < .1) || (i == 2) != (d.model < .3)) fail_msg("%d: %g, not %g", i, moved, d.model);
+        crit_session_close(&s);
+    }
+    free(t);
+    crit_model_close(&m);
+}
+
 static void what_fits_is_dense(void **state) {
     (void)state;
     for (int level = 0; level < 2; level++)
@@ -286,6 +308,7 @@ static void memory_and_work_stay(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accounts_are_of_decoding),
         cmocka_unit_test(what_fits_is_dense),   cmocka_unit_test(chunks_threads_and_calls),
         cmocka_unit_test(what_was_read_stays),  cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(memory_and_work_stay),

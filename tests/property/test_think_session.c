@@ -103,9 +103,10 @@ static void cuts_of_the_work_do_not_show(void **state) {
     for (size_t i = 0; i < 2 * N_SHAPE; i++) {
         crit_model *m =
             tiny_model_of("auto", shapes[i / 2].n_head, shapes[i / 2].n_kv_head, shapes[i / 2].d, shapes[i / 2].arch);
-        crit_session *s[3];
-        for (unsigned k = 0; k < 3; k++) s[k] = open_session(m, THINK, decode[i % 2], k + 1, k == 1 ? 256 : 512);
-        for (unsigned k = 0; k < 3; k++) { /* the prompt's last chunk would be one token with 256 */
+        crit_session *s[4];
+        static const uint32_t n_batch[] = {512, 256, 512, 128};
+        for (unsigned k = 0; k < 4; k++) s[k] = open_session(m, THINK, decode[i % 2], k + 1, n_batch[k]);
+        for (unsigned k = 0; k < 4; k++) { /* the prompt's last chunk would be one token with 256 and 128 */
             read_to(s[k], PROMPT);
             decode_to(s[k], PROMPT + ANSWER);
             read_to(s[k], PROMPT + ANSWER + SECOND);
@@ -113,7 +114,8 @@ static void cuts_of_the_work_do_not_show(void **state) {
         }
         same_logits(m, s[0], s[1], "chunks");
         same_logits(m, s[0], s[2], "threads");
-        for (unsigned k = 0; k < 3; k++) crit_session_close(&s[k]);
+        same_logits(m, s[0], s[3], "chunks as short as they get");
+        for (unsigned k = 0; k < 4; k++) crit_session_close(&s[k]);
         crit_model_close(&m);
     }
 }

@@ -122,7 +122,7 @@ static void zephyr(void **state) {
 
 static void bos_by_vocabulary(void **state) {
     (void)state;
-    crit_vocab *v = vocab_with("{{ '<|user|>' }}{{ '<|assistant|>' + eos_token }}", 1);
+    crit_vocab *v = vocab_with("{{ '<|user|>' + eos_token }}{{ '<|assistant|>' }}", 1);
     char buf[100];
     size_t n;
     assert_int_equal(crit_chat_write(v, user, 1, false, buf, sizeof buf, &n, NULL), CRIT_OK);
@@ -148,6 +148,14 @@ static void refused(void **state) {
     assert_int_equal(status_of("<|im_start|>user<|im_sep|>", user, 1, &err), CRIT_E_CHAT);
     assert_int_equal(status_of("<|im_start|>assistant\n<think>", user, 1, &err), CRIT_E_CHAT);
     assert_int_equal(status_of("<|user|><|assistant|><|end|>eos_token", user, 1, &err), CRIT_E_CHAT);
+    /* Relatives that look alike: EOS behind the model's own messages only (Tulu), a bare system text (Yi-1.5). */
+    assert_int_equal(status_of("{{ '<|user|>\n' + message['content'] + '\n' }}{{ '<|assistant|>\n' + message['content'] + "
+                               "eos_token + '\n' }}",
+                               user, 1, &err),
+                     CRIT_E_CHAT);
+    assert_int_equal(status_of("{% if system_message is defined %}{{ system_message }}{% endif %}{{ '<|im_start|>user' }}",
+                               user, 1, &err),
+                     CRIT_E_CHAT);
     assert_int_equal(status_of("<|im_start|>", user, 0, &err), CRIT_E_ARG);
     assert_int_equal(status_of("<|im_start|>", (crit_message[]){{"tool", "x"}}, 1, &err), CRIT_E_ARG);
     assert_int_equal(status_of("<|im_start|>", (crit_message[]){{"user", NULL}}, 1, &err), CRIT_E_ARG);

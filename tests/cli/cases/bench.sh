@@ -106,6 +106,10 @@ chmod -x peer/bin/llama-bench; v 'not executable'; want_fail '^critiprefill: pee
 b --vs nowhere -m "$M" -c 64; want_fail '^critiprefill: nowhere: no program llama-bench'
 b --vs peer -m missing.gguf -c 64; want_rc 1; want_no_out
 
+# Every mode has a line of its own in the picture.
+b -m "$M" -f a.txt -c 128,256 -n 0 -t 1 --attn dense,criti,paper,fast,balanced,careful,cascade,tokenselect --plot p.svg; want_rc 0
+[ "$(grep -o 'polyline class="line" stroke="#[0-9a-f]*"' p.svg | sort -u | wc -l)" = 8 ] || bad "not eight colours"
+
 # ---- what does not go together ----
 b --peak --kernels; want_usage 'exclude each other'
 b --peak --shape llama3-8b; want_usage 'exclude each other'

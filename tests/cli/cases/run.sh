@@ -67,6 +67,8 @@ r -f long.txt -n 4 --attn cascade:C=64,stride=256,sinks=4 --json; want_rc 0; wan
 want_json 'j["prompt_n"] > 4096 and j["kv_bytes"] > 0 and j["attn"]["density"] < .1'; cp out streamed
 r -f lines.txt -n 4 --attn cascade:C=64,stride=256,sinks=4 --json; want_rc 0
 want_json 'j["kv_bytes"] == json.load(open("streamed"))["kv_bytes"]'
+r -f long.txt -n 40 --attn cascade:C=64,stride=256,sinks=4 --decode full --json; want_rc 0
+want_json 'abs(j["decode_stats"]["moved_of_full"] / j["decode_stats"]["expected"] - 1) < .1 and j["decode_stats"]["expected"] < .1'
 r -f long.txt -c 4000 -n 4 --attn cascade:C=64; want_fail 'the context 4000'
 run info -m "$M" --attn cascade:C=64,stride=256,sinks=4 -c 1000000 --json; want_rc 0
 want_json 'j["memory"]["kv_bytes"] == json.load(open("streamed"))["kv_bytes"] and j["attn"]["mode"].startswith("cascade")'
