@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* critiprefill cluster: read a fixed text, prepare what a policy of decoding wants from it, keep all of it in a file.
  */
+#include <sys/stat.h>
+
 #include "answer.h"
+#include "bench.h"
 #include "commands.h"
 #include "files.h"
 #include "jsonout.h"
@@ -95,9 +98,17 @@ static int tell(const cluster *c) {
     return json_print(j);
 }
 
+/* Better now than after the reading; crit_session_save judges again. */
+static int check_output(const char *path) {
+    struct stat there;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) return fail("%s: is there and no regular file", path);
+    return bench_check_plot(path);
+}
+
 int cluster_main(const options *o) {
     cluster c = {.o = o};
-    int rc = read_text(&c);
+    int rc = check_output(o->output);
+    if (!rc) rc = read_text(&c);
     if (!rc) rc = read_and_save(&c);
     if (!rc) rc = tell(&c);
     prompt_free(&c.text);
