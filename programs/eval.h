@@ -18,6 +18,5 @@ int inspect_main(const options *o);
 /* What every record's config starts with: model, cpu, threads, knobs.  Texts are not in it: each kind says which it has
  * read, by their hash, since a file's name and size do not tell one text from another. */
 json_t *eval_config(const options *o, const crit_model *model, const crit_model_info *info);
-uint32_t eval_hash_ids(const int32_t *ids, size_t n); /* FNV-1a */
 
 #endif

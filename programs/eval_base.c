@@ -11,6 +11,7 @@
 #include "jsonout.h"
 #include "klfigures.h"
 #include "klset.h"
+#include "rng.h"
 #include "term.h"
 #include "windows.h"
 
@@ -186,10 +187,9 @@ int eval_base_compare(const options *o, const variants *list) {
     if (!rc) {
         json_t *config = eval_config(o, model, &info);
         struct stat there;
-        char hash[16];
-        snprintf(hash, sizeof hash, "%08x", (unsigned)eval_hash_ids(b.ids, (size_t)b.n_chunk * b.n_ctx));
         json_put(config, "base", json_cstr(o->base_logits));
-        json_put(config, "base_hash", json_cstr(hash)); /* of the tokens; a time for the rows, which may be gigabytes */
+        json_put(config, "base_hash", json_hex(hash_ids(b.ids, (size_t)b.n_chunk * b.n_ctx)));
+        /* Of the rows, which may be gigabytes, a time. */
         json_put(config, "base_time", json_integer(stat(o->base_logits, &there) ? 0 : (json_int_t)there.st_mtime));
         json_put(config, "base_windows", json_size(b.n_chunk));
         json_put(config, "base_ctx_tok", json_integer(b.n_ctx));

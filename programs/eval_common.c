@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kinds of eval share: the settings that every record depends on. */
-#include <stdio.h>
 #include <string.h>
 
 #include "eval.h"
@@ -19,13 +18,11 @@ static void put_knobs(json_t *config, const char *key, const options *o, crit_at
 }
 
 json_t *eval_config(const options *o, const crit_model *model, const crit_model_info *info) {
-    char hash[20];
     json_t *j = json_object();
     json_put(j, "version", json_cstr(CRIT_VERSION_STRING));
     json_put(j, "model", json_cstr(base_name(o->model))); /* a folder may move, the bytes tell */
     json_put(j, "model_bytes", json_size(info->file_bytes));
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)crit_model_fingerprint(model));
-    json_put(j, "model_hash", json_cstr(hash));
+    json_put(j, "model_hash", json_hex(crit_model_fingerprint(model)));
     json_put(j, "cpu", json_cstr(info->cpu));
     json_put(j, "threads", json_integer(options_threads(o)));
     json_put(j, "n_batch", json_integer(o->n_batch));
@@ -33,11 +30,4 @@ json_t *eval_config(const options *o, const crit_model *model, const crit_model_
     put_knobs(j, "attn_paper", o, CRIT_ATTN_PAPER);
     json_put(j, "seed", json_integer((json_int_t)o->sampler.seed));
     return j;
-}
-
-uint32_t eval_hash_ids(const int32_t *ids, size_t n) {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        for (int k = 0; k < 32; k += 8) h = (h ^ ((uint32_t)ids[i] >> k & 255)) * 16777619u;
-    return h;
 }

@@ -19,6 +19,7 @@
 #include "mdtable.h"
 #include "operator.h"
 #include "prompt.h"
+#include "rng.h"
 #include "stats.h"
 #include "term.h"
 
@@ -359,14 +360,12 @@ static int choose_layers(job *j) {
 }
 
 static json_t *config(const job *j) {
-    char hash[16];
     json_t *c = eval_config(j->o, j->model, &j->info), *layers = json_array();
     for (uint32_t l = 0; l < j->info.n_layer; l++)
         if (j->wanted[l]) json_array_append_new(layers, json_integer(l));
     json_put(c, "layers", layers);
     json_put(c, "tokens", json_size(j->text.n));
-    snprintf(hash, sizeof hash, "%08x", (unsigned)eval_hash_ids(j->text.ids, j->text.n));
-    json_put(c, "text_hash", json_cstr(hash));
+    json_put(c, "text_hash", json_hex(hash_ids(j->text.ids, j->text.n)));
     json_put(c, "probe", json_integer(j->o->n_probe));
     json_put(c, "tiles", json_boolean(j->o->tiles));
     json_put(c, "seed", json_integer((json_int_t)j->o->sampler.seed));

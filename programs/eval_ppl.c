@@ -12,6 +12,7 @@
 #include "jsonout.h"
 #include "klrow.h"
 #include "klset.h"
+#include "rng.h"
 #include "term.h"
 #include "windows.h"
 
@@ -91,7 +92,7 @@ static int one_text(ppl *p, const char *const *file, const char *name) {
     int rc = eval_read_text(&one, p->model, &text, &bos);
     if (!rc) rc = lay_out(&w, p->o, &p->info, name, text.n);
     if (!rc) {
-        buf_fmt(&key, "%s %08x %zu %s", name, (unsigned)eval_hash_ids(text.ids, text.n), text.n, p->v.name);
+        buf_fmt(&key, "%s %016llx %zu %s", name, (unsigned long long)hash_ids(text.ids, text.n), text.n, p->v.name);
         if (key.oom) rc = fail_memory();
     }
     if (!rc && !evalout_want(p->out, key.s)) {

@@ -127,12 +127,6 @@ static int choose(runner *r) {
     return rc;
 }
 
-static json_t *hex(uint64_t hash) {
-    char s[20];
-    snprintf(s, sizeof s, "%016llx", (unsigned long long)hash);
-    return json_cstr(s);
-}
-
 static int load_json(const char *path, int (*parse)(const char *, const buf *, json_t **), json_t **out,
                      uint64_t *hash) {
     buf text = {0};
@@ -154,7 +148,7 @@ static int load_files(runner *r) {
         buf text = {0};
         rc = file_read(o->files.v[i], &text);
         if (!rc) rc = longbench_lines(o->files.v[i], &text, r->bench);
-        if (!rc) json_array_append_new(r->bench_hash, hex(hash_bytes(HASH_START, text.s, text.n)));
+        if (!rc) json_array_append_new(r->bench_hash, json_hex(hash_bytes(HASH_START, text.s, text.n)));
         buf_free(&text);
     }
     return rc;
@@ -296,9 +290,9 @@ static json_t *config(const runner *r) {
     json_put(j, "n_batch", json_integer(o->n_batch));
     if (o->n_question > 1) json_put(j, "questions", json_integer(o->n_question));
     if (o->kind == CMD_PASSKEY) json_put(j, "digits", json_integer(o->n_digit));
-    if (o->essay) json_put(j, "essay", hex(hash_bytes(HASH_START, r->essay.s, r->essay.n)));
-    if (o->squad) json_put(j, "squad", hex(r->squad_hash));
-    if (o->hotpot) json_put(j, "hotpot", hex(r->hotpot_hash));
+    if (o->essay) json_put(j, "essay", json_hex(hash_bytes(HASH_START, r->essay.s, r->essay.n)));
+    if (o->squad) json_put(j, "squad", json_hex(r->squad_hash));
+    if (o->hotpot) json_put(j, "hotpot", json_hex(r->hotpot_hash));
     json_put(j, "files", json_incref(r->bench_hash));
     buf_free(&attn);
     return j;

@@ -23,6 +23,10 @@ json_t *json_num(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+json_t *json_hex(uint64_t hash) {
+    return json_sprintf("%016llx", (unsigned long long)hash);
+}
+
 json_t *json_size(size_t n) {
     return json_integer((json_int_t)n);
 }

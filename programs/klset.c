@@ -11,6 +11,7 @@
 #include "files.h"
 #include "jsonout.h"
 #include "lockstep.h"
+#include "rng.h"
 #include "term.h"
 
 enum { USUAL_CTX = 4096 };
@@ -85,7 +86,8 @@ static int choose_lengths(klset *s, uint32_t *longest) {
 
 /* Of the text's first n_tok tokens. */
 static void put_key(buf *key, const klset *s, size_t text, uint32_t n_tok, const variant *v) {
-    buf_fmt(key, "%s %08x %u %s", s->name[text], (unsigned)eval_hash_ids(s->text[text].ids, n_tok), n_tok, v->name);
+    buf_fmt(key, "%s %016llx %u %s", s->name[text], (unsigned long long)hash_ids(s->text[text].ids, n_tok), n_tok,
+            v->name);
 }
 
 static int find(const klset *s, size_t text, uint32_t n_tok, const variant *v, bool *found) {

@@ -110,26 +110,26 @@ static void choose_best(operator_work *w, const view_tile *t, const float *mass,
     for (uint32_t i = 0; i < n; i++) w->best[w->order[i].blk] = 1;
 }
 
+/* Room for one more behind n items of size bytes; NULL: none, and old stays. */
+static void *one_more(void *old, size_t n, size_t *cap, size_t size) {
+    if (n < *cap) return old;
+    void *more = realloc(old, (n ? 2 * n : 64) * size);
+    if (more) *cap = n ? 2 * n : 64;
+    return more;
+}
+
 static bool push_mass(head_sums *s, double x) {
-    if (s->n == s->cap) {
-        const size_t cap = s->cap ? 2 * s->cap : 256;
-        double *m = realloc(s->mass, cap * sizeof *m);
-        if (!m) return false;
-        s->mass = m;
-        s->cap = cap;
-    }
+    double *m = one_more(s->mass, s->n, &s->cap, sizeof *m);
+    if (!m) return false;
+    s->mass = m;
     s->mass[s->n++] = x;
     return true;
 }
 
 static bool push_tile(head_sums *s, const tile_figures *f) {
-    if (s->n_tile == s->tile_cap) {
-        const size_t cap = s->tile_cap ? 2 * s->tile_cap : 64;
-        tile_figures *t = realloc(s->tile, cap * sizeof *t);
-        if (!t) return false;
-        s->tile = t;
-        s->tile_cap = cap;
-    }
+    tile_figures *t = one_more(s->tile, s->n_tile, &s->tile_cap, sizeof *t);
+    if (!t) return false;
+    s->tile = t;
     s->tile[s->n_tile++] = *f;
     return true;
 }

@@ -10,6 +10,17 @@ uint64_t hash_bytes(uint64_t h, const void *s, size_t n) {
     return h;
 }
 
+uint64_t hash_ids(const int32_t *ids, size_t n) {
+    uint64_t h = HASH_START;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t id = (uint32_t)ids[i];
+        const unsigned char b[4] = {(unsigned char)id, (unsigned char)(id >> 8), (unsigned char)(id >> 16),
+                                    (unsigned char)(id >> 24)};
+        h = hash_bytes(h, b, sizeof b);
+    }
+    return h;
+}
+
 static uint64_t splitmix64(uint64_t *x) {
     uint64_t z = *x += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

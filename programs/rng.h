@@ -15,6 +15,8 @@ typedef struct rng {
 #define HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t hash_bytes(uint64_t h, const void *s, size_t n); /* FNV-1a, 64 bits; h: HASH_START or what came before */
 
+uint64_t hash_ids(const int32_t *ids, size_t n);           /* of token ids, the same on every machine */
+
 void rng_seed(rng *r, uint64_t seed);
 /* The stream of sample number `sample` of a task at a length, for a user's seed. */
 void rng_stream(rng *r, const char *name, uint64_t seed, uint64_t ctx, uint64_t sample);

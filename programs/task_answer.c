@@ -127,14 +127,7 @@ static void put_refs(const sample *s, json_t *j) {
 }
 
 void task_put_hash(const prompt *p, json_t *j) {
-    uint64_t h = HASH_START;
-    for (size_t i = 0; i < p->n; i++) {
-        uint32_t id = (uint32_t)p->ids[i];
-        unsigned char b[4] = {(unsigned char)id, (unsigned char)(id >> 8), (unsigned char)(id >> 16),
-                              (unsigned char)(id >> 24)};
-        h = hash_bytes(h, b, sizeof b);
-    }
-    json_put(j, "prompt_hash", json_sprintf("%016llx", (unsigned long long)h));
+    json_put(j, "prompt_hash", json_hex(hash_ids(p->ids, p->n)));
 }
 
 void task_put_stats(const crit_stats *st, json_t *j) {
