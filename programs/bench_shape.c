@@ -161,7 +161,8 @@ static double usual_density(uint32_t n_tok) {
     return d > 1 ? 1 : d;
 }
 
-static int one_length(const options *o, const named_shape *n, uint32_t n_tok, json_t *rows) {
+/* *headed: the table has its head, which waits for the first measurement: one that is refused prints nothing. */
+static int one_length(const options *o, const named_shape *n, uint32_t n_tok, bool *headed, json_t *rows) {
     bool dense = false, sparse = false;
     for (size_t m = 0; m < o->modes.n; m++) {
         dense = dense || o->modes.v[m] == CRIT_ATTN_DENSE;
@@ -186,7 +187,8 @@ static int one_length(const options *o, const named_shape *n, uint32_t n_tok, js
     if (term_interrupted()) return EXIT_INTERRUPTED;
     const crit_shape_attn *both[2] = {&t.dense, &t.sparse};
     static const char *const attn[2] = {"dense", "criti"};
-    int rc = EXIT_OK;
+    int rc = *headed ? EXIT_OK : head(o);
+    *headed = true;
     for (int i = 0; i < 2 && !rc; i++) {
         if (!both[i]->measured) continue;
         line l = {n->name, attn[i], s.shape.type, n_tok, &n->shape, &t, both[i]};
@@ -243,10 +245,10 @@ int bench_shape_main(const options *o) {
     for (size_t i = 0; i < ctx.n; i++)
         if (ctx.v[i] > 1u << 20) return usage("bench", "--shape: -c goes up to %u", 1u << 20);
     json_t *rows = json_array();
-    rc = head(o);
+    bool headed = false;
     const named_shape *k;
     for (const char *at = o->shapes; !rc && (k = bench_next_shape(&at, &rc));)
-        for (size_t i = 0; i < ctx.n && !rc; i++) rc = one_length(o, k, ctx.v[i], rows);
+        for (size_t i = 0; i < ctx.n && !rc; i++) rc = one_length(o, k, ctx.v[i], &headed, rows);
     if (!rc && o->format == FORMAT_JSON) {
         json_t *j = json_object();
         json_put(j, "level", json_cstr(o->cpu ? cpu_names[o->cpu] : crit_cpu_name()));

@@ -121,8 +121,8 @@ b --shape llama9; want_usage "'llama9' is not one of smollm2-135m, .*yi-9b"
 b --shape smollm2-135m,; want_usage "--shape: '' is not one of"
 b --shape smollm2-135m --attn paper; want_usage '--attn takes dense and criti'
 b --shape smollm2-135m -c 2000000; want_usage '-c goes up to'
-b --shape smollm2-135m --quick --type Q4_K; want_rc 1; want_err 'Q4_K comes in blocks of 256'
-b --shape smollm2-135m --quick --type Q9; want_rc 1; want_err "unknown tensor type 'Q9'"
+b --shape smollm2-135m --quick --type Q4_K --density .5; want_fail 'Q4_K comes in blocks of 256'
+b --shape smollm2-135m --quick --type Q9 --density .5; want_fail "unknown tensor type 'Q9'"
 b -m "$M" --density .5; want_usage 'need --shape'
 b --peak --plot x.svg; want_usage '--plot goes with'
 b --kernels --quick --plot nowhere/x.svg; want_fail 'nowhere/x.svg'
