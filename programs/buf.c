@@ -3,7 +3,6 @@
  * up to where it stopped being the start of a valid one, as browsers do. */
 #include "buf.h"
 
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,16 +41,21 @@ void buf_str(buf *b, const char *s) {
     buf_add(b, s, strlen(s));
 }
 
+void buf_vfmt(buf *b, const char *fmt, va_list ap) {
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    if (n < 0 || !buf_room(b, (size_t)n)) return;
+    vsnprintf(b->s + b->n, (size_t)n + 1, fmt, ap);
+    b->n += (size_t)n;
+}
+
 void buf_fmt(buf *b, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    buf_vfmt(b, fmt, ap);
     va_end(ap);
-    if (n < 0 || !buf_room(b, (size_t)n)) return;
-    va_start(ap, fmt);
-    vsnprintf(b->s + b->n, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    b->n += (size_t)n;
 }
 
 void buf_free(buf *b) {

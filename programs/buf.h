@@ -5,6 +5,7 @@
 #ifndef PROG_BUF_H
 #define PROG_BUF_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +19,7 @@ bool buf_room(buf *b, size_t n); /* room for n more bytes and a NUL */
 void buf_add(buf *b, const void *s, size_t n);
 void buf_str(buf *b, const char *s);
 void buf_fmt(buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_vfmt(buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void buf_free(buf *b);
 
 /* A stream of bytes in pieces cut anywhere becomes valid UTF-8: an incomplete sequence waits for the next piece,

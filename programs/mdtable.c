@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 static int width_of(const md_col *c) {
@@ -24,15 +23,18 @@ void md_head(buf *out, const md_col *cols, size_t n) {
 }
 
 void md_cell(buf *out, const md_col *cols, size_t n, size_t *at, const char *fmt, ...) {
-    char text[64] = "-";
-    if (fmt) {
-        va_list ap;
-        va_start(ap, fmt);
-        vsnprintf(text, sizeof text, fmt, ap);
-        va_end(ap);
-    }
     const md_col *c = &cols[*at];
-    buf_fmt(out, c->left ? "| %-*s " : "| %*s ", width_of(c), text);
+    buf text = {0}; /* as long as it is: a policy with its options, or all samples of a peer */
+    va_list ap;
+    va_start(ap, fmt);
+    if (fmt)
+        buf_vfmt(&text, fmt, ap);
+    else
+        buf_str(&text, "-");
+    va_end(ap);
+    buf_fmt(out, c->left ? "| %-*s " : "| %*s ", width_of(c), text.s ? text.s : "");
+    out->oom = out->oom || text.oom;
+    buf_free(&text);
     if (++*at == n) {
         buf_str(out, "|\n");
         *at = 0;

@@ -87,6 +87,7 @@ WANT
 head -n 4 peer/calls | cmp -s - want || bad "not the calls expected: $(cat peer/calls)"
 b --vs peer/bin -m "$M" -f a.txt -c 64 -t 1 --attn dense; want_rc 0; want_no_err; want_out '^\| +64 \| prefill +\| dense +\| +50\.5 \|'
 [ "$(wc -l <out)" -eq 3 ] || bad "decode rows without -n"
+b --vs peer -m "$M" -f a.txt -c 64 -t 1 --attn dense -r 25; want_rc 0; want_out '\|( 50\.5){25} \|'
 b --vs peer -m "$M" -f a.txt -c 64 -t 1 --attn dense -o csv; want_rc 0
 [ "$(head -n 1 out)" = ctx_tok,what,attn,peer_tok_per_s,tok_per_s,ratio,peer_samples,samples ] || bad "not the CSV columns"
 b -m "$M" -f a.txt -c 600 -n 0 -t 1 -o csv --attn cascade:C=64,stride=32,fast; want_rc 0
