@@ -111,6 +111,7 @@ static void found_and_missed(void **state) {
     feed(&w, w.f.first, UINT32_MAX);
     json_t *j = score(&w, 0);
     assert_string_equal(json_string_value(json_object_get(j, "found")), "111");
+    assert_string_equal(json_string_value(json_object_get(j, "output")), "48213\n90075518\n777777");
     assert_true(json_real_value(json_object_get(j, "score")) == 1);
     assert_true(number(j, "n_tail") == 0 && number(j, "n_sparse") == 3 && number(j, "found_sparse") == 3);
     json_decref(j);
@@ -120,6 +121,8 @@ static void found_and_missed(void **state) {
     feed(&w, w.f.first, w.f.begin[1] + w.f.n_row[1] - 1);
     j = score(&w, (uint32_t)w.p.n - w.f.begin[1]);
     assert_string_equal(json_string_value(json_object_get(j, "found")), "101");
+    const char *said = json_string_value(json_object_get(j, "output"));
+    assert_true(!strncmp(said, "48213\n9007551", 13) && !strstr(said, values[1]) && strstr(said, "\n777777"));
     assert_true(number(j, "n_tail") == 2 && number(j, "found_tail") == 1);
     assert_true(number(j, "n_sparse") == 1 && number(j, "found_sparse") == 1);
     json_decref(j);
