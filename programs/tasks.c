@@ -208,10 +208,18 @@ int task_fit(const task *t, task_env *env, uint32_t *size) {
     return rc;
 }
 
+static bool is_sized(const task *t, const task_env *env, uint32_t asked, uint64_t text, const sample *s) {
+    return s->sized.t == t && s->sized.text == text && s->sized.asked == asked && s->sized.seed == env->seed &&
+           s->sized.ctx == env->ctx && s->sized.question == env->question && s->sized.n_question == env->n_question;
+}
+
 int task_make(const task *t, const task_env *env, uint32_t size, uint64_t number, sample *s) {
-    int rc = t->sized_each ? largest(t, env, number, s, &size) : EXIT_OK;
     /* Questions that share a text share its size: all of them have to fit. */
     const uint64_t n_alike = task_n_question(t, env->n_question), first = number - number % n_alike;
+    const uint32_t asked = size;
+    if (n_alike > 1 && is_sized(t, env, asked, first, s)) return build(t, env, s->sized.size, number, s);
+    s->sized.t = NULL;
+    int rc = t->sized_each ? largest(t, env, number, s, &size) : EXIT_OK;
     for (uint64_t i = first; !rc && i < first + n_alike;) {
         int64_t over = 0;
         size_t n = 0;
@@ -226,5 +234,9 @@ int task_make(const task *t, const task_env *env, uint32_t size, uint64_t number
         size = size - t->min_size < cut ? t->min_size : size - (uint32_t)cut;
         i = first;
     }
-    return !rc && s->number != number ? build(t, env, size, number, s) : rc;
+    if (rc) return rc;
+    s->sized.t = t, s->sized.seed = env->seed, s->sized.text = first, s->sized.ctx = env->ctx;
+    s->sized.question = env->question, s->sized.n_question = env->n_question;
+    s->sized.asked = asked, s->sized.size = size;
+    return s->number != number ? build(t, env, size, number, s) : EXIT_OK;
 }

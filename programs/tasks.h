@@ -42,6 +42,13 @@ typedef struct sample {
     double depth;       /* percent of the text before what is asked for; NaN where it is in several places */
     uint32_t n_predict; /* tokens to generate */
     score_kind how;
+    /* task_make's: the text of many questions that was sized last.  Sizing it anew for each makes all for each. */
+    struct {
+        const struct task *t;
+        uint64_t seed, text;
+        uint32_t ctx, question, n_question, asked; /* asked: the size that task_fit found */
+        uint32_t size;
+    } sized;
 } sample;
 
 typedef struct task task;

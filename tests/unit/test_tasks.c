@@ -244,6 +244,38 @@ static void questions_share_a_text(void **state) {
     assert_int_equal(n_many, 4); /* kv, lines, niah_multikey_2, niah_multikey_3 */
 }
 
+static int count_calls(void *user, const sample *s, size_t *n) {
+    ++*(size_t *)user;
+    return count(NULL, s, n);
+}
+
+/* A text is sized once for all of its questions, and what comes of it is what sizing it alone gives. */
+static void questions_are_sized_once(void **state) {
+    enum { N = 16 };
+    const task *t;
+    for (size_t i = 0; (t = task_at(i)); i++) {
+        if (!t->many) continue;
+        task_env env = env_of(*state, 8192);
+        sample s = {0};
+        size_t calls = 0;
+        uint32_t size = 0;
+        env.n_question = N;
+        env.count = count_calls;
+        env.user = &calls;
+        assert_int_equal(task_fit(t, &env, &size), 0);
+        for (uint64_t number = 0; number < 2 * N; number++) {
+            sample alone = {0};
+            calls = 0;
+            assert_int_equal(task_make(t, &env, size, number, &s), 0);
+            assert_true(number % N ? calls == 0 : calls >= N);
+            assert_int_equal(task_make(t, &env, size, number, &alone), 0);
+            assert_true(hash_of(&s) == hash_of(&alone) && s.number == number && s.asked == number % N);
+            sample_free(&alone);
+        }
+        sample_free(&s);
+    }
+}
+
 /* Samples fill the length, up to two units, and never more. */
 static void samples_fit(void **state) {
     static const uint32_t lengths[] = {1500, 2048, 4096, 8192, 20000};
@@ -723,6 +755,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(golden),
                                        cmocka_unit_test(samples_stand_alone),
                                        cmocka_unit_test(questions_share_a_text),
+                                       cmocka_unit_test(questions_are_sized_once),
                                        cmocka_unit_test(samples_fit),
                                        cmocka_unit_test(too_short_is_told),
                                        cmocka_unit_test(question_moves),
