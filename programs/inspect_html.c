@@ -8,18 +8,8 @@
 #include "inspect_page.h"
 #include "jsonout.h"
 #include "page.h"
+#include "pagecode.h"
 #include "term.h"
-
-/* 0: below a millionth; else 1 to 255, 6 decades. */
-static unsigned char weight_code(double w) {
-    if (!(w >= 1e-6)) return 0;
-    const long code = 1 + lround(254 * (log10(w) + 6) / 6);
-    return (unsigned char)(code > 255 ? 255 : code);
-}
-
-static unsigned nibble(double share) {
-    return (unsigned)lround(15 * fmin(fmax(share, 0), 1));
-}
 
 static json_t *base64(const void *data, size_t n) {
     buf b = {0};
@@ -30,8 +20,7 @@ static json_t *base64(const void *data, size_t n) {
     return j;
 }
 
-/* Row by row the columns that are not wholly in the future: the weight's code, then four bits each of how much is
- * computed and how much of the weight is missed. */
+/* Row by row the columns that are not wholly in the future: the weight's code, then the shares'. */
 static json_t *cells_json(const collected *c, uint32_t layer, uint32_t head) {
     buf b = {0};
     const grid_cell *grid = collect_grid(c, layer, head);
@@ -39,8 +28,7 @@ static json_t *cells_json(const collected *c, uint32_t layer, uint32_t head) {
         for (uint32_t k = 0; k < collect_columns(c, r); k++) {
             const grid_cell *x = &grid[(size_t)r * c->n_col + k];
             const double w = (double)x->weight, missed = (double)x->missed;
-            const unsigned char two[2] = {
-                weight_code(w), (unsigned char)(nibble((double)x->kept) << 4 | (w > 0 ? nibble(missed / w) : 0))};
+            const unsigned char two[2] = {pagecode_weight(w), pagecode_shares((double)x->kept, w, missed)};
             buf_add(&b, two, sizeof two);
         }
     if (b.oom) exit(fail_memory());
@@ -57,7 +45,7 @@ static json_t *list_json(const key_list *l) {
         b[4 * i] = (unsigned char)(pos & 255);
         b[4 * i + 1] = (unsigned char)(pos >> 8 & 255);
         b[4 * i + 2] = (unsigned char)(pos >> 16 & 255);
-        b[4 * i + 3] = weight_code((double)l->at[i].weight);
+        b[4 * i + 3] = pagecode_weight((double)l->at[i].weight);
     }
     return base64(b, 4 * l->n);
 }
@@ -121,7 +109,7 @@ static void put_heads(json_t *root, const collected *c) {
 static void put_all(json_t *root, const collected *c) {
     unsigned char *code = malloc(c->n_tok);
     if (!code) exit(fail_memory());
-    for (uint32_t i = 0; i < c->n_tok; i++) code[i] = weight_code(c->all[i]);
+    for (uint32_t i = 0; i < c->n_tok; i++) code[i] = pagecode_weight(c->all[i]);
     json_put(root, "all", base64(code, c->n_tok));
     free(code);
 }

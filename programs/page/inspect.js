@@ -30,8 +30,8 @@
     const cellAt = (row, col) => {
         if (col >= columnsOf(row)) return null;
         const at = 2 * (rowStart[row] + col);
-        const weight = weightOf(cells[at]);
-        return {weight, kept: (cells[at + 1] >> 4) / 15, missed: (weight * (cells[at + 1] & 15)) / 15};
+        const weight = weightOf(cells[at]), missed = cells[at + 1] & 15;
+        return {weight, kept: (cells[at + 1] >> 4) / 15, missed: missed ? weight * 10 ** ((missed - 15) / 5) : 0};
     };
 
     const colour = (name) => {
