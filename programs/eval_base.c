@@ -70,7 +70,7 @@ static int save(const options *o, const crit_model *model, const crit_model_info
     json_put(r, "file", json_cstr(o->save_logits));
     json_put(r, "ctx_tok", json_integer(n_ctx));
     json_put(r, "windows", json_size(n));
-    json_put(r, "positions", json_num(s.n));
+    json_put(r, "positions", json_size((size_t)s.n));
     json_put(r, "ppl", json_num(exp(s.nll / s.n)));
     rc = evalout_put(out, "save", r);
     buf line = {0};

@@ -61,7 +61,7 @@ static json_t *record(const options *o, const char *name, const windows *w, cons
     json_put(r, "ctx_tok", json_integer(w->n_ctx));
     json_put(r, "stride", json_integer(o->ppl_stride));
     json_put(r, "windows", json_size(w->n));
-    json_put(r, "positions", json_num(s->n));
+    json_put(r, "positions", json_size((size_t)s->n));
     json_put(r, "ppl", json_num(ppl));
     json_put(r, "ppl_error", json_num(s->n > 1 && var > 0 ? sqrt(var / (s->n - 1)) * ppl : 0));
     json_put(r, "nll", json_num(mean));
