@@ -185,6 +185,8 @@ static int measure_length(const bench *b, uint32_t n_tok, double *runs, result *
         }
     for (size_t m = 0; m < n_mode && !rc; m++) {
         for (size_t i = 0; i < N_FIGURE; i++) res[m].figure[i] = bench_median(runs + (m * N_FIGURE + i) * n_rep, n_rep);
+        /* Of an even number of runs the median rate is not that of the median time, which speed-ups are of. */
+        res[m].figure[TOK_PER_S] = per_second(n_tok, 1e3 * res[m].figure[PREFILL_S]);
         res[m].speed_up =
             b->modes.v[0] == CRIT_ATTN_DENSE ? res[0].figure[PREFILL_S] / res[m].figure[PREFILL_S] : (double)NAN;
     }

@@ -8,6 +8,8 @@ run bench -m "$M" -f a.txt -c 96,200 -n 2 -o csv; want_rc 0
     bad "not the CSV columns of the contract"
 awk -F, 'NF != 11 { exit 1 }' out || bad "a CSV row has not 11 fields"
 [ "$(cut -d, -f 1,2 out | tail -n +2 | tr '\n' ' ')" = '96,dense 96,criti 200,dense 200,criti ' ] || bad "not the CSV rows asked for"
+run bench -m "$M" -f a.txt -c 96 -n 0 -r 4 -o json; want_rc 0
+want_json 'all(abs(r["tok_per_s"] * r["prefill_s"] / 96 - 1) < 1e-6 for r in j["results"])'
 run bench -m "$M" -f a.txt -c 96 -n 0 -o csv --attn criti; want_rc 0; want_out '^96,criti,.*,,[0-9]+,[0-9]+$'
 run bench -m "$M" -f a.txt -c 96 -n 0 -o json --attn criti,dense,paper; want_rc 0
 want_json '[r["attn"] for r in j["results"]] == ["dense", "criti", "paper"] and j["results"][0]["decode_tok_per_s"] is None'
