@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* See plot.h.  The x axis is logarithmic (contexts double), the y axis starts at zero.  Colours are told apart by
- * people with any colour vision, and each line has its own marker and its name at its end. */
+ * people with any colour vision, and each line has its own marker and its name at its end; names of lines that end
+ * close together are pushed apart, and the picture is as wide as the longest wants. */
 #include "plot.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 720, HEIGHT = 420, LEFT = 64, RIGHT = 76, TOP = 48, BOTTOM = 52 };
+enum { WIDTH = 720, HEIGHT = 420, LEFT = 64, RIGHT = 76, TOP = 48, BOTTOM = 52, LETTER_WIDE = 7, NAME_HIGH = 14 };
 
 static const char *const colour[PLOT_MAX_LINE] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                   "#e69f00", "#56b4e9", "#000000", "#999999"};
@@ -108,20 +109,62 @@ void plot_open(buf *out, int width, int height, int left, const char *title) {
     buf_str(out, "</text>\n");
 }
 
-void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line) {
-    frame f = frame_of(line, n_line);
-    plot_open(out, WIDTH, HEIGHT, LEFT, title);
-    put_axes(out, &f, line, n_line);
+/* In the order of x: lengths are measured in the order they are named. */
+static plot_line sorted(const plot_line *line) {
+    plot_line l = *line;
+    for (size_t i = 1; i < l.n; i++)
+        for (size_t k = i; k > 0 && l.x[k - 1] > l.x[k]; k--) {
+            const double x = l.x[k], y = l.y[k];
+            l.x[k] = l.x[k - 1], l.y[k] = l.y[k - 1];
+            l.x[k - 1] = x, l.y[k - 1] = y;
+        }
+    return l;
+}
+
+/* Heights of the names: as near to their lines' ends as they stand without touching. */
+static void place_names(const frame *f, const plot_line *line, size_t n_line, double y[PLOT_MAX_LINE]) {
+    size_t order[PLOT_MAX_LINE], n = 0;
     for (size_t k = 0; k < n_line; k++) {
-        const plot_line *l = &line[k];
+        if (!line[k].n) continue;
+        y[k] = at_y(f, line[k].y[line[k].n - 1]);
+        size_t i = n++;
+        for (; i > 0 && y[order[i - 1]] > y[k]; i--) order[i] = order[i - 1];
+        order[i] = k;
+    }
+    for (size_t i = 1; i < n; i++) y[order[i]] = fmax(y[order[i]], y[order[i - 1]] + NAME_HIGH);
+    for (size_t i = n; i-- > 0;)
+        y[order[i]] = fmin(y[order[i]], i + 1 < n ? y[order[i + 1]] - NAME_HIGH : HEIGHT - BOTTOM);
+}
+
+static int width_for(const plot_line *line, size_t n_line) {
+    size_t right = RIGHT;
+    for (size_t k = 0; k < n_line; k++) {
+        const size_t want = LETTER_WIDE * strlen(line[k].name) + 16;
+        right = want > right ? want : right;
+    }
+    return WIDTH - RIGHT + (int)right;
+}
+
+void plot_svg(buf *out, const char *title, const plot_line *line, size_t n_line) {
+    plot_line by_x[PLOT_MAX_LINE];
+    double name_y[PLOT_MAX_LINE];
+    for (size_t k = 0; k < n_line; k++) by_x[k] = sorted(&line[k]);
+    frame f = frame_of(by_x, n_line);
+    plot_open(out, width_for(by_x, n_line), HEIGHT, LEFT, title);
+    put_axes(out, &f, by_x, n_line);
+    place_names(&f, by_x, n_line, name_y);
+    for (size_t k = 0; k < n_line; k++) {
+        const plot_line *l = &by_x[k];
         if (!l->n) continue;
         buf_fmt(out, "<polyline class=\"line\" stroke=\"%s\" points=\"", colour[k]);
         for (size_t i = 0; i < l->n; i++)
             buf_fmt(out, "%s%.1f,%.1f", i ? " " : "", at_x(&f, l->x[i]), at_y(&f, l->y[i]));
         buf_str(out, "\"/>\n");
         for (size_t i = 0; i < l->n; i++) put_marker(out, k, at_x(&f, l->x[i]), at_y(&f, l->y[i]));
-        buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", at_x(&f, l->x[l->n - 1]) + 10,
-                at_y(&f, l->y[l->n - 1]) + 4, colour[k], l->name);
+        buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">", at_x(&f, l->x[l->n - 1]) + 10, name_y[k] + 4,
+                colour[k]);
+        plot_escaped(out, l->name);
+        buf_str(out, "</text>\n");
     }
     buf_str(out, "</svg>\n");
 }
