@@ -16,7 +16,11 @@ static bool bad(const char *s, size_t n, char *why, size_t cap) {
 }
 
 bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *why, size_t cap) {
-    if (n == 0 || n >= sizeof v->name) return bad(s, n, why, cap);
+    if (n == 0) return bad(s, n, why, cap);
+    if (n >= sizeof v->name) {
+        snprintf(why, cap, "'%.40s...' has more than %zu characters", s, sizeof v->name - 1);
+        return false;
+    }
     size_t word = strcspn(s, ":,");
     if (word > n) word = n;
     v->attn = o->attn;
@@ -53,10 +57,12 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
     return true;
 }
 
-static int one_variant(variants *out, const options *o, const char *cmd_name, const char *s, size_t n) {
+/* flag: what the user wrote it behind. */
+static int one_variant(variants *out, const options *o, const char *cmd_name, const char *flag, const char *s,
+                       size_t n) {
     char why[256];
     if (out->n == VARIANT_MAX) return usage(cmd_name, "more than %d attentions", VARIANT_MAX);
-    if (!variant_parse(&out->v[out->n], o, s, n, why, sizeof why)) return usage(cmd_name, "--attn: %s", why);
+    if (!variant_parse(&out->v[out->n], o, s, n, why, sizeof why)) return usage(cmd_name, "%s: %s", flag, why);
     out->n++;
     return EXIT_OK;
 }
@@ -64,7 +70,7 @@ static int one_variant(variants *out, const options *o, const char *cmd_name, co
 int variants_parse(variants *out, const options *o, const char *cmd_name, const char *list) {
     for (const char *s = list;;) {
         size_t n = policy_item(s);
-        int rc = one_variant(out, o, cmd_name, s, n);
+        int rc = one_variant(out, o, cmd_name, "--attn", s, n);
         if (rc || !s[n]) return rc;
         s += n + 1;
     }
@@ -72,7 +78,7 @@ int variants_parse(variants *out, const options *o, const char *cmd_name, const 
 
 /* Depth first over the keys, so that the last one varies fastest. */
 static int sweep_from(variants *out, const options *o, const char *cmd_name, const char *rest, buf *name) {
-    if (!*rest) return one_variant(out, o, cmd_name, name->s, name->n);
+    if (!*rest) return one_variant(out, o, cmd_name, "--sweep", name->s, name->n);
     size_t part = strcspn(rest, ";"), key = strcspn(rest, "=");
     if (key == 0 || key >= part) return usage(cmd_name, "--sweep: '%.*s' is not KEY=VALUE,...", (int)part, rest);
     const char *next = rest[part] ? rest + part + 1 : rest + part;

@@ -36,6 +36,7 @@ assert float(rows[1]["density"]) == 1 and float(rows[1]["kl_mean"]) == 0 and 0 <
 PY
 f -f a.txt -c 256 --attn criti --json; want_rc 0; want_rows 'len(rows) == 7'
 f -f a.txt --sweep theta; want_usage "--sweep: 'theta' is not KEY=VALUE"
-f -f a.txt --sweep "theta=1;tau=2"; want_rc 2; want_no_out
+f -f a.txt --sweep "theta=1;tau=2"; want_usage '--sweep: .*tau'
+f -f a.txt --sweep "theta=0.$(printf '1%.0s' $(seq 100))"; want_usage "--sweep: 'criti:theta=0.1+\.\.\.' has more than 95 characters"
 f -f a.txt --plot x.png; want_usage '--plot: PNG'
 f -f a.txt -c 128 --plot no/where.svg; want_fail 'no/where.svg'
