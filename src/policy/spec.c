@@ -36,9 +36,10 @@ static crit_status no_such(crit_policy_place place, const char *s, size_t n, cri
     return crit_fail(err, CRIT_E_ARG, "%s: '%.*s' is none of %s", place_flags[place], (int)(n < 40 ? n : 40), s, list);
 }
 
-/* A number with a decimal point that is all of s, whatever locale the host program has set. */
+/* A decimal number that is all of s (no blanks, no 0x10), whatever locale the host program has set. */
 static bool number(const char *s, size_t n, double *out) {
     char text[40], *end = text;
+    if (strspn(s, "0123456789.eE+-") < n) return false;
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (c == (locale_t)0) return false;
     if (n && n < sizeof text) {

@@ -279,6 +279,8 @@ static void texts_are_judged(void **state) {
     refuses("recycled:K=31", "K=31 is not in 32..");
     refuses("recycled:K=64.5", "not a whole number");
     refuses("recycled:K=", "not a whole number");
+    refuses("recycled:K=0x100", "not a whole number");
+    refuses("recycled:K= 64", "not a whole number");
     refuses("recycled:s=nan", "not a number");
     refuses("recycled:s=1,s=0", "given twice");
     refuses("recycled:K", "no option 'K'");
