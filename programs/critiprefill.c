@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "eval.h"
+#include "files.h"
 #include "jsonout.h"
 #include "term.h"
 
@@ -200,6 +201,7 @@ static int run_command(const command *c, int argc, char **argv) {
     memcpy(o.preset, preset, sizeof preset);
     if (!rc) rc = options_settle(&o, c->id, name);
     if (!rc) rc = options_check(&o, c->id, name);
+    if (!rc) rc = outputs_apart(&o);
     if (!rc) rc = c->main(&o);
     options_free(&o);
     return rc;

@@ -51,6 +51,23 @@ int text_read(const options *o, buf *out) {
     return out->oom ? fail_memory() : EXIT_OK;
 }
 
+static bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int outputs_apart(const options *o) {
+    const char *const written[] = {o->output, o->plot, o->html, o->csv, o->save_logits};
+    const char *const read[] = {o->model, o->config, o->base_logits, o->essay, o->squad, o->hotpot};
+    const size_t n_read = sizeof read / sizeof *read;
+    for (size_t w = 0; w < sizeof written / sizeof *written; w++)
+        for (size_t r = 0; written[w] && r < n_read + o->files.n; r++) {
+            const char *in = r < n_read ? read[r] : o->files.v[r - n_read];
+            if (in && same_file(written[w], in)) return fail("%s: is read here, and would be replaced", written[w]);
+        }
+    return EXIT_OK;
+}
+
 /* Appends the files under dir that match the patterns, in their order and by name. */
 static int read_tree(const char *dir, buf *out) {
     static const char *const patterns[] = {"README.md", "CONTRIBUTING.md",         "SPEED.md", "doc/*.md", "src/*/*.c",

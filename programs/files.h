@@ -10,6 +10,8 @@
 int file_read(const char *path, buf *out);
 /* The files in order as they are, then the prompt; a file that ends within a line is ended before the prompt. */
 int text_read(const options *o, buf *out);
+/* No file that is written may be one that is read (the model, say): it would be replaced. */
+int outputs_apart(const options *o);
 /* critiprefill's own documents and sources, from the source tree or the installed copy. */
 int text_own(buf *out);
 /* Writes s to path; a file that is there is replaced when all is written, and stays as it is on failure. */

@@ -31,3 +31,11 @@ if [ ! -r locked.txt ]; then # root reads everything
     run run -m locked.gguf -p x; want_fail 'locked.gguf: Permission denied'
     run run -m "$M" -f locked.txt; want_fail 'locked.txt: Permission denied'
 fi
+# What is read is never what is written.
+cp "$M" mine.gguf; cp ppl.txt mine.txt; ln -s mine.gguf mine.png; cp ppl.txt mine.html
+run cluster -m mine.gguf -f mine.txt -o mine.gguf; want_fail 'mine.gguf: is read here'
+run cluster -m mine.gguf -f ppl.txt -f mine.txt -o ./mine.txt; want_fail 'mine.txt: is read here'
+run inspect -m mine.gguf -f mine.txt -o mine.png; want_fail 'mine.png: is read here'
+run eval ppl -m mine.gguf -f mine.html -c 64 --html mine.html; want_fail 'mine.html: is read here'
+run eval kl -m mine.gguf -f mine.txt -c 64 --save-all-logits mine.gguf; want_fail 'mine.gguf: is read here'
+cmp -s "$M" mine.gguf && cmp -s ppl.txt mine.txt && cmp -s ppl.txt mine.html || bad "a file that is read has been replaced"
