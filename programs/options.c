@@ -279,7 +279,9 @@ static int add_mode(options *o, const char *cmd_name, const char *s, size_t n) {
         mode = MODE_PRESET + (uint32_t)preset;
     else if (named < 0) {
         crit_error err = {0};
-        size_t i = 0;
+        size_t i = 0, name = strcspn(s, ":");
+        if (name < n && find_name(attn_names, s, name) >= 0)
+            return usage(cmd_name, "--attn: knobs of %.*s are given with --attn-opt here", (int)name, s);
         while (i < MAX_MODE && o->prefill[i][0]) i++;
         if (i == MAX_MODE || n >= sizeof o->prefill[i]) return usage(cmd_name, "--attn: a text is too long");
         memcpy(o->prefill[i], s, n);
@@ -340,6 +342,7 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
         return usage(cmd_name, "--n-samples goes with neither --compare nor --decode");
     crit_error err = {0};
     if (o->decode && !*o->decode) return usage(cmd_name, "--decode: an empty name");
+    if (o->kv && !*o->kv) return usage(cmd_name, "--kv: an empty name");
     if ((cmd & (CMD_RUN | CMD_CLUSTER)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
     if (cmd == CMD_BENCH && o->n_predict == 0 && (o->decode || (o->batch.n && o->model)))

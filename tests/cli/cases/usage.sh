@@ -28,6 +28,7 @@ r --attn sparse; want_usage "--attn: 'sparse' is none of .*criti, dense, paper"
 r --attn fast; want_usage "--attn: 'fast' is none of .*paper;"
 run bench -m "$M" --attn quick; want_usage "--attn: 'quick' is none of .*paper, fast, balanced, careful"
 run bench -m "$M" --attn fast,dense,fast; want_usage "--attn: 'fast' is named twice"
+r --attn criti:theta=1; want_usage '--attn: knobs of criti are given with --attn-opt'
 r --attn tokenselect:k=2; want_usage 'tokenselect: k=2 is not in'
 r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
 r --attn tokenselect:positions=near; want_usage 'not one of its words, the first is original'
@@ -49,6 +50,7 @@ run eval ruler -m "$M" --tasks nonsense; want_usage '^critiprefill eval ruler: .
 run eval kl -m "$M" --attn quick; want_usage "'quick' is not criti, dense, paper, fast, balanced, careful or a policy"
 run eval kl -m "$M" --attn cascade:C=30; want_usage 'C=30 is not a multiple'
 r --decode recycled:K=1; want_usage 'K'
+r --kv ''; want_usage '--kv: an empty name'
 r --kv nope; want_usage "--kv: 'nope' is none of full, think"
 r --kv recycled; want_usage "--kv: 'recycled' is none of"
 r --kv think:lambda=0.95; want_usage 'think: lambda=0.95 is not in 0..0.9'
