@@ -152,13 +152,13 @@ static int generate_all(const question *q, crit_session *s, answer *a) {
     crit_batch_params p;
     crit_batch_params_init(&p);
     p.n_seq = q->n_answer;
-    p.tail_tok = q->fit.n_predict ? q->fit.n_predict : 1;
+    p.tail_tok = q->fit.n_predict; /* 0: no batch */
     uint32_t *seq = malloc(q->n_answer * sizeof *seq), n = 0, number;
     int32_t *token = malloc(q->n_answer * sizeof *token);
     double t = now_ms();
     int rc = seq && token ? open_answers(q, a) : fail_memory();
-    if (!rc && crit_batch_open(&b, s, &p, &err)) rc = fail_with(&err);
-    for (uint32_t i = 1; i < q->n_answer && !rc; i++)
+    if (!rc && q->fit.n_predict && crit_batch_open(&b, s, &p, &err)) rc = fail_with(&err);
+    for (uint32_t i = 1; b && i < q->n_answer && !rc; i++)
         if (crit_batch_fork(b, 0, &number, &err)) rc = fail_with(&err);
     for (uint32_t i = 0; i < q->fit.n_predict && !rc; i++) {
         rc = sample_all(q, b, a, i + 1 == q->fit.n_predict, seq, token, &n);

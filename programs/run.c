@@ -261,6 +261,10 @@ static int answer_all(run *r) {
     q.prefix = o->prefix;
     q.n_prefix = r->n_prefix;
     q.n_answer = o->n_answer;
+    if (o->n_answer > 1) { /* a step of all answers is a chunk, however short the prompt or -ub; 0 is 256 and more */
+        if (sp.n_ctx < o->n_answer) sp.n_ctx = o->n_answer;
+        if (sp.n_batch ? sp.n_batch < o->n_answer : o->n_answer > 256) sp.n_batch = o->n_answer;
+    }
     q.stream = !o->json && o->n_answer == 1;
     q.bar = !o->no_progress;
     q.min_recall = (double)o->min_recall;

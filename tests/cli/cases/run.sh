@@ -80,3 +80,8 @@ r -f long.txt -n 4 --attn $few:chunk=128 --decode $few --json --no-progress; wan
 want_json 'j["prompt_n"] > 4096 and j["attn"]["density"] < .5'
 r -f long.txt -n 0 --attn tokenselect:k=4000:positions=compact; want_fail 'the model.s context 4096; give a larger one'
 r -f long.txt -n 0 --attn tokenselect:k=64; want_fail 'the model.s context 4096; give a larger one'
+# More answers than the prompt and one answer have tokens, than a chunk has, and of no tokens.
+for n in '-n 2' '-n 2 -ub 1' '-n 2 -c 4' '-n 0' '-n 0 -c 2'; do
+    # shellcheck disable=SC2086
+    r -p Hi --n-samples 40 --temp 1 --json $n; want_rc 0; want_no_err; want_json 'len(j["samples"]) == 40'
+done
