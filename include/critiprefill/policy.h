@@ -61,7 +61,7 @@ typedef struct crit_decode_stats {
     uint64_t n_tok;
     double ms, attend_ms;           /* wall time of the steps; of their attention */
     double moved_bytes, full_bytes; /* keys, values and what selects them that attention read and copied; what full
-                                       attention would have read */
+                                       attention would have read, whole blocks as well */
     double model;                   /* moved / full that the policy's traffic model expects, mean over the steps */
     double mass;                    /* soft-max weight on the keys that were read, mean over steps, layers and heads;
                                        NaN unless watched */

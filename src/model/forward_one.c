@@ -95,6 +95,7 @@ crit_status crit_forward_one(crit_forward *f, int32_t token, uint32_t pos, crit_
         f->step.model +=
             f->policy->traffic ? f->policy->traffic(f->policy_state, &f->env, &f->policy_values, pos + 1) : 1;
     }
-    f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * (pos + 1.0);
+    const double whole = (double)(pos / CRIT_BLK_LEN + 1) * CRIT_BLK_LEN; /* blocks, as full attention reads them */
+    f->step.full_bytes += 2.0 * sizeof(uint16_t) * f->env.d * f->env.n_kv_head * f->env.n_layer * whole;
     return CRIT_OK;
 }

@@ -85,3 +85,5 @@ for n in '-n 2' '-n 2 -ub 1' '-n 2 -c 4' '-n 0' '-n 0 -c 2'; do
     # shellcheck disable=SC2086
     r -p Hi --n-samples 40 --temp 1 --json $n; want_rc 0; want_no_err; want_json 'len(j["samples"]) == 40'
 done
+# Full attention moves what full attention moves, in a first block that is nearly empty, too.
+r -p Hi -n 9 --decode full --json; want_rc 0; want_json 'j["decode_stats"]["moved_of_full"] == j["decode_stats"]["expected"] == 1'
