@@ -179,7 +179,7 @@ CRIT_API void crit_session_close(crit_session **session); /* accepts NULL */
 /* Bytes, before anything is allocated. */
 typedef struct crit_memory {
     size_t struct_size;
-    size_t weights_bytes;    /* the mapped file, all of which a prefill touches */
+    size_t weights_bytes;    /* the mapped file; of embeddings that are not the output, too, what n_ctx rows map */
     size_t kv_bytes;         /* K, V and block statistics at n_ctx; of a policy that streams: its cache */
     size_t activation_bytes; /* one chunk */
     size_t scratch_bytes;    /* plans, per-thread scratch, tokenizer, logits */

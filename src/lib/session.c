@@ -141,10 +141,12 @@ static crit_status estimate(const crit_model *m, const crit_session_params *p, c
     else if (!crit_kv_map_bytes(c->n_kv_head, c->d_head, p->n_ctx, &kv) ||
              !crit_mul_size(kv, c->n_layer, &out->kv_bytes))
         return crit_fail(err, CRIT_E_NOMEM, "a KV store for %u tokens overflows", p->n_ctx);
-    /* Of an embedding that is not also the output only the prompt's rows are ever read. */
+    /* Of an embedding that is not also the output only the text's rows are read: each brings the pages around it. */
+    enum { MAPPED_AROUND = 1 << 16 };
     const crit_mat *e = &m->weights.embd;
+    const size_t table = (size_t)e->n_out * e->row_bytes, rows = (size_t)p->n_ctx * MAPPED_AROUND;
     out->weights_bytes = gguf_file_bytes(m->file);
-    if (m->weights.output.w != e->w) out->weights_bytes -= (size_t)e->n_out * e->row_bytes;
+    if (m->weights.output.w != e->w && rows < table) out->weights_bytes -= table - rows;
     out->activation_bytes = crit_forward_chunk_bytes(c, &m->kernels, &m->weights, chunk_rows(p));
     out->scratch_bytes =
         crit_forward_fixed_bytes(c, n_key, n_thread) + m->weights.f32_count * sizeof(float) +

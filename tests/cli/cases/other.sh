@@ -40,5 +40,9 @@ run info -m "$M" -c 1000 --attn paper --attn-opt alpha=0.5 --json; want_rc 0; wa
 want_json 'j["memory"]["n_ctx"] == 1000 and j["attn"]["mode"] == "paper" and j["attn"]["alpha"] == 0.5 and "theta" not in j["attn"]'
 want_json 'j["n_group"] * j["n_kv_head"] == j["n_head"] and sum(t["n"] for t in j["types"].values()) == j["n_tensor"]'
 want_json 'j["memory"]["total_bytes"] >= j["memory"]["kv_bytes"] > 0'
+# A table of embeddings that is not the output, too, is in memory by the pages that a text's rows lie in.
+want_json 'j["memory"]["weights_bytes"] == __import__("os").path.getsize("'"$M"'")'
+run info -m "$M" -c 1 --json; want_rc 0
+want_json '0 < j["memory"]["weights_bytes"] < __import__("os").path.getsize("'"$M"'")'
 run info -m "$M" --tensors; want_rc 0; want_out '^token_embd.weight +'
 run info -m "$M" --tensors --json; want_rc 0; want_json 'len(j["tensors"]) == j["n_tensor"]'
