@@ -15,6 +15,16 @@ static bool bad(const char *s, size_t n, char *why, size_t cap) {
     return false;
 }
 
+/* Whose knob "KEY=VALUE" is: one of another attention would change the name, and nothing else. */
+static bool foreign(const char *part, crit_attn mode, char *why, size_t cap) {
+    const size_t n = strcspn(part, "=");
+    const field *f = attn_fields;
+    while (f->key && (strlen(f->key) != n || memcmp(f->key, part, n))) f++;
+    if (!f->key || f->tag == (unsigned)mode) return false;
+    snprintf(why, cap, "%s is a knob of %s, not of %s", f->key, attn_names[f->tag], attn_names[mode]);
+    return true;
+}
+
 bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *why, size_t cap) {
     if (n == 0) return bad(s, n, why, cap);
     if (n >= sizeof v->name) {
@@ -51,7 +61,7 @@ bool variant_parse(variant *v, const options *o, const char *s, size_t n, char *
         char part[sizeof v->name];
         memcpy(part, s + at, len);
         part[len] = 0;
-        if (!args_field(attn_fields, part, &v->attn, why, cap)) return false;
+        if (!args_field(attn_fields, part, &v->attn, why, cap) || foreign(part, v->attn.mode, why, cap)) return false;
         at += len;
     }
     return true;
