@@ -130,6 +130,9 @@ const opt option_table[] = {
          "how the prompt's keys and values are kept behind it: likewise (default full)"),
     TEXT(B, N("--kv"), "POLICY", OPT_STR, kv,
          "--decode: likewise how they are kept, held against full attention over full keys"),
+    TEXT(I, N("--decode"), "POLICY", OPT_STR, decode,
+         "memory with this way of decoding: NAME[:K=V,...] of 'critiprefill policies'\n(default full)"),
+    TEXT(I, N("--kv"), "POLICY", OPT_STR, kv, "memory with keys and values kept so: likewise (default full)"),
     NUM(R, N("--n-samples"), "N", OPT_U32, n_answer, 1, 1024,
         "answers to the prompt, sampled side by side with seeds -s, -s + 1, ...\n(needs --temp); the prompt is kept and read once for all of them"),
     NUM(B, N("--batch"), "N,...", OPT_U32S, batch, 1, 1024,
@@ -343,7 +346,7 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     crit_error err = {0};
     if (o->decode && !*o->decode) return usage(cmd_name, "--decode: an empty name");
     if (o->kv && !*o->kv) return usage(cmd_name, "--kv: an empty name");
-    if ((cmd & (CMD_RUN | CMD_CLUSTER)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
+    if ((cmd & (CMD_RUN | CMD_CLUSTER | CMD_INFO)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
     if (cmd == CMD_BENCH && o->n_predict == 0 && (o->decode || (o->batch.n && o->model)))
         return usage(cmd_name, "-n: --decode and --batch are about decoding, one token and more");
@@ -353,7 +356,7 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
         return usage(cmd_name, "--prefix goes with neither --compare nor --truncate");
     if (o->prefix && o->system) return usage(cmd_name, "--system belongs to the prefix (critiprefill cluster)");
     if (cmd == CMD_CLUSTER && !o->output) return usage(cmd_name, "no snapshot named (-o FILE.cpkv)");
-    if (cmd == CMD_RUN && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
+    if ((cmd & (CMD_RUN | CMD_INFO)) && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
         return usage(cmd_name, "--decode: --attn %s decodes from its own cache", mode_name(o, o->modes.v[0]));
     if (modes_stream(o) && (o->prefix || cmd == CMD_CLUSTER))
         return usage(cmd_name, "--attn %s has no store that a snapshot could keep", mode_name(o, o->modes.v[0]));
@@ -465,7 +468,7 @@ crit_session_params session_params(const options *o, uint32_t mode, uint32_t n_c
         s.attn = o->preset[mode - MODE_PRESET];
     else
         s.attn.mode = (crit_attn)mode;
-    if (o->kind & (CMD_RUN | CMD_CLUSTER)) s.decode = o->decode, s.kv = o->kv;
+    if (o->kind & (CMD_RUN | CMD_CLUSTER | CMD_INFO)) s.decode = o->decode, s.kv = o->kv;
     return s;
 }
 

@@ -44,5 +44,10 @@ want_json 'j["memory"]["total_bytes"] >= j["memory"]["kv_bytes"] > 0'
 want_json 'j["memory"]["weights_bytes"] == __import__("os").path.getsize("'"$M"'")'
 run info -m "$M" -c 1 --json; want_rc 0
 want_json '0 < j["memory"]["weights_bytes"] < __import__("os").path.getsize("'"$M"'")'
+# What policies keep is told, too.
+run info -m "$M" --decode squeezed --json; want_rc 0; want_json 'j["memory"]["policy_bytes"] > j["memory"]["kv_bytes"] / 2'
+run info -m "$M" --kv think; want_rc 0; want_out '^  policy +[0-9]'
+run info -m "$M" --decode nope; want_usage "'nope' is none of"
+run info -m "$M" --attn cascade --decode recycled; want_usage 'decodes from its own cache'
 run info -m "$M" --tensors; want_rc 0; want_out '^token_embd.weight +'
 run info -m "$M" --tensors --json; want_rc 0; want_json 'len(j["tensors"]) == j["n_tensor"]'
