@@ -358,6 +358,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     if (cmd == CMD_CLUSTER && !o->output) return usage(cmd_name, "no snapshot named (-o FILE.cpkv)");
     if ((cmd & (CMD_RUN | CMD_INFO)) && modes_stream(o) && o->decode && strcmp(o->decode, "full"))
         return usage(cmd_name, "--decode: --attn %s decodes from its own cache", mode_name(o, o->modes.v[0]));
+    if ((cmd & (CMD_RUN | CMD_INFO)) && modes_stream(o) && o->kv && strcmp(o->kv, "full"))
+        return usage(cmd_name, "--kv: --attn %s keeps its own cache", mode_name(o, o->modes.v[0]));
     if (modes_stream(o) && (o->prefix || cmd == CMD_CLUSTER))
         return usage(cmd_name, "--attn %s has no store that a snapshot could keep", mode_name(o, o->modes.v[0]));
     if (cmd == CMD_RUN && modes_stream(o) && o->n_answer > 1)

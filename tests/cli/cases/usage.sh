@@ -34,6 +34,7 @@ r --attn tokenselect:chunk=130; want_usage 'chunk=130 is not a multiple of 128'
 r --attn tokenselect:positions=near; want_usage 'not one of its words, the first is original'
 r --attn cascade:C=30; want_usage 'C=30 is not a multiple of n=4'
 r --attn cascade --decode recycled; want_usage 'decodes from its own cache'
+r --attn cascade --kv think; want_usage '--kv: --attn cascade keeps its own cache'
 r --attn cascade --prefix x.cpkv; want_usage 'no store that a snapshot'
 r --attn cascade --n-samples 2 --temp 1; want_usage 'cannot be shared'
 r --attn recycled; want_usage "--attn: 'recycled' is none of"
