@@ -255,7 +255,7 @@ typedef struct crit_stats {
     double mass_measured;        /* soft-max weight that the plans kept, mean over the prompt's probes, each counted for
                                     the positions it stands for; so is the next one */
     double peak_recall_measured; /* of the sampled queries whose strongest far key weighs > 0.2: share whose key was
-                                    kept */
+                                    kept; a query misled by an earlier loss looks up less */
     uint64_t n_peak_measured;    /* how many those were */
     size_t kv_bytes;             /* KV store in use */
     uint32_t n_channel; /* of a key of the prompt that are kept: d_head, or what a policy of the store leaves */
