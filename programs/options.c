@@ -346,7 +346,8 @@ int options_check(const options *o, unsigned cmd, const char *cmd_name) {
     crit_error err = {0};
     if (o->decode && !*o->decode) return usage(cmd_name, "--decode: an empty name");
     if (o->kv && !*o->kv) return usage(cmd_name, "--kv: an empty name");
-    if ((cmd & (CMD_RUN | CMD_CLUSTER | CMD_INFO)) && o->decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
+    const bool one_decode = o->decode && (cmd & (CMD_RUN | CMD_CLUSTER | CMD_INFO)); /* bench takes several */
+    if (one_decode && crit_policy_check(CRIT_POLICY_DECODE, o->decode, &err))
         return usage(cmd_name, "%s", err.message);
     if (cmd == CMD_BENCH && o->n_predict == 0 && (o->decode || (o->batch.n && o->model)))
         return usage(cmd_name, "-n: --decode and --batch are about decoding, one token and more");
