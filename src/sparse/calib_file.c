@@ -25,7 +25,8 @@ void crit_calib_save(const crit_calib *c, crit_blob *out) {
 crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit_blob_view *in, crit_error *err) {
     uint32_t had_head = crit_blob_get_u32(in), step = crit_blob_get_u32(in), n = crit_blob_get_u32(in);
     crit_calib_clear(c);
-    if (in->failed || (n && (had_head != n_head || step == 0 || n > n_tok / step + 1)))
+    /* An entry at or behind the timeline's end would stand where the next probe goes. */
+    if (in->failed || (n && (had_head != n_head || step == 0 || (uint64_t)(n - 1) * step >= n_tok)))
         return crit_fail(err, CRIT_E_FORMAT, "the calibration in it makes no sense");
     if (n == 0) return CRIT_OK;
     crit_status st = crit_calib_reserve(c, n_head, step, n_tok, err);
@@ -39,7 +40,7 @@ crit_status crit_calib_load(crit_calib *c, uint32_t n_head, uint32_t n_tok, crit
             crit_blob_get(in, m.mass, sizeof m.mass);
             crit_blob_get(in, &m.peak, 1);
         }
-        if (in->failed || m.n_row > CRIT_TILE_LEN || !isfinite(m.sigma) ||
+        if (in->failed || m.n_row > CRIT_TILE_LEN || i / n_head * step + m.n_row > n_tok || !isfinite(m.sigma) ||
             (m.n_row && m.peak >= CRIT_GAIN_BINS && m.peak != CRIT_NO_BIN))
             st = crit_fail(err, CRIT_E_FORMAT, "the calibration in it makes no sense");
         if (st) break;

@@ -155,6 +155,13 @@ static void probes_get_rare_and_count_for_more(void **state) {
     crit_blob_view in = {.p = out.p, .n = out.n};
     assert_int_equal(crit_calib_load(&again, 1, 40960, &in, NULL), CRIT_OK);
     assert_memory_equal(again.total, c.total, sizeof *c.total);
+    /* It is that of no shorter timeline: the last entry, of position 40,896, has to lie before the end. */
+    in.at = 0;
+    assert_int_equal(crit_calib_load(&again, 1, 40897, &in, NULL), CRIT_OK);
+    for (uint32_t n_tok = 40896; n_tok; n_tok /= 2) {
+        in.at = 0;
+        assert_int_equal(crit_calib_load(&again, 1, n_tok, &in, NULL), CRIT_E_FORMAT);
+    }
     crit_calib_cut(&c, 32768);
     assert_true(c.n == 512 && c.total[0].n_probe == 512 && c.total[0].n[3] == 512);
     crit_calib_clear(&c), crit_calib_clear(&again);
