@@ -146,6 +146,10 @@ crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, 
     if (kv->n_tok != (uint64_t)pos0 + n_tok)
         return crit_fail(err, CRIT_E_STATE, "crit_plan_build: the store holds %u tokens, the queries end at %llu",
                          kv->n_tok, (unsigned long long)pos0 + n_tok);
+    if (prev && prev->fused && plan->params.mode == CRIT_ATTN_PAPER &&
+        (prev->pos0 != pos0 || prev->n_tok != n_tok || prev->n_kv_head != plan->n_kv_head ||
+         prev->params.seg_len != plan->params.seg_len))
+        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: prev is not the plan of a layer before for these queries");
     crit_calib_cut(&plan->own_calib, pos0);
     crit_plan_job job = {.kv = kv,
                          .q = q,

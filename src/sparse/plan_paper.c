@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The plan of the published rule: one list a segment and KV head. */
+#include <string.h>
+
 #include "sparse/plan_parts.h"
 
 static float *fused_of(const crit_plan *p, uint32_t seg, uint32_t kv_head) {
@@ -20,7 +22,10 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
     if (t1 > p->n_tile) t1 = p->n_tile;
     bool last_seg = stop == end && a->job->n_rest == 0;
     uint32_t n_cand = grid / CRIT_BLK_LEN;
+    float *fused = fused_of(p, p->seg0 + s_rel, kv_head);
     if (a->job->dense || grid < o->threshold || last_seg || n_cand == 0) {
+        /* A layer for which it is not dense fuses with nothing. */
+        memset(fused, 0, n_cand * sizeof *fused);
         for (uint32_t h = kv_head * n_group; h < (kv_head + 1) * n_group; h++)
             for (uint32_t t = t0; t < t1; t++) crit_plan_dense_row(p, h, t);
         return;
@@ -31,7 +36,6 @@ static void paper_item(void *arg, size_t item, unsigned worker) {
                                ((size_t)kv_head * n_group + g) * p->d,
                            a->job->q_stride, stop - pos, p->d, s.rep + (size_t)g * p->d);
     crit_score_paper(p->kernels, a->job->kv, kv_head, s.rep, n_group, n_cand, s.share);
-    float *fused = fused_of(p, p->seg0 + s_rel, kv_head);
     crit_fuse(fused, a->prev ? fused_of(a->prev, p->seg0 + s_rel, kv_head) : NULL, s.share, n_cand, o->alpha);
 
     uint32_t *ids = p->slots + ((size_t)kv_head * n_group * p->n_tile + t0) * p->stride;

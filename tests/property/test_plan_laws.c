@@ -502,6 +502,61 @@ static void truncate_and_append(void **state) {
     drop(&x);
 }
 
+static uint64_t lists_of(const crit_plan *plan, uint32_t n_head) {
+    uint64_t hash = 1469598103934665603u;
+    for (uint32_t t = 0; t < crit_plan_n_tile(plan); t++)
+        for (uint32_t h = 0; h < n_head; h++) {
+            const uint32_t *ids;
+            size_t n = crit_plan_row(plan, h, t, &ids);
+            for (size_t i = 0; i < n; i++) hash = (hash ^ ids[i]) * 1099511628211u;
+        }
+    return hash;
+}
+
+/* The published rule fuses with a layer before, but for segments that were dense there; a plan of other queries or
+ * segments is no layer before. */
+static void fusion_is_with_the_layer_before(void **state) {
+    (void)state;
+    shape s = {4, 2, 64, 2000};
+    data x = make(s, 71), y = make(s, 72);
+    crit_attn_params p = params(CRIT_ATTN_PAPER), late = p, fine = p;
+    p.seg_len = late.seg_len = 256;
+    fine.seg_len = 128;
+    late.threshold = s.n_tok; /* all dense */
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL, *early = NULL, *dense = NULL, *other = NULL;
+    crit_error err;
+    assert_int_equal(crit_engine_open(&e, "auto", 2, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&early, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&dense, e, s.n_head, s.n_kv_head, s.d, &late, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&other, e, s.n_head, s.n_kv_head, s.d, &fine, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    const float scale = 0.125f;
+    assert_int_equal(crit_plan_build(early, kv, y.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(dense, kv, y.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(other, kv, y.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+    const uint64_t alone = lists_of(plan, s.n_head);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, early, NULL), CRIT_OK);
+    assert_true(lists_of(plan, s.n_head) != alone);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, dense, NULL), CRIT_OK);
+    assert_true(lists_of(plan, s.n_head) == alone);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, other, &err), CRIT_E_ARG);
+    assert_int_equal(crit_kv_truncate(kv, 1536, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, 1536, 0, scale, early, &err), CRIT_E_ARG);
+    crit_plan_close(&plan);
+    crit_plan_close(&early);
+    crit_plan_close(&dense);
+    crit_plan_close(&other);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    drop(&x);
+    drop(&y);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_are_kept),
@@ -516,6 +571,7 @@ int main(void) {
         cmocka_unit_test(oracle_keeps_what_weighs),
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(truncate_and_append),
+        cmocka_unit_test(fusion_is_with_the_layer_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
