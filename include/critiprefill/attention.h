@@ -9,7 +9,8 @@
  *
  * Layouts, row-major, strides given in elements: Q and out [n_tok][n_head][d_head] f32, K and V
  * [n_tok][n_kv_head][d_head] f32, all after RoPE.  Query head h reads KV head h / (n_head / n_kv_head).
- * Handles are used by one thread at a time; the engine handle's pool does the work in parallel. */
+ * The engine's pool does the work in parallel: an engine and all its stores and plans are used by one thread at a time;
+ * threads of the caller that work at once have an engine each. */
 #ifndef CRITIPREFILL_ATTENTION_H
 #define CRITIPREFILL_ATTENTION_H
 

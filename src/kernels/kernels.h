@@ -73,8 +73,8 @@
  * A level whose attend_kind is CRIT_ACT_I16 multiplies 16-bit integers in causal calls, with u = CRIT_ATTEND_UNIT: each
  * value of q is off by u |q[r]| (Euclidean norm), each of k by u |k_j|, so the exponent by
  * u scale max_j (|k_j| sum_i |q_i| + |q[r]| sum_i |k_ji|) more; out by CRIT_ATTEND_PV_UNITS u sum_j w_j max_i |v_ji| /
- * sum_j w_j more, w the weights: met if 64 roundings all agree.  A row of a causal call and the same row of one that is
- * not need not have the same bits there. */
+ * sum_j w_j more, w the weights: met if 64 roundings all agree.  |q[r]| is below 2^63 there: its square is an f32.  A
+ * row of a causal call and the same row of one that is not need not have the same bits there. */
 #define CRIT_ATTEND_UNIT     (0.505 / 32767) /* half a unit, and what f32 loses on the way */
 #define CRIT_ATTEND_PV_UNITS (CRIT_ATTEND_GROUP * CRIT_BLK_LEN + 1)
 #define CRIT_ATTEND_GROUP 2
