@@ -133,16 +133,63 @@ static void default_system(writer *w) {
     puts_(w, "<|im_end|>\n");
 }
 
+static crit_text strip_newlines(crit_text t) {
+    for (; t.len && t.ptr[0] == '\n'; t.ptr++) t.len--;
+    while (t.len && t.ptr[t.len - 1] == '\n') t.len--;
+    return t;
+}
+
+/* What of t comes behind the last s; all of t without one. */
+static crit_text behind_last(crit_text t, const char *s) {
+    const char *end = t.ptr + t.len;
+    for (const char *p; (p = memmem(t.ptr, t.len, s, strlen(s))) != NULL; t.len = (size_t)(end - t.ptr))
+        t.ptr = p + strlen(s);
+    return t;
+}
+
+/* Qwen3: earlier replies lose what the model thought; one behind the last question keeps it, the last of all always. */
+static void put_reply_of_thinker(writer *w, crit_text t, bool current, bool last) {
+    const char *close = memmem(t.ptr, t.len, "</think>", 8);
+    crit_text thought = {t.ptr, close ? (size_t)(close - t.ptr) : 0};
+    thought = strip_newlines(behind_last(thought, "<think>"));
+    t = behind_last(t, "</think>");
+    bool shown = current && (last || thought.len);
+    for (; (close || shown) && t.len && t.ptr[0] == '\n'; t.ptr++) t.len--;
+    if (shown) {
+        puts_(w, "<think>\n");
+        put(w, thought);
+        puts_(w, "\n</think>\n\n");
+    }
+    put(w, t);
+}
+
+/* The last user message that is no tool's answer; as the template has it, the last message without one. */
+static size_t last_question(const crit_message *msg, size_t n_msg) {
+    for (size_t i = n_msg; i-- > 0;) {
+        static const char open[] = "<tool_response>", close[] = "</tool_response>";
+        crit_text t = text_of(msg[i].content);
+        bool answer = t.len >= strlen(close) && !strncmp(t.ptr, open, strlen(open)) &&
+                      !strcmp(t.ptr + t.len - strlen(close), close);
+        if (role_is(&msg[i], "user") && !answer) return i;
+    }
+    return n_msg - 1;
+}
+
 static void write_chatml(writer *w, const crit_message *msg, size_t n_msg, bool add_reply) {
     unsigned trim =
         crit_text_has(w->tmpl, "message['content'] | trim") || crit_text_has(w->tmpl, "message['content']|trim") ? TRIM
                                                                                                                  : KEEP;
+    bool thinks = crit_text_has(w->tmpl, "split('</think>')");
+    size_t question = crit_text_has(w->tmpl, "last_query_index") ? last_question(msg, n_msg) : n_msg;
     if (!role_is(&msg[0], "system")) default_system(w);
     for (size_t i = 0; i < n_msg; i++) {
         puts_(w, "<|im_start|>");
         puts_(w, msg[i].role);
         puts_(w, "\n");
-        put(w, content(&msg[i], trim));
+        if (thinks && role_is(&msg[i], "assistant"))
+            put_reply_of_thinker(w, content(&msg[i], trim), i > question, i + 1 == n_msg);
+        else
+            put(w, content(&msg[i], trim));
         puts_(w, "<|im_end|>\n");
     }
     if (add_reply) puts_(w, "<|im_start|>assistant\n");
@@ -183,8 +230,14 @@ static void write_llama3(writer *w, const crit_message *msg, size_t n_msg, bool 
 
 static void write_llama2(writer *w, const crit_message *msg, size_t n_msg) {
     unsigned trim = template_trims(w->tmpl);
-    bool system = role_is(&msg[0], "system");
-    for (size_t i = system; i < n_msg; i++) {
+    bool own = role_is(&msg[0], "system");
+    crit_text system = own ? content(&msg[0], KEEP) : crit_chat_assigned(w->tmpl, "system_message");
+    /* The default stands in a branch that the template's makers switched on or off. */
+    bool framed = own || (system.len && !crit_text_has(w->tmpl, "false == true") && !strstr(msg[0].content, "<<SYS>>"));
+    /* Before every user turn, unless the template writes it ahead of its loop. */
+    const char *loop = memmem(w->tmpl.ptr, w->tmpl.len, "for message", 11);
+    bool bos_once = loop && crit_text_has((crit_text){w->tmpl.ptr, (size_t)(loop - w->tmpl.ptr)}, "bos_token");
+    for (size_t i = own; i < n_msg; i++) {
         if (role_is(&msg[i], "assistant")) {
             puts_(w, " ");
             put(w, content(&msg[i], trim));
@@ -192,16 +245,16 @@ static void write_llama2(writer *w, const crit_message *msg, size_t n_msg) {
             put(w, w->eos);
             continue;
         }
-        /* BOS before the first turn is written by the caller. */
-        if (i > system) put(w, w->bos);
+        /* That of the first turn is written by the caller. */
+        if (i > own && !bos_once) put(w, w->bos);
         puts_(w, "[INST] ");
-        if (system && i == 1) {
+        bool with_system = framed && i == own;
+        if (with_system) {
             puts_(w, "<<SYS>>\n");
-            put(w, content(&msg[0], KEEP));
+            put_unescaped(w, system, !own);
             puts_(w, "\n<</SYS>>\n\n");
         }
-        put(w,
-            content(&msg[i], system && i == 1 ? trim & TRIM_END : trim)); /* system and user text are trimmed as one */
+        put(w, content(&msg[i], with_system ? trim & TRIM_END : trim)); /* system and user text are trimmed as one */
         puts_(w, " [/INST]");
     }
 }

@@ -74,6 +74,26 @@ static void chatml(void **state) {
     expect(qwen, talk, 2, false, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n");
 }
 
+/* Qwen3: replies before the last question without their thoughts, those behind it with. */
+static void thoughts(void **state) {
+    (void)state;
+    static const char qwen3[] =
+        "{%- set ns = namespace(last_query_index=messages|length - 1) %}{{- '<|im_start|>' + message.role }}"
+        "{%- set content = message.content.split('</think>')[-1].lstrip('\\n') %}{{- '\\n<think>\\n' + reasoning }}"
+        "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>' }}{%- endif %}";
+    static const crit_message m[] = {{"user", "q"},    {"assistant", "<think>\nhm\n</think>\n\nans"},
+                                     {"user", "more"}, {"assistant", "<think>\nso\n</think>\n\nb"},
+                                     {"user", "<tool_response>\n1\n</tool_response>"},
+                                     {"assistant", "\nc"}};
+#define Q3_OLD "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nans<|im_end|>\n<|im_start|>user\nmore<|im_end|>\n"
+    expect(qwen3, m, 3, true, Q3_OLD "<|im_start|>assistant\n");
+    expect(qwen3, m, 4, false, Q3_OLD "<|im_start|>assistant\n<think>\nso\n</think>\n\nb<|im_end|>\n");
+    expect(qwen3, m, 6, false,
+           Q3_OLD "<|im_start|>assistant\n<think>\nso\n</think>\n\nb<|im_end|>\n"
+                  "<|im_start|>user\n<tool_response>\n1\n</tool_response><|im_end|>\n"
+                  "<|im_start|>assistant\n<think>\n\n</think>\n\nc<|im_end|>\n");
+}
+
 static void llama3(void **state) {
     (void)state;
     static const char old[] =
@@ -101,6 +121,16 @@ static void inst(void **state) {
         "' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token }}";
     expect(llama2, user, 1, true, "<s>[INST] Hi [/INST]");
     expect(llama2, TALK, true, "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST] b </s><s>[INST] c [/INST]");
+    /* A default system text, switched on and off. */
+    static const char own_text[] =
+        "{% elif true == true and not '<<SYS>>' in messages[0]['content'] %}{% set system_message = 'It\\'s me' %}"
+        "{{ bos_token + '[INST] ' + content.strip() }}";
+    expect(own_text, user, 1, true, "<s>[INST] <<SYS>>\nIt's me\n<</SYS>>\n\n Hi [/INST]");
+    expect(own_text, talk, 2, true, "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST]");
+    expect("{% elif false == true and not '<<SYS>>' in x %}{% set system_message = 'Me' %}{{ bos_token + '[INST]' }}",
+           user, 1, true, "<s>[INST]  Hi  [/INST]");
+    expect("{{ bos_token }}{% for message in messages %}<<SYS>>{{ '[INST] ' + content.strip() }}", talk + 1, 3, true,
+           "<s>[INST] a [/INST] b </s>[INST] c [/INST]");
     static const char mistral[] =
         "{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}";
     expect(mistral, TALK, true, "<s>[INST] S\n\na [/INST]b</s>[INST] c [/INST]");
@@ -177,6 +207,7 @@ static void names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(chatml),
+                                       cmocka_unit_test(thoughts),
                                        cmocka_unit_test(llama3),
                                        cmocka_unit_test(inst),
                                        cmocka_unit_test(zephyr),
