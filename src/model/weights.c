@@ -15,6 +15,7 @@ typedef struct binder {
     crit_weights *w;
     crit_kernels decode; /* C decoders */
     size_t used;
+    bool *bound; /* [tensors of the file] */
     crit_error *err;
     crit_status st;
 } binder;
@@ -32,6 +33,7 @@ static const gguf_tensor *find(binder *b, const char *name, uint64_t ne0, uint64
                           (unsigned long long)ne0, (unsigned long long)ne1);
         return NULL;
     }
+    b->bound[t - gguf_tensor_at(b->g, 0)] = true;
     return t;
 }
 
@@ -87,6 +89,17 @@ static void bind_layer(binder *b, const crit_config *c, uint32_t i, crit_layer *
     l->k_norm = norm ? vector(b, layer_name(n, i, "attn_k_norm.weight"), c->d_head, true) : NULL;
 }
 
+/* A tensor without a role is a part of the model we do not compute: a bias of the feed-forward, a scale.  Without it the
+ * answers would be wrong and look right. */
+static void refuse_unbound(binder *b) {
+    for (size_t i = 0; i < gguf_n_tensor(b->g) && !b->st; i++) {
+        if (b->bound[i]) continue;
+        gguf_str name = gguf_tensor_at(b->g, i)->name;
+        b->st = crit_fail(b->err, CRIT_E_UNSUPPORTED, "%s: tensor %.*s has no place in a model of this kind",
+                          gguf_path(b->g), (int)(name.len > 64 ? 64 : name.len), name.ptr);
+    }
+}
+
 crit_status crit_weights_bind(crit_weights *w, const crit_config *config, const gguf *g, crit_error *err) {
     crit_config c = *config;
     memset(w, 0, sizeof *w);
@@ -99,11 +112,12 @@ crit_status crit_weights_bind(crit_weights *w, const crit_config *config, const 
     w->f32_count = per_layer * c.n_layer + c.n_embd + c.n_rot / 2;
     w->f32 = crit_malloc(w->f32_count, sizeof *w->f32);
     w->layers = crit_calloc(c.n_layer, sizeof *w->layers);
-    if (!w->f32 || !w->layers) {
+    binder b = {.g = g, .w = w, .err = err, .bound = crit_calloc(gguf_n_tensor(g), sizeof *b.bound)};
+    if (!w->f32 || !w->layers || !b.bound) {
         crit_weights_clear(w);
+        crit_free(b.bound);
         return crit_fail(err, CRIT_E_NOMEM, "%s: out of memory for norms and biases", gguf_path(g));
     }
-    binder b = {.g = g, .w = w, .err = err};
     crit_kernels_init(&b.decode, 0);
     w->embd = matrix(&b, "token_embd.weight", c.n_embd, c.n_vocab);
     w->output = gguf_find_tensor(g, "output.weight") ? matrix(&b, "output.weight", c.n_embd, c.n_vocab) : w->embd;
@@ -114,6 +128,8 @@ crit_status crit_weights_bind(crit_weights *w, const crit_config *config, const 
             b.st = crit_fail(err, CRIT_E_VALUE, "%s: tensor rope_freqs.weight holds a divisor that is not positive",
                              gguf_path(g));
     for (uint32_t i = 0; i < c.n_layer && !b.st; i++) bind_layer(&b, &c, i, &w->layers[i]);
+    if (!b.st) refuse_unbound(&b);
+    crit_free(b.bound);
     if (b.st) crit_weights_clear(w);
     return b.st;
 }

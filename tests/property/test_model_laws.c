@@ -638,6 +638,24 @@ static void nan_weights_are_named(void **state) {
     }
 }
 
+static void add_gate_bias(gw *w) {
+    static const float bias[96] = {1};
+    const uint64_t ne[1] = {96};
+    gw_tensor(w, "blk.1.ffn_gate.bias", CRIT_T_F32, 1, ne, bias, sizeof bias);
+}
+
+/* What the forward pass does not use must not be left out in silence. */
+static void unknown_tensors_are_refused(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(0, CRIT_T_Q4_0);
+    p.extra = add_gate_bias;
+    assert_int_equal(tiny_write(model_path(), &p), 0);
+    crit_model *m = NULL;
+    crit_error err;
+    assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), CRIT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "blk.1.ffn_gate.bias"));
+}
+
 static void limits(void **state) {
     (void)state;
     tiny_params p = tiny_of(0, CRIT_T_F32);
@@ -695,6 +713,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rewind_into_a_tile),
         cmocka_unit_test(rows_asked_for),
         cmocka_unit_test(nan_weights_are_named),
+        cmocka_unit_test(unknown_tensors_are_refused),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, tidy);
