@@ -89,8 +89,8 @@ static void bind_layer(binder *b, const crit_config *c, uint32_t i, crit_layer *
     l->k_norm = norm ? vector(b, layer_name(n, i, "attn_k_norm.weight"), c->d_head, true) : NULL;
 }
 
-/* A tensor without a role is a part of the model we do not compute: a bias of the feed-forward, a scale.  Without it the
- * answers would be wrong and look right. */
+/* A tensor without a role is a part of the model we do not compute: a bias of the feed-forward, a scale.  Without it
+ * the answers would be wrong and look right. */
 static void refuse_unbound(binder *b) {
     for (size_t i = 0; i < gguf_n_tensor(b->g) && !b->st; i++) {
         if (b->bound[i]) continue;

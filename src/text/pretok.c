@@ -20,6 +20,11 @@
     "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\\r\\n" L N "]?[" L "]+|[" N "]" digits "| ?[^" S L N                \
     "]+[\\r\\n]*|[" S "]*[\\r\\n]+|[" S "]+" NS "|[" S "]+"
 
+/* Tekken tells upper from lower case; beyond ASCII a letter is both here, as in llama.cpp. */
+#define TEKKEN                                                                                                         \
+    "[^\\r\\n" L N "]?[A-Z\\x80]*[a-z\\x80]+|[^\\r\\n" L N "]?[A-Z\\x80]+[a-z\\x80]*|[" N "]| ?[^" S L N               \
+    "]+[\\r\\n/]*|[" S "]*[\\r\\n]+|[" S "]+" NS "|[" S "]+"
+
 enum { MAX_STAGE = 4 };
 
 typedef struct family {
@@ -30,11 +35,12 @@ typedef struct family {
 
 static const family families[] = {
     {{"[" P "$+<=>^~|]+", GPT2, "[" N "]+", "[0-9][0-9][0-9]"}, false, false, "default "},
-    {{GPT2}, false, false, "gpt-2 phi-2 roberta-bpe olmo "},
+    {{GPT2}, false, false, "gpt-2 phi-2 roberta-bpe olmo mellum trillion a.x-4.0 "},
     {{"[" N "]", GPT2}, false, false, "smollm starcoder refact command-r codeshell exaone minerva-7b "},
-    {{CL100K("{1,3}")}, true, true, "llama-bpe llama3 llama-v3 falcon3 pixtral "},
+    {{CL100K("{1,3}")}, true, true, "llama-bpe llama3 llama-v3 falcon3 pixtral midm-2.0 "},
     {{CL100K("{1,3}")}, false, false, "dbrx smaug-bpe "},
-    {{CL100K("")}, false, false, "qwen2 deepseek-r1-qwen stablelm2 megrez "},
+    {{CL100K("")}, false, false, "qwen2 deepseek-r1-qwen stablelm2 megrez kormo f2llmv2 "},
+    {{TEKKEN}, true, true, "tekken "},
 };
 
 struct crit_pretok {
