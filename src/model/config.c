@@ -67,6 +67,13 @@ static void read_rope(reader *r, crit_config *c) {
             crit_fail(r->err, CRIT_E_VALUE, "%s: %s is odd", gguf_path(r->g), key_of(r, "rope.dimension_count", key));
     c->rope_base = get_f64(r, "rope.freq_base", false, 10000.0, 1.0, 1e12);
     c->rope_factor = 1;
+    /* Files of 2023 call the factor scale_linear; 0 means none. */
+    bool old = !gguf_has(r->g, key_of(r, "rope.scaling.factor", key)) &&
+               gguf_has(r->g, key_of(r, "rope.scale_linear", key));
+    const char *name = old ? "rope.scale_linear" : "rope.scaling.factor";
+    double factor;
+    bool none = gguf_get_f64(r->g, key_of(r, name, key), &factor) && factor == 0;
+    factor = none ? 1 : get_f64(r, name, false, 1.0, 1e-3, 1e6);
     gguf_str type;
     if (gguf_get_str(r->g, key_of(r, "rope.scaling.type", key), &type) && !str_is(type, "none")) {
         if (str_is(type, "linear"))
@@ -79,16 +86,15 @@ static void read_rope(reader *r, crit_config *c) {
             r->st =
                 crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported (linear, llama3, yarn)",
                           gguf_path(r->g), (int)(type.len > 32 ? 32 : type.len), type.ptr);
-        c->rope_factor = get_f64(r, "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
+        c->rope_factor = factor;
     } else if (!gguf_has(r->g, key_of(r, "rope.scaling.type", key))) {
-        /* A factor without a kind is linear; files of 2023 call it scale_linear. */
-        bool old = gguf_has(r->g, key_of(r, "rope.scale_linear", key));
-        c->rope_factor = get_f64(r, old ? "rope.scale_linear" : "rope.scaling.factor", false, 1.0, 1e-3, 1e6);
-        if (c->rope_factor != 1.0) c->rope = CRIT_ROPE_LINEAR;
+        c->rope_factor = factor; /* a factor without a kind is linear */
+        if (factor != 1.0) c->rope = CRIT_ROPE_LINEAR;
     }
     c->yarn_ctx =
         get_f64(r, "rope.scaling.original_context_length", false, c->n_ctx_train ? c->n_ctx_train : 8192, 1, 1e9);
-    c->yarn_ext = 1;
+    c->yarn_ext = get_f64(r, "rope.scaling.yarn_ext_factor", false, 1.0, -1e3, 1e3);
+    if (c->yarn_ext < 0) c->yarn_ext = 1; /* not set */
     c->yarn_attn = get_f64(r, "rope.scaling.attn_factor", false, 1.0, 1e-3, 1e3);
     c->yarn_fast = get_f64(r, "rope.scaling.yarn_beta_fast", false, 32.0, 1e-3, 1e6);
     c->yarn_slow = get_f64(r, "rope.scaling.yarn_beta_slow", false, 1.0, 1e-3, 1e6);

@@ -638,6 +638,31 @@ static void nan_weights_are_named(void **state) {
     }
 }
 
+static float given_factor;
+static void add_old_scale(gw *w) {
+    gw_kv_str(w, "llama.rope.scaling.type", "linear");
+    gw_kv_f32(w, "llama.rope.scale_linear", given_factor);
+    gw_kv_f32(w, "llama.rope.scaling.yarn_ext_factor", .5f);
+}
+
+/* The factor under the name of 2023, beside a kind; 0 is none. */
+static void old_rope_scale(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        tiny_params p = tiny_of(0, CRIT_T_F32);
+        p.extra = add_old_scale;
+        given_factor = i ? 8 : 0;
+        assert_int_equal(tiny_write(model_path(), &p), 0);
+        gguf *g;
+        crit_config c;
+        crit_error err;
+        if (gguf_open(&g, model_path(), &err) || crit_config_read(&c, g, &err)) fail_msg("%s", err.message);
+        assert_int_equal(c.rope, CRIT_ROPE_LINEAR);
+        assert_true(c.rope_factor == (i ? 8 : 1) && c.yarn_ext == .5);
+        gguf_close(&g);
+    }
+}
+
 static void add_gate_bias(gw *w) {
     static const float bias[96] = {1};
     const uint64_t ne[1] = {96};
@@ -713,7 +738,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rewind_into_a_tile),
         cmocka_unit_test(rows_asked_for),
         cmocka_unit_test(nan_weights_are_named),
-        cmocka_unit_test(unknown_tensors_are_refused),
+        cmocka_unit_test(unknown_tensors_are_refused), cmocka_unit_test(old_rope_scale),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, tidy);
