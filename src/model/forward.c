@@ -231,7 +231,8 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
     uint32_t n_blk = (chunk->pos0 + chunk->n_tok - 1) / CRIT_BLK_LEN - chunk->pos0 / CRIT_BLK_LEN + 1;
     crit_steps_add(&s, (crit_stage){.n_item = (size_t)n_blk * c->n_kv_head, .task = crit_rope_item, .arg = &rows},
                    NULL);
-    if (!dense || q_from >= n || chunk->on_layer || by_policy) {
+    const bool first = !dense || q_from >= n || chunk->on_layer || by_policy; /* keys are there before the plan is */
+    if (first) {
         crit_steps_run(&s);
         if (!streams) crit_kv_advance(&f->kv[i], chunk->n_tok);
         if (q_from >= n) return CRIT_OK;
@@ -272,7 +273,7 @@ static crit_status layer_chunk(crit_forward *f, const crit_chunk *chunk, uint32_
 
     crit_steps_rest(&s, l, from, n_row);
     crit_steps_run(&s);
-    if (dense && !chunk->on_layer) crit_kv_advance(&f->kv[i], chunk->n_tok);
+    if (!first) crit_kv_advance(&f->kv[i], chunk->n_tok);
     return chunk->keep_last && crit_forward_n_query(f) ? show_policy(f, chunk, i, q_from, err) : CRIT_OK;
 }
 

@@ -18,6 +18,7 @@
 #include "critiprefill/policy.h"
 #include "kv/kv.h"
 #include "kv/snapshot.h"
+#include "lib/session.h"
 #include "model/model.h"
 #include "tiny_model.h"
 
@@ -168,6 +169,29 @@ static void options_still_count(void **state) {
     }
     assert_true(part[1] < part[0] && part[0] < part[2] && part[2] == 1);
     crit_model_close(&m);
+    unlink(path_of("a"));
+}
+
+/* A second prompt that is read through clusters of the first, and makes its own of both. */
+static void clusters_made_anew(void **state) {
+    (void)state;
+    enum { FIRST = 400, SECOND = 300 };
+    const crit_attn modes[] = {CRIT_ATTN_CRITI, CRIT_ATTN_DENSE};
+    for (size_t i = 0; i < 2; i++) {
+        crit_error err;
+        crit_model *m = open_model(1, "auto");
+        crit_session *a = open_session(m, modes[i], "squeezed:min=64", 2, N_CTX), *b = NULL;
+        read_more(a, tokens(), FIRST);
+        read_more(a, tokens() + FIRST, SECOND);
+        for (uint32_t l = 0; l < m->config.n_layer; l++) assert_int_equal(a->kv[l].n_tok, FIRST + SECOND);
+        if (crit_session_save(a, path_of("a"), tokens(), FIRST + SECOND, NULL, &err)) fail_msg("%s", err.message);
+        b = open_session(m, modes[i], "squeezed:min=64", 2, N_CTX);
+        if (crit_session_load(b, path_of("a"), &err)) fail_msg("%s", err.message);
+        go_on(a, b);
+        crit_session_close(&a);
+        crit_session_close(&b);
+        crit_model_close(&m);
+    }
     unlink(path_of("a"));
 }
 
@@ -485,10 +509,10 @@ static void nonsense_is_survived(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(loaded_is_saved),        cmocka_unit_test(options_still_count),
-        cmocka_unit_test(other_levels_are_taken), cmocka_unit_test(layouts_convert),
-        cmocka_unit_test(damage_is_found),        cmocka_unit_test(states_and_limits),
-        cmocka_unit_test(nonsense_is_survived),
+        cmocka_unit_test(loaded_is_saved),    cmocka_unit_test(options_still_count),
+        cmocka_unit_test(clusters_made_anew), cmocka_unit_test(other_levels_are_taken),
+        cmocka_unit_test(layouts_convert),    cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(states_and_limits),  cmocka_unit_test(nonsense_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
