@@ -24,7 +24,8 @@ typedef struct crit_engine crit_engine; /* thread pool + kernels */
 typedef struct crit_kv crit_kv;
 typedef struct crit_plan crit_plan;
 
-/* cpu as in crit_model_params (NULL = auto), n_threads 0 = all cores.  Errors: CRIT_E_CPU, CRIT_E_ARG, CRIT_E_NOMEM. */
+/* cpu as in crit_model_params (NULL = auto), n_threads 0 = all cores; [0, 1024].  Errors: CRIT_E_CPU, CRIT_E_ARG,
+ * CRIT_E_NOMEM. */
 CRIT_API crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_threads, crit_error *err);
 CRIT_API void crit_engine_close(crit_engine **engine); /* after the kv and plan handles; accepts NULL */
 

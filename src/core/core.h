@@ -48,6 +48,7 @@ size_t crit_memory_available(void);
  * which worker runs an item is not fixed: an item's result must depend on the item only.  Workers sleep between
  * calls (a bounded spin of tens of microseconds, then a condition variable). */
 typedef struct crit_pool crit_pool;
+enum { CRIT_THREADS_MAX = 1024 };
 typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
 
 /* n_thread 0 = all cores available to the process.  pin: the pool's own threads stay on one core each, the first core

@@ -12,7 +12,6 @@
 
 #include "core/core.h"
 
-enum { MAX_THREADS = 1024 };
 #define SPIN_NS 50000u
 #define POLL_NS 100000000u
 
@@ -204,8 +203,8 @@ static void pin_worker(pthread_t thread, unsigned i) {
 crit_status crit_pool_open(crit_pool **out, unsigned n_thread, bool pin, crit_error *err) {
     *out = NULL;
     if (n_thread == 0) n_thread = crit_cpu_count();
-    if (n_thread > MAX_THREADS)
-        return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, MAX_THREADS);
+    if (n_thread > CRIT_THREADS_MAX)
+        return crit_fail(err, CRIT_E_ARG, "%u threads asked for, at most %d", n_thread, CRIT_THREADS_MAX);
     crit_pool *p = crit_calloc(1, sizeof *p);
     if (!p) return crit_fail(err, CRIT_E_NOMEM, "out of memory for the thread pool");
     p->workers = crit_calloc(n_thread, sizeof *p->workers);

@@ -104,6 +104,8 @@ static crit_status settle(const crit_model *m, const crit_session_params *params
                          gguf_path(m->file), n_key, c->n_swa);
     if (p->n_ctx > 1u << 30) return crit_fail(err, CRIT_E_ARG, "a context of %u tokens is too large", p->n_ctx);
     if (p->n_batch > 65536) return crit_fail(err, CRIT_E_ARG, "n_batch %u is not in 0..65536", p->n_batch);
+    if (p->n_threads > CRIT_THREADS_MAX)
+        return crit_fail(err, CRIT_E_ARG, "n_threads %u is not in 0..%d", p->n_threads, CRIT_THREADS_MAX);
     if (p->n_batch == 0) {
         crit_cost cost = crit_cost_of(m->kernels.cpu);
         p->n_batch = crit_cost_chunk(&cost, p->n_threads ? p->n_threads : crit_cpu_count(), c->n_head);
