@@ -217,9 +217,12 @@ crit_status crit_pool_open(crit_pool **out, unsigned n_thread, bool pin, crit_er
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->idle, NULL);
 
-    /* Signals belong to the application's own threads. */
+    /* Signals belong to the application's own threads.  A fault is its thread's own: blocked, it would end the process
+     * before the application's handler has seen it. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t all, old;
     sigfillset(&all);
+    for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) sigdelset(&all, faults[k]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     unsigned i = 1;
     for (; i < n_thread; i++) {

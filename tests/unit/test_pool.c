@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The thread pool: every item once, stages in order, stopping, the account; and the cost model's decisions. */
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -107,6 +109,30 @@ static void stopping(void **state) {
     }
 }
 
+static void look_at_signals(void *arg, size_t i, unsigned worker) {
+    (void)i;
+    sigset_t now;
+    pthread_sigmask(SIG_BLOCK, NULL, &now);
+    if (worker) {
+        const bool right = sigismember(&now, SIGINT) == 1 && sigismember(&now, SIGALRM) == 1 &&
+                           sigismember(&now, SIGSEGV) == 0 && sigismember(&now, SIGBUS) == 0;
+        atomic_fetch_add((atomic_uint *)arg, right ? 1 : 1000000);
+    }
+    wait_for_poll(&(atomic_uint){0}, i, worker);
+}
+
+/* Workers take no signal of the application, but a fault of their own reaches its handler. */
+static void signals(void **state) {
+    (void)state;
+    crit_pool *p = NULL;
+    atomic_uint seen = 0;
+    assert_int_equal(crit_pool_open(&p, 3, false, NULL), CRIT_OK);
+    while (!seen) crit_pool_run(p, 20, look_at_signals, &seen);
+    assert_in_range(seen, 1, 999999);
+    crit_pool_close(&p);
+    assert_int_equal(crit_pool_open(&p, CRIT_THREADS_MAX + 1, false, NULL), CRIT_E_ARG);
+}
+
 static void costs(void **state) {
     (void)state;
     static const unsigned masks[] = {0, CRIT_CPU_AVX2, CRIT_CPU_AVX2 | CRIT_CPU_AVX512, CRIT_CPU_ALL, CRIT_CPU_NEON};
@@ -127,6 +153,6 @@ static void costs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stages_in_order), cmocka_unit_test(stopping),
-                                       cmocka_unit_test(costs)};
+                                       cmocka_unit_test(signals), cmocka_unit_test(costs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
