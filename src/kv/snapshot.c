@@ -145,21 +145,33 @@ static crit_status write_all(int fd, const char *path, const crit_snapshot_head 
     return st;
 }
 
+/* A new file beside path, for this call alone: others may be writing path, too.  *part is its name, to be freed. */
+static int open_part(const char *path, char **part) {
+    const size_t cap = strlen(path) + 32;
+    int fd = -1;
+    *part = crit_malloc(cap, 1);
+    if (!*part) errno = ENOMEM;
+    while (*part && fd < 0) {
+        const unsigned long long mark = crit_now_ns() ^ (unsigned long long)getpid() << 40;
+        snprintf(*part, cap, "%s.%llx.part", path, mark);
+        fd = open(*part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST && errno != EINTR) break;
+    }
+    return fd;
+}
+
 crit_status crit_snapshot_write(const char *path, const crit_snapshot_head *head, const crit_snapshot_section *section,
                                 uint32_t n_section, int zstd, crit_pool *pool, crit_error *err) {
-    static const char ending[] = ".part";
-    size_t len = strlen(path);
-    char *part = crit_malloc(len + sizeof ending, 1);
-    if (!part) return crit_fail(err, CRIT_E_NOMEM, "%s: out of memory", path);
-    memcpy(part, path, len);
-    memcpy(part + len, ending, sizeof ending);
     struct stat there;
-    const bool other = stat(path, &there) == 0 && !S_ISREG(there.st_mode); /* a rename would put a file in its place */
-    int fd = other ? -1 : open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    crit_status st = other    ? crit_fail(err, CRIT_E_IO, "%s: is there and no regular file", path)
-                     : fd < 0 ? crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno))
-                              : write_all(fd, path, head, section, n_section, zstd, pool, err);
-    if (fd >= 0) {
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) /* a rename would put a file in its place */
+        return crit_fail(err, CRIT_E_IO, "%s: is there and no regular file", path);
+    char *part;
+    int fd = open_part(path, &part);
+    crit_status st = CRIT_OK;
+    if (fd < 0) {
+        st = crit_fail(err, part ? CRIT_E_IO : CRIT_E_NOMEM, "%s: %s", path, strerror(errno));
+    } else {
+        st = write_all(fd, path, head, section, n_section, zstd, pool, err);
         if (close(fd) < 0 && !st) st = crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno));
         if (!st && rename(part, path) < 0) st = crit_fail(err, CRIT_E_IO, "%s: %s", path, strerror(errno));
         if (st) unlink(part);

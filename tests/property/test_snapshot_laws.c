@@ -2,9 +2,12 @@
 /* Laws of snapshots, through the public API on synthetic models: a session that loads one goes on to the bit as the one
  * that saved it; another CPU level's is taken; whatever is damaged, cut off, newer, foreign or nonsense is refused with
  * the file's name in one line, and leaves the session as it was. */
+#include <dirent.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -192,6 +195,70 @@ static void clusters_made_anew(void **state) {
         crit_session_close(&b);
         crit_model_close(&m);
     }
+    unlink(path_of("a"));
+}
+
+/* Is there anything beside the snapshots of this process that a save has begun? */
+static bool parts_left(void) {
+    const char *name = path_of("a"), *slash = strrchr(name, '/');
+    char folder[512];
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - name), name);
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    bool found = false;
+    for (const struct dirent *e; (e = readdir(d));)
+        if (!strncmp(e->d_name, slash + 1, strlen(slash + 1)) && strstr(e->d_name, ".part")) found = true;
+    closedir(d);
+    return found;
+}
+
+typedef struct saver {
+    crit_session *s;
+    const char *path;
+    const int32_t *tokens;
+    uint32_t n_tok;
+    crit_status st; /* of the first save that failed */
+    atomic_bool *end;
+} saver;
+
+static void *save_often(void *arg) {
+    saver *v = arg;
+    for (int i = 0; i < 40 && !v->st; i++) v->st = crit_session_save(v->s, v->path, v->tokens, v->n_tok, NULL, NULL);
+    atomic_store(v->end, true);
+    return NULL;
+}
+
+/* Who saves to one path at a time with others succeeds, and what is there is whole at any moment. */
+static void savers_meet(void **state) {
+    (void)state;
+    crit_model *m = open_model(1, "auto");
+    atomic_bool end[2] = {false, false};
+    saver v[2];
+    pthread_t thread[2];
+    char path[512];
+    snprintf(path, sizeof path, "%s", path_of("a"));
+    for (uint32_t i = 0; i < 2; i++) {
+        v[i] = (saver){.s = open_session(m, CRIT_ATTN_CRITI, NULL, 1, N_CTX), .path = path, .end = &end[i]};
+        v[i].tokens = tokens();
+        v[i].n_tok = 300 + 300 * i;
+        read_more(v[i].s, v[i].tokens, v[i].n_tok);
+    }
+    assert_int_equal(crit_session_save(v[0].s, path, v[0].tokens, v[0].n_tok, NULL, NULL), CRIT_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&thread[i], NULL, save_often, &v[i]), 0);
+    crit_status st = CRIT_OK;
+    crit_error err;
+    while (!st && !(atomic_load(&end[0]) && atomic_load(&end[1]))) {
+        crit_session *s = open_session(m, CRIT_ATTN_CRITI, NULL, 1, N_CTX);
+        st = crit_session_load(s, path, &err);
+        crit_session_close(&s);
+    }
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);
+    if (st) fail_msg("%s", err.message);
+    assert_int_equal(v[0].st, CRIT_OK);
+    assert_int_equal(v[1].st, CRIT_OK);
+    assert_false(parts_left());
+    for (int i = 0; i < 2; i++) crit_session_close(&v[i].s);
+    crit_model_close(&m);
     unlink(path_of("a"));
 }
 
@@ -411,7 +478,7 @@ static void states_and_limits(void **state) {
     assert_int_equal(crit_session_save(s, a, tokens(), N, &p, &err), CRIT_E_CANCELLED);
     assert_int_equal(stat(a, &there), 0);
     assert_int_equal(there.st_size, size);
-    assert_int_equal(stat(path_of("a.part"), &there), -1);
+    assert_false(parts_left());
     assert_int_equal(mkfifo(pipe, 0600), 0);
     assert_int_equal(crit_session_save(s, pipe, tokens(), N, NULL, &err), CRIT_E_IO);
     assert_int_equal(stat(pipe, &there), 0);
@@ -510,9 +577,10 @@ static void nonsense_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loaded_is_saved),    cmocka_unit_test(options_still_count),
-        cmocka_unit_test(clusters_made_anew), cmocka_unit_test(other_levels_are_taken),
-        cmocka_unit_test(layouts_convert),    cmocka_unit_test(damage_is_found),
-        cmocka_unit_test(states_and_limits),  cmocka_unit_test(nonsense_is_survived),
+        cmocka_unit_test(clusters_made_anew), cmocka_unit_test(savers_meet),
+        cmocka_unit_test(layouts_convert),    cmocka_unit_test(other_levels_are_taken),
+        cmocka_unit_test(damage_is_found),    cmocka_unit_test(states_and_limits),
+        cmocka_unit_test(nonsense_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
