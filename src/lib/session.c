@@ -354,6 +354,14 @@ static crit_status read_until(crit_session *s, uint32_t stop, bool final, const 
     return CRIT_OK;
 }
 
+/* Back to before the prompt that is being read. */
+static void give_up(crit_session *s) {
+    const uint32_t start = s->turn_start;
+    for (uint32_t i = 0; i < s->model->config.n_layer; i++) crit_narrow_undo(&s->kv[i]);
+    cut(s, start);
+    if (s->n_done != start) s->has_logits = false;
+}
+
 crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, const crit_prefill_params *params,
                          crit_error *err) {
     if (!s || !tokens || n_tok == 0) return crit_fail(err, CRIT_E_ARG, "crit_prefill: no tokens");
@@ -377,7 +385,10 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
         return crit_fail(err, CRIT_E_STATE, "crit_prefill: %s makes no plan that on_layer could show",
                          s->fwd.prefill->name);
     crit_status st = queue(s, tokens, n_tok, err);
-    if (st) return st;
+    if (st) {
+        if (s->in_turn) give_up(s);
+        return st;
+    }
     if (!s->in_turn) {
         s->in_turn = true;
         s->turn_start = s->fwd.turn_pos0 = start;
@@ -399,16 +410,12 @@ crit_status crit_prefill(crit_session *s, const int32_t *tokens, size_t n_tok, c
     uint64_t t0 = crit_now_ns();
     st = read_until(s, stop, !p.more, &p, err);
     s->turn_ns += crit_now_ns() - t0;
-    for (uint32_t i = 0; i < s->model->config.n_layer; i++) {
-        if (st) crit_narrow_undo(&s->kv[i]);
-        if (!st && !p.more) crit_narrow_settle(&s->kv[i]);
-    }
     if (st) {
-        cut(s, start);
-        if (s->n_done != start) s->has_logits = false;
+        give_up(s);
         return st;
     }
     if (!p.more) {
+        for (uint32_t i = 0; i < s->model->config.n_layer; i++) crit_narrow_settle(&s->kv[i]);
         const crit_forward_stats *f = &s->fwd.stats;
         const crit_check *seen = &s->fwd.plan.check;
         const crit_pool_count n = crit_pool_counts(s->pool);
