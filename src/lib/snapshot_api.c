@@ -228,7 +228,10 @@ static crit_status read_section(crit_snapshot *f, uint32_t kind, uint32_t index,
     *bytes = 0;
     if (!crit_snapshot_find(f, kind, index, bytes)) return CRIT_OK;
     *p = crit_malloc(*bytes, 1);
-    if (!*p) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
+    if (!*p) {
+        *bytes = 0;
+        return crit_fail(err, CRIT_E_NOMEM, "out of memory");
+    }
     return crit_snapshot_read(f, &(crit_snapshot_want){kind, index, *p, *bytes}, 1, NULL, err);
 }
 
