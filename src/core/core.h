@@ -41,6 +41,8 @@ bool crit_add_size(size_t a, size_t b, size_t *out);
 /* Bytes this process may still use: what the system has available, or less when its control group says so.  0 =
  * unknown. */
 size_t crit_memory_available(void);
+/* The control groups' part of it, SIZE_MAX without a limit; self and mount are /proc/self/cgroup and /sys/fs/cgroup. */
+size_t crit_memory_group_left(const char *self, const char *mount);
 
 /* ---- thread pool ---- */
 
