@@ -18,6 +18,9 @@
  * `return crit_fail(err, CRIT_E_IO, "...", ...)`.  Control characters in the text become '?'. */
 crit_status crit_fail(crit_error *err, crit_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* As snprintf; numbers have a decimal point whatever locale the host program has set, in crit_fail's texts too. */
+int crit_print(char *buf, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 /* ---- memory ---- */
 
 #define CRIT_ALIGN 64 /* one cache line, one zmm register */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Status names and the one way to report a failure. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,12 +52,30 @@ static size_t utf8_len(const unsigned char *c) {
     return n;
 }
 
+static int vprint(char *buf, size_t cap, const char *fmt, va_list ap) {
+    const locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), was = c ? uselocale(c) : (locale_t)0;
+    const int n = vsnprintf(buf, cap, fmt, ap);
+    if (c) {
+        uselocale(was);
+        freelocale(c);
+    }
+    return n;
+}
+
+int crit_print(char *buf, size_t cap, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vprint(buf, cap, fmt, ap);
+    va_end(ap);
+    return n;
+}
+
 crit_status crit_fail(crit_error *err, crit_status code, const char *fmt, ...) {
     if (!err) return code;
     err->code = code;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(err->message, sizeof err->message, fmt, ap);
+    (void)vprint(err->message, sizeof err->message, fmt, ap);
     va_end(ap);
     /* Names come from files: one line of valid text, whatever they hold. */
     for (unsigned char *c = (unsigned char *)err->message; *c;) {

@@ -35,7 +35,7 @@ static char *describe_rope(const crit_config *c) {
     char text[64];
     int n = snprintf(text, sizeof text, "%s", c->neox ? "neox" : "norm");
     if (c->rope != CRIT_ROPE_NONE)
-        n += snprintf(text + n, sizeof text - (size_t)n, " %s x%g", kinds[c->rope], c->rope_factor);
+        n += crit_print(text + n, sizeof text - (size_t)n, " %s x%g", kinds[c->rope], c->rope_factor);
     return copy_text(text, (size_t)n);
 }
 
