@@ -3,7 +3,9 @@
  *
  * A crit_model is a loaded GGUF file: immutable, shared by any number of threads and sessions.  A crit_session is
  * one mutable timeline on it: it owns the KV store, a thread pool and the logits of the last position.  A session
- * is used by one thread at a time.  Nothing here prints, exits, reads the environment, or installs handlers.
+ * is used by one thread at a time, and not from within its own callbacks.  Nothing here prints, exits, reads the
+ * environment, or installs handlers.  After fork() the child may go on with its parent's models, but can neither use
+ * nor close its sessions (nor the engines of attention.h), whose threads it does not have.
  *
  *     crit_model_open -> crit_tokenize -> crit_session_open -> crit_prefill -> { crit_sample -> crit_decode } ...
  *
@@ -194,7 +196,8 @@ CRIT_API crit_status crit_memory_estimate(const crit_model *model, const crit_se
 /* ------------------------------------------------------------------------------------------------ prefill, decode */
 
 /* Called by crit_prefill on the calling thread after every layer of every chunk, and some ten times a second within
- * one; done and total in tokens of this call, done may be fractional and never falls.  Non-zero cancels. */
+ * one; done and total in tokens that this call reads (with more: those held back count in the call that reads them),
+ * done may be fractional and never falls.  Non-zero cancels. */
 typedef int (*crit_progress_fn)(void *user, double done_tok, uint32_t total_tok);
 /* Called once per position in ascending order with the full row of logits [n_vocab]; non-zero cancels. */
 typedef int (*crit_logits_fn)(void *user, uint32_t pos, const float *logits, uint32_t n_vocab);
