@@ -251,6 +251,6 @@ size_t crit_batch_kv_bytes(const crit_batch *b) {
 }
 
 void crit_batch_times(const crit_batch *b, double *ms, double *attend_ms) {
-    if (ms) *ms = (double)b->ns * 1e-6;
-    if (attend_ms) *attend_ms = (double)b->attend_ns * 1e-6;
+    if (ms) *ms = b ? (double)b->ns * 1e-6 : 0;
+    if (attend_ms) *attend_ms = b ? (double)b->attend_ns * 1e-6 : 0;
 }
