@@ -49,7 +49,8 @@ CRIT_API crit_status crit_plan_open(crit_plan **out, crit_engine *engine, uint32
                                     uint32_t d_head, const crit_attn_params *params, crit_error *err);
 CRIT_API void crit_plan_close(crit_plan **plan);
 /* Estimate and select for the n_tok queries at positions [pos0, pos0 + n_tok), whose keys must be in kv already
- * (kv holds exactly pos0 + n_tok tokens).  q [n_tok][n_head][d_head] f32, row stride q_stride elements.
+ * (kv holds exactly pos0 + n_tok tokens; its engine may be another one of the same CPU level).
+ * q [n_tok][n_head][d_head] f32, row stride q_stride elements.
  * n_rest: prompt tokens that follow this chunk (0 in the last one): decides where last_tok begins.
  * scale: soft-max scale, usually 1/sqrt(d_head).  prev: the plan of the previous layer for the same queries, or NULL
  * (paper only: CRIT_E_ARG for one of other positions, KV heads or seg_len).

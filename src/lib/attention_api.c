@@ -135,12 +135,21 @@ void crit_plan_close(crit_plan **plan) {
     *plan = NULL;
 }
 
+/* Engines of different CPU levels may keep keys and values in different layouts. */
+static crit_status check_pair(const crit_plan *plan, const crit_kv *kv, const char *call, crit_error *err) {
+    if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
+        return crit_fail(err, CRIT_E_ARG, "%s: store and plan have different heads", call);
+    if (kv->kernels->kv_layout != plan->kernels->kv_layout)
+        return crit_fail(err, CRIT_E_ARG, "%s: store and plan are of engines with different CPU levels", call);
+    return CRIT_OK;
+}
+
 crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
                             uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err) {
     if (!plan || !kv || !q || n_tok == 0 || !isfinite(scale))
         return crit_fail(err, CRIT_E_ARG, "crit_plan_build: bad argument");
-    if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
-        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: store and plan have different heads");
+    crit_status st = check_pair(plan, kv, "crit_plan_build", err);
+    if (st) return st;
     if (q_stride < (size_t)plan->n_head * plan->d)
         return crit_fail(err, CRIT_E_ARG, "crit_plan_build: row stride too small");
     if (kv->n_tok != (uint64_t)pos0 + n_tok)
@@ -160,7 +169,7 @@ crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, 
                          .n_rest = n_rest,
                          .scale = scale,
                          .prev = prev};
-    crit_status st = crit_plan_make(plan, &job, &plan->own_calib, err);
+    st = crit_plan_make(plan, &job, &plan->own_calib, err);
     if (st) plan->n_tile = 0; /* no plan to run */
     return st;
 }
@@ -192,8 +201,8 @@ crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *
                                size_t out_stride, crit_error *err) {
     if (!plan || !kv || !q || !out || plan->n_tile == 0)
         return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
-    if (kv->n_kv_head != plan->n_kv_head || kv->d != plan->d)
-        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: store and plan have different heads");
+    crit_status st = check_pair(plan, kv, "crit_attention_run", err);
+    if (st) return st;
     size_t row = (size_t)plan->n_head * plan->d;
     if (q_stride < row || out_stride < row)
         return crit_fail(err, CRIT_E_ARG, "crit_attention_run: a row stride is below %zu", row);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "critiprefill/attention.h"
+#include "kv/kv.h"
 
 enum { TILE = 32, BLK = 32, LOCAL = 128, SPAN = 128 };
 
@@ -557,6 +558,38 @@ static void fusion_is_with_the_layer_before(void **state) {
     drop(&y);
 }
 
+/* A store of another layout is not what a plan can read. */
+static void stores_of_another_layout(void **state) {
+    (void)state;
+    shape s = {4, 2, 64, 1024};
+    data x = make(s, 21);
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL;
+    assert_int_equal(crit_engine_open(&e, NULL, 2, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    crit_attn_params o;
+    crit_attn_params_init(&o);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &o, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 1, 0.125f, NULL, NULL), CRIT_OK);
+    crit_kernels other = *kv->kernels;
+    other.kv_layout = other.kv_layout == CRIT_KV_F16 ? CRIT_KV_BF16T : CRIT_KV_F16;
+    const crit_kernels *own = kv->kernels;
+    float *out = malloc(s.n_tok * x.q_row * sizeof *out);
+    assert_non_null(out);
+    kv->kernels = &other;
+    assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, 0.125f, NULL, NULL), CRIT_E_ARG);
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_E_ARG);
+    kv->kernels = own;
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_OK);
+    free(out);
+    crit_plan_close(&plan);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    drop(&x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_are_kept),
@@ -572,6 +605,7 @@ int main(void) {
         cmocka_unit_test(short_prompts),
         cmocka_unit_test(truncate_and_append),
         cmocka_unit_test(fusion_is_with_the_layer_before),
+        cmocka_unit_test(stores_of_another_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
