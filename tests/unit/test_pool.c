@@ -118,7 +118,8 @@ static void look_at_signals(void *arg, size_t i, unsigned worker) {
                            sigismember(&now, SIGSEGV) == 0 && sigismember(&now, SIGBUS) == 0;
         atomic_fetch_add((atomic_uint *)arg, right ? 1 : 1000000);
     }
-    wait_for_poll(&(atomic_uint){0}, i, worker);
+    atomic_uint ran = 0;
+    wait_for_poll(&ran, i, worker);
 }
 
 /* Workers take no signal of the application, but a fault of their own reaches its handler. */
