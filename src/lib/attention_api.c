@@ -88,6 +88,7 @@ crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const f
         return crit_fail(err, CRIT_E_ARG, "crit_kv_append: a row stride is below %zu", row);
     if (n_tok > cap - kv->n_tok)
         return crit_fail(err, CRIT_E_CONTEXT, "%u + %u tokens do not fit the store's %zu", kv->n_tok, n_tok, cap);
+    if (n_tok == 0) return CRIT_OK;
     append_arg a = {kv, k, v, k_stride, v_stride, n_tok};
     crit_pool_run(((owned_kv *)kv)->engine->pool, kv->n_kv_head, append_item, &a);
     crit_kv_advance(kv, n_tok);

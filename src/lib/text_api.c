@@ -16,7 +16,7 @@ crit_status crit_tokenize(const crit_model *m, const char *text, size_t len, uns
     if (!m || !n || (len && !text) || (cap && !ids)) return crit_fail(err, CRIT_E_ARG, "crit_tokenize: bad argument");
     *n = 0;
     crit_status st = need_vocab(m, err);
-    return st ? st : crit_vocab_tokenize(m->vocab, text, len, flags, ids, cap, n, err);
+    return st ? st : crit_vocab_tokenize(m->vocab, text ? text : "", len, flags, ids, cap, n, err);
 }
 
 size_t crit_token_bytes(const crit_model *m, int32_t id, bool special, char *buf, size_t cap) {
