@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Statistics of a key block and means of query rows in the lanes of whichever lanes_<isa>.h stands in front of this.
- * d may be any number; tails are scalar.                                                          [alg:represent] */
+ * d may be any number; tails are scalar.                                                          [alg:represent]
+ * STATS_LOAD(p) widens L_W keys' values of the level's 16-bit format, STATS_VALUE(h) one of them.  Macros: a function
+ * that is always inlined cannot be called through a pointer, not even one known here, by a compiler told not to
+ * optimise. */
 #ifndef CRIT_STATS_TMPL_H
 #define CRIT_STATS_TMPL_H
 
@@ -9,22 +12,21 @@
 
 #include "kernels/unroll.h"
 
-/* load widens L_W keys' values of the level's 16-bit format, value one of them. */
-CRIT_INLINE void block_stats(lvec (*const load)(const uint16_t *), float (*const value)(uint16_t), const uint16_t *k,
-                             size_t n_new, size_t n_old, size_t d, float *kmax, float *kmin, float *ksum) {
+CRIT_INLINE void block_stats(const uint16_t *k, size_t n_new, size_t n_old, size_t d, float *kmax, float *kmin,
+                             float *ksum) {
     if (n_new == 0) return;
     size_t i = 0;
     for (; i + L_W <= d; i += L_W) {
         size_t t = 0;
         lvec hi, lo, sum;
         if (n_old == 0) {
-            hi = lo = sum = load(k + i);
+            hi = lo = sum = STATS_LOAD(k + i);
             t = 1;
         } else {
             hi = L_LOAD_ANY(kmax + i), lo = L_LOAD_ANY(kmin + i), sum = L_LOAD_ANY(ksum + i);
         }
         for (; t < n_new; t++) {
-            const lvec x = load(k + t * d + i);
+            const lvec x = STATS_LOAD(k + t * d + i);
             hi = L_MAX(x, hi); /* the second operand where one is NaN or both are 0, as in C */
             lo = L_MIN(x, lo);
             sum = L_ADD(sum, x);
@@ -33,7 +35,7 @@ CRIT_INLINE void block_stats(lvec (*const load)(const uint16_t *), float (*const
     }
     for (; i < d; i++) {
         for (size_t t = 0; t < n_new; t++) {
-            const float x = value(k[t * d + i]);
+            const float x = STATS_VALUE(k[t * d + i]);
             const int first = n_old == 0 && t == 0;
             kmax[i] = first || x > kmax[i] ? x : kmax[i];
             kmin[i] = first || x < kmin[i] ? x : kmin[i];

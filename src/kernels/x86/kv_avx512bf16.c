@@ -7,6 +7,15 @@
 #include "kernels/protos.h"
 #include "kernels/x86/bf16.h"
 
+static float value_bf16(uint16_t h) {
+    const uint32_t bits = (uint32_t)h << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#define STATS_LOAD(p)  bf16_load(p)
+#define STATS_VALUE(h) value_bf16(h)
 #include "kernels/stats_tmpl.h"
 
 /* Values e .. e + 7 of keys [j0, j0 + 8), as far as they are in [at, at + n), into their columns. */
@@ -35,14 +44,7 @@ void crit_kv_put_avx512bf16(const float *k, size_t k_stride, const float *v, siz
         for (size_t e = 0; e < d; e += 8) put_v(v + e, v_stride, at, n, j0, vblk + e * CRIT_BLK_LEN);
 }
 
-static float value_bf16(uint16_t h) {
-    const uint32_t bits = (uint32_t)h << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 void crit_block_stats_avx512bf16(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                                  float *ksum) {
-    block_stats(bf16_load, value_bf16, k, n_new, n_old, d, kmax, kmin, ksum);
+    block_stats(k, n_new, n_old, d, kmax, kmin, ksum);
 }

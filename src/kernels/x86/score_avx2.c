@@ -12,11 +12,13 @@
 
 #include "kernels/x86/sums_avx2.h"
 
+#define STATS_LOAD(p)  crit_load_f16(p)
+#define STATS_VALUE(h) crit_f16_value(h)
 #include "kernels/stats_tmpl.h"
 
 void crit_block_stats_avx2(const uint16_t *k, size_t n_new, size_t n_old, uint32_t d, float *kmax, float *kmin,
                            float *ksum) {
-    block_stats(crit_load_f16, crit_f16_value, k, n_new, n_old, d, kmax, kmin, ksum);
+    block_stats(k, n_new, n_old, d, kmax, kmin, ksum);
 }
 
 void crit_mean_rows_avx2(const float *q, size_t q_stride, size_t n_row, uint32_t d, float *rep) {
