@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* See files.h.  CRIT_TEXT_DIR and CRIT_TEXT_INSTALLED_DIR are set by the build. */
+/* See files.h.  CRIT_TEXT_INSTALLED and CRIT_TEXT_TREE, folders as seen from the program's own, are set by the build. */
 #include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,7 +77,8 @@ static int read_tree(const char *dir, buf *out) {
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns && !rc; i++) {
         buf p = {0};
         glob_t g;
-        buf_fmt(&p, "%s/%s", dir, patterns[i]);
+        for (const char *s = dir; *s; s++) buf_fmt(&p, strchr("*?[\\", *s) ? "\\%c" : "%c", *s);
+        buf_fmt(&p, "/%s", patterns[i]);
         if (!p.oom && glob(p.s, 0, NULL, &g) == 0) {
             for (size_t k = 0; k < g.gl_pathc && !rc; k++) rc = file_read(g.gl_pathv[k], out);
             globfree(&g);
@@ -87,11 +89,27 @@ static int read_tree(const char *dir, buf *out) {
 }
 
 int text_own(buf *out) {
-    int rc = read_tree(CRIT_TEXT_DIR, out);
-    if (!rc && !out->n) rc = read_tree(CRIT_TEXT_INSTALLED_DIR, out);
+    static const char *const folders[] = {CRIT_TEXT_INSTALLED, CRIT_TEXT_TREE};
+    /* From where the program is, not from where it was built: an installed tree may be moved, and is read before the
+     * sources it was built from, which may have changed. */
+    char program[PATH_MAX];
+    const ssize_t len = readlink("/proc/self/exe", program, sizeof program);
+    const char *slash = len > 0 ? memrchr(program, '/', (size_t)len) : NULL;
+    int rc = EXIT_OK;
+    for (size_t i = 0; slash && i < sizeof folders / sizeof *folders && !rc && !out->n; i++) {
+        buf dir = {0}, known = {0};
+        buf_fmt(&dir, "%.*s/%s", (int)(slash - program), program, folders[i]);
+        buf_fmt(&known, "%s/include/critiprefill/version.h", dir.s ? dir.s : "");
+        if (dir.oom || known.oom)
+            rc = fail_memory();
+        else if (access(known.s, R_OK) == 0) /* ours, and no folder that happens to be there */
+            rc = read_tree(dir.s, out);
+        buf_free(&known);
+        buf_free(&dir);
+    }
     if (!rc && !out->n)
-        rc = fail("no text to read: neither %s nor %s is there; name one with -f", CRIT_TEXT_DIR,
-                  CRIT_TEXT_INSTALLED_DIR);
+        rc = fail("no text to read: the program's own is not in %s, seen from its folder; name one with -f",
+                  CRIT_TEXT_INSTALLED);
     return rc;
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The installed tree works for an outside program: through pkg-config (shared and static) and through find_package,
-# also after the whole tree was moved.  With a model, examples/minimal.c is built against it and run.
+# also after the whole tree was moved, and where the distribution's folders are absolute.  With a model,
+# examples/minimal.c is built against it and run, and the program reads its own text.
 #   usage: install.sh [MODEL.gguf]        in ctest's environment
 set -euo pipefail
 build=${CRIT_BUILD_DIR:?run by ctest}
@@ -35,16 +36,21 @@ expect() { # program: prints the library's version
     [ "$got" = "$want" ] || { echo "$1 printed '$got', expected '$want'"; exit 1; }
 }
 
+flags=()
+pc() { eval "flags=($(pkg-config "$@" critiprefill))"; } # it escapes what a shell would take apart, as blanks in a path
+
 step "pkg-config, shared"
 [ "$(pkg-config --modversion critiprefill)" = "$want" ] || { echo "pkg-config --modversion differs"; exit 1; }
-# shellcheck disable=SC2046,SC2086
-$cc -std=c11 $cflags "$here/outside/outside.c" -o "$work/shared" $(pkg-config --cflags --libs critiprefill) -Wl,-rpath,"$libdir"
+pc --cflags --libs
+# shellcheck disable=SC2086
+$cc -std=c11 $cflags "$here/outside/outside.c" -o "$work/shared" "${flags[@]}" -Wl,-rpath,"$libdir"
 expect "$work/shared"
 
 step "pkg-config, static"
-# shellcheck disable=SC2046,SC2086
-$cc -std=c11 $cflags $(pkg-config --cflags critiprefill) "$here/outside/outside.c" -o "$work/static" \
-    "$libdir/libcritiprefill.a" $(pkg-config --static --libs critiprefill | sed 's/-lcritiprefill//g') -Wl,--as-needed
+pc --static --cflags --libs
+# shellcheck disable=SC2086
+$cc -std=c11 $cflags "$here/outside/outside.c" -o "$work/static" "${flags[@]/#-lcritiprefill/$libdir/libcritiprefill.a}" \
+    -Wl,--as-needed
 expect "$work/static"
 
 step "find_package"
@@ -60,9 +66,34 @@ if [ -x "$prefix/bin/critiprefill" ]; then
     grep -qF "$want" "$work/version" || { echo "--version does not name $want:"; cat "$work/version"; exit 1; }
 fi
 
+step "pkg-config, absolute folders"
+cmake -S "$root" -B "$work/absolute" -DCMAKE_C_COMPILER="$cc" -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX=/opt/a \
+    -DCMAKE_INSTALL_LIBDIR=/opt/a-lib/lib -DCMAKE_INSTALL_INCLUDEDIR=/opt/a-dev/include >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+for pair in libdir=/opt/a-lib/lib includedir=/opt/a-dev/include; do
+    got=$(PKG_CONFIG_PATH=$work/absolute pkg-config --variable="${pair%%=*}" critiprefill)
+    [ "$got" = "${pair#*=}" ] || { echo "critiprefill.pc has ${pair%%=*}=$got, expected $pair"; exit 1; }
+done
+
 if [ -f "${1:-}" ]; then
     step "examples/minimal.c against the installed tree"
-    # shellcheck disable=SC2046,SC2086
-    $cc -std=c11 $cflags "$root/examples/minimal.c" -o "$work/minimal" $(pkg-config --cflags --libs critiprefill) -Wl,-rpath,"$libdir"
+    pc --cflags --libs
+    # shellcheck disable=SC2086
+    $cc -std=c11 $cflags "$root/examples/minimal.c" -o "$work/minimal" "${flags[@]}" -Wl,-rpath,"$libdir"
     "$work/minimal" "$1" "some words to go on from" >/dev/null
+
+    # What stands beside the program, not what it was built from: here too short for 64 tokens.
+    if [ -x "$prefix/bin/critiprefill" ]; then
+        step "the program reads the text installed with it, wherever that was moved"
+        own="$work/moved [again]"
+        mv "$prefix" "$own"
+        text=$own/share/critiprefill/text
+        find "$text" -type f ! -path '*/include/critiprefill/version.h' -delete
+        echo 'short' >"$text/include/critiprefill/version.h"
+        bench() { "$own/bin/critiprefill" bench -m "$1" -c 64 -n 0 -o csv --no-progress >/dev/null 2>"$work/log"; }
+        bench "$1" || { cat "$work/log"; exit 1; }
+        grep -q 'repeated to fill 64' "$work/log" || { echo "not the text beside the program"; cat "$work/log"; exit 1; }
+        rm -r "$text"
+        if bench "$1"; then echo "a text from somewhere else"; exit 1; fi
+        grep -q 'no text to read: .* -f$' "$work/log" || { cat "$work/log"; exit 1; }
+    fi
 fi
