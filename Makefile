@@ -28,14 +28,15 @@ help:
 setup:
 	@scripts/setup.sh
 
+# A MODEL of one's own needs no other fetched.
 model: setup
-	@scripts/model.sh
+	@[ -f "$(MODEL)" ] || scripts/model.sh
 
 build: setup
 	@scripts/build.sh release $(JOBS)
 
 demo: build model
-	@scripts/demo.sh $(MODEL)
+	@scripts/demo.sh "$(MODEL)"
 
 test: setup
 	@scripts/build.sh test $(JOBS)
@@ -57,10 +58,10 @@ test-peer: build model
 	@scripts/test-peer.sh
 
 figures: build model
-	@scripts/figures.sh $(MODEL)
+	@scripts/figures.sh "$(MODEL)"
 
 bench: build model
-	@build/release/critiprefill bench -m $(MODEL) -c 2048,4096,8000 -n 32
+	@build/release/critiprefill bench -m "$(MODEL)" -c 2048,4096,8000 -n 32
 
 install: setup
 	@scripts/build.sh release $(JOBS) -DCMAKE_INSTALL_PREFIX="$(PREFIX)"
