@@ -66,6 +66,8 @@ bench: build model
 install: setup
 	@scripts/build.sh release $(JOBS) -DCMAKE_INSTALL_PREFIX="$(PREFIX)"
 	@cmake --install build/release
+# The loader's cache learns of the new library; without that, programs that link it do not start.
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ]; then ldconfig || true; fi
 
 clean:
 	rm -rf build
