@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tier 2 in one page: block-sparse attention on your own Q, K and V, here made-up ones, against dense attention.
+ *     build: cc attention_only.c $(pkg-config --cflags --libs critiprefill) -lm
  *
  * The text of this toy changes its topic every 128 tokens and comes back to earlier ones, as real text does; a query
  * looks for the keys of its own topic.  Prints the share of the work criti did and what it changed in the output. */
