@@ -17,8 +17,9 @@ fi
 mkdir -p "$work"
 work=$(realpath "$work")
 
-# One small model for all cases.
-"$tool" write "$work/tiny.gguf" || { echo "run_cli: $tool did not write a model" >&2; exit 1; }
+# One small model for all cases, its name as any name may be.
+model="$work/tiny model.gguf"
+"$tool" write "$model" || { echo "run_cli: $tool did not write a model" >&2; exit 1; }
 
 failed=()
 skipped=()
@@ -29,7 +30,7 @@ for name in "${cases[@]}"; do
     mkdir "$work/$name"
     if (
         cd "$work/$name" || exit 1
-        export P=$program M=$work/tiny.gguf TINY_TOOL=$tool CLI_DIR=$here
+        export P=$program M=$model TINY_TOOL=$tool CLI_DIR=$here
         if [ -f "$here/cases/$name.py" ]; then exec python3 "$here/cases/$name.py"; fi
         # shellcheck source=lib.bash
         . "$here/lib.bash"

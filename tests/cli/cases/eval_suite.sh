@@ -46,7 +46,7 @@ PY
 # ---- what it leaves behind ----
 s suite.json --out whole; want_rc 0
 want_err 'lb.jsonl: the file has 1 samples'
-want_out '^# Suite: tiny.gguf, '
+want_out '^# Suite: tiny model.gguf, '
 want_out '^\| policy +\| passkey64 \| needle \| chain-first \| +copy \| +kv \| +ppl \| longbench \| moved x \|'
 want_out '^## needle'
 python3 - <<'PY' || bad "the folders of the runs are not as they should be"
@@ -83,7 +83,7 @@ for d in names:
     m, p = out["management"], out["processed_results"]
     assert m["complete"] is True and m["records"] == len(raw) == len(open(f"whole/{d}/log.txt").readlines()) and m["full"] == "dense"
     assert all(f"{r['policy']}+{r['task']}" == d for r in raw)
-    assert m["version"] and m["model"] == "tiny.gguf" and m["cpu"] and m["threads"] == 2 and re.match(r"20\d\d-.*Z$", m["first_record"])
+    assert m["version"] and m["model"] == "tiny model.gguf" and m["cpu"] and m["threads"] == 2 and re.match(r"20\d\d-.*Z$", m["first_record"])
     assert p["overall"]["n"] == len(raw) and len(p["by_ctx"]) == len(out["setups"])
     assert json.load(open(f"whole/{d}/policy_config.json"))["name"] == d.split("+")[0]
     assert json.load(open(f"whole/{d}/task_config.json"))["task"] == d.split("+")[1].replace("64", "").replace("-first", "")

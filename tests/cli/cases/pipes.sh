@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 # stdout that is full, closed, or a pipe nobody reads any more: exit 1, with a reason unless it is the pipe.
 text 500 >a.txt
-args=("run -m $M -f a.txt -n 8 --no-progress" "run -m $M -f a.txt -n 8 --json" "bench -m $M -f a.txt -c 64 -n 0 --no-progress"
-      "tokenize -m $M -f a.txt" "info -m $M" "info -m $M --json" --help "run --help" --version)
+ln -s "$M" m.gguf # a name without blanks
+args=("run -m m.gguf -f a.txt -n 8 --no-progress" "run -m m.gguf -f a.txt -n 8 --json"
+      "bench -m m.gguf -f a.txt -c 64 -n 0 --no-progress" "tokenize -m m.gguf -f a.txt" "info -m m.gguf"
+      "info -m m.gguf --json" --help "run --help" --version)
 for a in "${args[@]}"; do
     # shellcheck disable=SC2086
     {
