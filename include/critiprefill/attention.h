@@ -6,6 +6,7 @@
  * calibration from chunk to chunk; crit_attention_run computes exactly what the plan says.
  *
  *     crit_kv_append(K, V of the chunk) -> crit_plan_build(Q of the chunk) -> crit_attention_run -> next chunk
+ *     crit_kv_append(k, v of a new token) -> crit_attention_decode(its q) -> next token
  *
  * Layouts, row-major, strides given in elements: Q and out [n_tok][n_head][d_head] f32, K and V
  * [n_tok][n_kv_head][d_head] f32, all after RoPE.  Query head h reads KV head h / (n_head / n_kv_head).
@@ -74,6 +75,14 @@ CRIT_API double crit_plan_cost(const crit_plan *plan);
  */
 CRIT_API crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out,
                                         size_t out_stride, crit_error *err);
+
+/* A decode step: one token's exact attention over every key of the store, which has to hold its own already.
+ * q and out [n_head][d_head] f32; n_head a multiple of the store's n_kv_head.  The heads of a KV head go through its
+ * keys together, and a long text's keys are shared out among the engine's threads: several times faster than a plan of
+ * one query, whose result differs by rounding.  The number of threads changes no bit.
+ * Errors: CRIT_E_ARG, CRIT_E_NOMEM, CRIT_E_STATE (an empty store). */
+CRIT_API crit_status crit_attention_decode(crit_kv *kv, const float *q, uint32_t n_head, float scale, float *out,
+                                           crit_error *err);
 
 #ifdef __cplusplus
 }

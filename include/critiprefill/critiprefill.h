@@ -157,7 +157,7 @@ typedef struct crit_session_params {
     uint32_t n_ctx;     /* tokens the KV store can hold; 0 = n_ctx_train of the model (8192 if not declared) */
     uint32_t n_batch;   /* tokens per chunk, rounded up to a multiple of 128 (paper: of seg_len), two of them at least;
                            0 = by CPU level, threads and heads (default): 512 or 1,024 for a few; [0, 65536] */
-    uint32_t n_threads; /* 0 = all cores of the process; [0, 1024] */
+    uint32_t n_threads; /* 0 = all cores of the process, or as many as its control group has time for; [0, 1024] */
     bool pin;           /* the session's own threads stay on one core each, the first one left to the caller */
     bool force;         /* skip the check of the memory estimate against the memory available */
     crit_attn_params attn;

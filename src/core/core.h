@@ -61,7 +61,11 @@ typedef void (*crit_task)(void *arg, size_t item, unsigned worker);
  * fewer cores than threads. */
 crit_status crit_pool_open(crit_pool **out, unsigned n_thread, bool pin, crit_error *err);
 void crit_pool_close(crit_pool **p);
-unsigned crit_cpu_count(void); /* cores this process may run on */
+/* Cores this process may run on, and no more than its control groups give it time for (docker --cpus): more threads
+ * would stand still together for the rest of each period.  At most CRIT_THREADS_MAX. */
+unsigned crit_cpu_count(void);
+/* The control groups' part of it, UINT_MAX without a limit; arguments as of crit_memory_group_left. */
+unsigned crit_cpu_group_limit(const char *self, const char *mount);
 unsigned crit_pool_size(const crit_pool *p);
 /* Runs task(arg, i, worker) for i in [0, n_item); returns when all are done, or when the pool has been stopped.  Not
  * re-entrant. */

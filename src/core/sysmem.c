@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How much memory is left, from the kernel's own files. */
+/* How much memory is left, and how many cores' time, from the kernel's own files. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,26 +8,65 @@
 
 enum { PATH_CAP = 4352 }; /* a group's folder, which has up to 4,096 bytes, and a file of it */
 
-/* The number behind key at a line's start ("": the first word of the file); false when there is none, as in "max". */
-static bool read_number(const char *dir, const char *file, const char *key, unsigned long long *out) {
-    char path[PATH_CAP + 64], line[128];
+/* What stands behind key at a line's start ("": on the first line); false when there is none. */
+static bool read_line(const char *dir, const char *file, const char *key, char *out, int cap) {
+    char path[PATH_CAP + 64];
     snprintf(path, sizeof path, "%s/%s", dir, file);
     FILE *f = fopen(path, "r");
     if (!f) return false;
     bool ok = false;
     const size_t n = strlen(key);
-    while (!ok && fgets(line, sizeof line, f)) {
-        ok = !strncmp(line, key, n) && sscanf(line + n, "%llu", out) == 1;
+    while (!ok && fgets(out, cap, f)) {
+        ok = !strncmp(out, key, n);
         if (!n) break;
     }
     fclose(f);
+    if (ok) memmove(out, out + n, strlen(out + n) + 1);
     return ok;
+}
+
+/* The number there; false when there is none, as in "max" and "-1". */
+static bool read_number(const char *dir, const char *file, const char *key, unsigned long long *out) {
+    char text[128];
+    return read_line(dir, file, key, text, sizeof text) && !strchr(text, '-') && sscanf(text, "%llu", out) == 1;
+}
+
+typedef void look_fn(const char *dir, bool v2, void *arg);
+
+/* Looks at the process's control group of a controller and at those it is in.  self and mount: /proc/self/cgroup and
+ * /sys/fs/cgroup.  In a container the path may be the host's, and the folders of the mount begin at the container's own
+ * group: those that are not there have nothing to say. */
+static void each_group(const char *self, const char *mount, const char *controller, look_fn *look, void *arg) {
+    char line[PATH_CAP], dir[PATH_CAP];
+    FILE *f = fopen(self, "r");
+    while (f && fgets(line, sizeof line, f)) { /* id:controllers:path */
+        line[strcspn(line, "\n")] = 0;
+        char *what = strchr(line, ':'), *path = what ? strchr(what + 1, ':') : NULL;
+        if (!path) continue;
+        *path++ = 0;
+        const bool v2 = !*++what;
+        bool ours = v2;
+        char *rest;
+        for (const char *name = strtok_r(what, ",", &rest); name && !ours; name = strtok_r(NULL, ",", &rest))
+            ours = !strcmp(name, controller);
+        if (!ours) continue;
+        const size_t base = (size_t)snprintf(dir, sizeof dir, "%s%s%s", mount, v2 ? "" : "/", v2 ? "" : controller);
+        if (base + strlen(path) >= sizeof dir) continue;
+        strcpy(dir + base, path);
+        for (size_t n = strlen(dir);; dir[n] = 0) {
+            look(dir, v2, arg);
+            if (n <= base) break;
+            do n--;
+            while (n > base && dir[n] != '/');
+        }
+    }
+    if (f) fclose(f);
 }
 
 /* What a group leaves when that is less than *left.  Pages of files count as free, as they do in MemAvailable: the
  * system drops them when memory is wanted, and a model's weights are such pages. */
-static void group_left(const char *dir, bool v2, unsigned long long *left) {
-    unsigned long long max, used, file, cached = 0;
+static void look_at_memory(const char *dir, bool v2, void *arg) {
+    unsigned long long max, used, file, cached = 0, *left = arg;
     if (!read_number(dir, v2 ? "memory.max" : "memory.limit_in_bytes", "", &max) ||
         !read_number(dir, v2 ? "memory.current" : "memory.usage_in_bytes", "", &used))
         return;
@@ -37,28 +77,25 @@ static void group_left(const char *dir, bool v2, unsigned long long *left) {
     if (here < *left) *left = here;
 }
 
-/* In a container the path may be the host's, and the folders of the mount begin at the container's own group: those
- * that are not there are passed over. */
+/* Cores' worth of time that a group gets, rounded up. */
+static void look_at_cores(const char *dir, bool v2, void *arg) {
+    char text[128];
+    unsigned long long quota, period;
+    unsigned *cores = arg;
+    if (v2) {
+        if (!read_line(dir, "cpu.max", "", text, sizeof text) || sscanf(text, "%llu %llu", &quota, &period) != 2)
+            return;
+    } else if (!read_number(dir, "cpu.cfs_quota_us", "", &quota) ||
+               !read_number(dir, "cpu.cfs_period_us", "", &period))
+        return;
+    if (!quota || !period) return;
+    const unsigned long long n = (quota - 1) / period + 1;
+    if (n < *cores) *cores = (unsigned)n;
+}
+
 size_t crit_memory_group_left(const char *self, const char *mount) {
-    char line[PATH_CAP], dir[PATH_CAP];
     unsigned long long left = SIZE_MAX;
-    FILE *f = fopen(self, "r");
-    while (f && fgets(line, sizeof line, f)) { /* id:controllers:path */
-        line[strcspn(line, "\n")] = 0;
-        const char *what = strchr(line, ':'), *path = what ? strchr(what + 1, ':') : NULL;
-        const bool v2 = path && path == what + 1;
-        if (!path || (!v2 && strncmp(what, ":memory:", 8) != 0)) continue;
-        const size_t base = (size_t)snprintf(dir, sizeof dir, "%s%s", mount, v2 ? "" : "/memory");
-        if (base + strlen(path) >= sizeof dir) continue;
-        strcpy(dir + base, path + 1);
-        for (size_t n = strlen(dir);; dir[n] = 0) { /* the group, and those it is in */
-            group_left(dir, v2, &left);
-            if (n <= base) break;
-            do n--;
-            while (n > base && dir[n] != '/');
-        }
-    }
-    if (f) fclose(f);
+    each_group(self, mount, "memory", look_at_memory, &left);
     return (size_t)left;
 }
 
@@ -67,4 +104,10 @@ size_t crit_memory_available(void) {
     size_t left = crit_memory_group_left("/proc/self/cgroup", "/sys/fs/cgroup");
     if (read_number("/proc", "meminfo", "MemAvailable:", &kb) && kb < left / 1024) left = (size_t)kb * 1024;
     return left == SIZE_MAX ? 0 : left ? left : 1; /* 0 is for what is not known */
+}
+
+unsigned crit_cpu_group_limit(const char *self, const char *mount) {
+    unsigned cores = UINT_MAX;
+    each_group(self, mount, "cpu", look_at_cores, &cores);
+    return cores;
 }

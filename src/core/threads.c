@@ -182,9 +182,10 @@ crit_pool_count crit_pool_counts(const crit_pool *p) {
 
 unsigned crit_cpu_count(void) {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (unsigned)CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (unsigned)n : 1;
+    long n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned most = crit_cpu_group_limit("/proc/self/cgroup", "/sys/fs/cgroup");
+    if (n > (long)most) n = most;
+    return n < 1 ? 1 : n > CRIT_THREADS_MAX ? CRIT_THREADS_MAX : (unsigned)n;
 }
 
 /* The core of worker i: the i-th of those the process may use. */

@@ -5,11 +5,15 @@
 
 #include "critiprefill/attention.h"
 
+#include "policy/decode_policy.h"
 #include "sparse/sparse.h"
 
 struct crit_engine {
     crit_kernels kernels;
     crit_pool *pool;
+    crit_ready_room ready; /* of the plan that is being built or run: one for all layers */
+    crit_decode_env env;   /* of crit_attention_decode; grown by it */
+    uint32_t *all_blk, n_all_blk;
 };
 
 /* A store handed to a caller also knows its engine, for the parallel append. */
@@ -37,8 +41,13 @@ crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_thre
 
 void crit_engine_close(crit_engine **engine) {
     if (!engine || !*engine) return;
-    crit_pool_close(&(*engine)->pool);
-    crit_free(*engine);
+    crit_engine *e = *engine;
+    crit_pool_close(&e->pool);
+    crit_unmap(e->ready.at, e->ready.cap);
+    crit_decode_env_clear(&e->env);
+    crit_free(e->env.scratch);
+    crit_free(e->all_blk);
+    crit_free(e);
     *engine = NULL;
 }
 
@@ -125,6 +134,7 @@ crit_status crit_plan_open(crit_plan **out, crit_engine *engine, uint32_t n_head
         crit_free(plan);
         return st;
     }
+    plan->ready = &engine->ready;
     *out = plan;
     return CRIT_OK;
 }
@@ -215,4 +225,53 @@ crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *
     crit_stage stages[] = {crit_plan_ready_stage(&attend), crit_plan_attend_stage(&attend)};
     crit_pool_run_stages(plan->pool, stages, 2);
     return CRIT_OK;
+}
+
+/* What a step of n_tok keys and heads of d needs. */
+static crit_status reserve_step(crit_engine *e, uint32_t n_tok, uint32_t d, crit_error *err) {
+    const uint32_t n_blk = n_tok / CRIT_BLK_LEN + 1;
+    const size_t slice = (crit_attend_scratch_bytes(d) + CRIT_ALIGN - 1) & ~(size_t)(CRIT_ALIGN - 1);
+    if (n_blk > e->n_all_blk) {
+        const uint32_t cap = n_blk + n_blk / 2;
+        uint32_t *all = crit_malloc(cap, sizeof *all);
+        if (!all) return crit_fail(err, CRIT_E_NOMEM, "out of memory for attention");
+        for (uint32_t i = 0; i < cap; i++) all[i] = i;
+        crit_free(e->all_blk);
+        e->all_blk = all;
+        e->n_all_blk = cap;
+    }
+    if (slice > e->env.scratch_slice) {
+        crit_free(e->env.scratch);
+        e->env.scratch = crit_malloc(crit_pool_size(e->pool), slice);
+        e->env.scratch_slice = e->env.scratch ? slice : 0;
+        if (!e->env.scratch) return crit_fail(err, CRIT_E_NOMEM, "out of memory for attention");
+    }
+    if (d != e->env.d) crit_decode_env_clear(&e->env); /* its capacity counts rows */
+    return CRIT_OK;
+}
+
+crit_status crit_attention_decode(crit_kv *kv, const float *q, uint32_t n_head, float scale, float *out,
+                                  crit_error *err) {
+    if (!kv || !q || !out || !isfinite(scale))
+        return crit_fail(err, CRIT_E_ARG, "crit_attention_decode: bad argument");
+    if (n_head == 0 || n_head % kv->n_kv_head)
+        return crit_fail(err, CRIT_E_ARG, "%u query heads on %u KV heads", n_head, kv->n_kv_head);
+    if (kv->n_tok == 0) return crit_fail(err, CRIT_E_STATE, "crit_attention_decode: the store is empty");
+    crit_engine *e = ((owned_kv *)kv)->engine;
+    crit_status st = reserve_step(e, kv->n_tok, kv->d, err);
+    if (st) return st;
+    crit_decode_env *env = &e->env;
+    env->pool = e->pool;
+    env->kernels = &e->kernels;
+    env->n_layer = 1;
+    env->n_head = n_head;
+    env->n_kv_head = kv->n_kv_head;
+    env->n_group = n_head / kv->n_kv_head;
+    env->d = kv->d;
+    env->n_ctx = kv->n_tok;
+    env->scale = scale;
+    env->n_thread = crit_pool_size(e->pool);
+    env->all_blk = e->all_blk;
+    env->store_share = 1;
+    return crit_full_decode(&(crit_decode_job){.env = env, .kv = kv, .n_tok = kv->n_tok, .q = q, .out = out}, err);
 }

@@ -98,6 +98,7 @@ crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *ke
     p->n_head = n_head;
     p->n_kv_head = n_kv_head;
     p->d = d;
+    p->ready = &p->own_ready;
     return CRIT_OK;
 }
 
@@ -106,7 +107,7 @@ void crit_plan_clear(crit_plan *p) {
     crit_free(p->slots);
     crit_free(p->all);
     crit_free(p->fused);
-    crit_unmap(p->ready, p->n_ready_cap);
+    crit_unmap(p->own_ready.at, p->own_ready.cap);
     crit_free(p->scratch);
     crit_free(p->probes);
     crit_free(p->probe_at);
@@ -125,12 +126,12 @@ bool crit_plan_grow(void *arr, size_t *cap, size_t need, size_t size) {
     return *a != NULL;
 }
 
-static bool reserve_ready(crit_plan *p, size_t bytes) {
-    if (bytes <= p->n_ready_cap) return true;
-    crit_unmap(p->ready, p->n_ready_cap);
-    p->ready = crit_map(bytes);
-    p->n_ready_cap = p->ready ? bytes : 0;
-    return p->ready;
+static bool reserve_ready(crit_ready_room *r, size_t bytes) {
+    if (bytes <= r->cap) return true;
+    crit_unmap(r->at, r->cap);
+    r->at = crit_map(bytes);
+    r->cap = r->at ? bytes : 0;
+    return r->at;
 }
 
 static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
@@ -144,7 +145,7 @@ static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {
     p->stride = n_blk_up;
     if (ok && sparse) ok = crit_plan_grow(&p->slots, &p->n_slots_cap, n_rows * p->stride, sizeof *p->slots);
     p->use_ready = ready_pays(p->kernels, p->n_head, p->n_kv_head, p->n_tile);
-    if (ok && p->use_ready) ok = reserve_ready(p, p->n_kv_head * p->stride * CRIT_READY_BYTES(p->d));
+    if (ok && p->use_ready) ok = reserve_ready(p->ready, p->n_kv_head * p->stride * CRIT_READY_BYTES(p->d));
     size_t slice = scratch_slice(&p->params, p->d, n_blk_up, p->n_head / p->n_kv_head);
     if (ok && slice > p->scratch_slice) {
         ok = crit_plan_grow(&p->scratch, &p->n_scratch, slice * crit_pool_size(p->pool), 1);

@@ -135,6 +135,11 @@ typedef struct crit_check {
     uint64_t n_look_up;            /* those probes themselves */
 } crit_check;
 
+typedef struct crit_ready_room {
+    unsigned char *at;
+    size_t cap;
+} crit_ready_room;
+
 struct crit_plan {
     crit_pool *pool;
     const crit_kernels *kernels;
@@ -159,8 +164,9 @@ struct crit_plan {
     size_t n_fused_cap;
     uint32_t seg0, n_seg;
 
-    unsigned char *ready; /* [n_kv_head][stride][CRIT_READY_BYTES(d)] of this chunk's layer, where that pays */
-    size_t n_ready_cap;
+    /* [n_kv_head][stride][CRIT_READY_BYTES(d)] of this chunk's layer, where that pays: own_ready, or what plans that are
+     * run one at a time share. */
+    crit_ready_room *ready, own_ready;
     bool use_ready, is_ready; /* is_ready: a plan whose probes read it has it made already */
 
     unsigned char *scratch; /* one slice per thread */
@@ -212,7 +218,7 @@ crit_stage crit_plan_attend_stage(crit_attend_job *a);
 
 /* Keys and values of a KV head made ready, NULL where that does not pay. */
 static inline unsigned char *crit_plan_ready(const crit_plan *p, uint32_t kv_head) {
-    return p->use_ready ? p->ready + kv_head * p->stride * CRIT_READY_BYTES(p->d) : NULL;
+    return p->use_ready ? p->ready->at + kv_head * p->stride * CRIT_READY_BYTES(p->d) : NULL;
 }
 
 static inline crit_plan_row_t *crit_plan_at(const crit_plan *p, uint32_t head, uint32_t tile) {

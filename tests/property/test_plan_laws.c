@@ -590,6 +590,117 @@ static void stores_of_another_layout(void **state) {
     drop(&x);
 }
 
+/* Attention of one query head's last token over the first n tokens, in double precision; [d]. */
+static void exact_row(shape s, const data *x, uint32_t head, uint32_t n, double *out) {
+    const float *q = x->q + (n - 1) * x->q_row + (size_t)head * s.d;
+    const size_t kv = (size_t)(head / (s.n_head / s.n_kv_head)) * s.d;
+    double sum = 0;
+    for (uint32_t i = 0; i < s.d; i++) out[i] = 0;
+    for (uint32_t t = 0; t < n; t++) {
+        double z = 0;
+        for (uint32_t i = 0; i < s.d; i++) z += (double)q[i] * (double)x->k[t * x->kv_row + kv + i];
+        const double w = exp(z / sqrt(s.d)); /* scores of these numbers are far from overflow */
+        sum += w;
+        for (uint32_t i = 0; i < s.d; i++) out[i] += w * (double)x->v[t * x->kv_row + kv + i];
+    }
+    for (uint32_t i = 0; i < s.d; i++) out[i] /= sum;
+}
+
+static void decoding(void **state) {
+    (void)state;
+    static const shape all[] = {
+        {4, 4, 64, 40}, {14, 2, 64, 2100}, {3, 1, 80, 1100}, {32, 8, 128, 333}, {70, 1, 8, 500}};
+    crit_engine *e[2] = {NULL, NULL}; /* one engine for all shapes: what it keeps has to grow */
+    for (uint32_t i = 0; i < 2; i++) assert_int_equal(crit_engine_open(&e[i], "auto", 1 + 2 * i, NULL), CRIT_OK);
+    for (size_t si = 0; si < sizeof all / sizeof *all; si++) {
+        const shape s = all[si];
+        const float scale = 1 / sqrtf((float)s.d);
+        data x = make(s, 91 + si);
+        float *out[2];
+        crit_kv *kv[2] = {NULL, NULL};
+        double want[256];
+        crit_error err;
+        for (int i = 0; i < 2; i++) {
+            out[i] = malloc(x.q_row * sizeof(float));
+            assert_non_null(out[i]);
+            assert_int_equal(crit_kv_open(&kv[i], e[i], s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+            assert_int_equal(crit_attention_decode(kv[i], x.q, s.n_head, scale, out[i], &err), CRIT_E_STATE);
+        }
+        const uint32_t upto[] = {1, 31, 33, s.n_tok};
+        for (size_t u = 0; u < sizeof upto / sizeof *upto; u++) {
+            const uint32_t n = upto[u];
+            for (int i = 0; i < 2; i++) {
+                const uint32_t had = crit_kv_len(kv[i]);
+                assert_int_equal(crit_kv_append(kv[i], x.k + had * x.kv_row, x.kv_row, x.v + had * x.kv_row, x.kv_row,
+                                                n - had, NULL),
+                                 CRIT_OK);
+                assert_int_equal(
+                    crit_attention_decode(kv[i], x.q + (n - 1) * x.q_row, s.n_head, scale, out[i], &err), CRIT_OK);
+            }
+            same_bits(out[0], out[1], x.q_row);
+            double off = 0, size = 0;
+            for (uint32_t h = 0; h < s.n_head; h++) {
+                exact_row(s, &x, h, n, want);
+                for (uint32_t i = 0; i < s.d; i++) {
+                    const double d = (double)out[0][(size_t)h * s.d + i] - want[i];
+                    off += d * d;
+                    size += want[i] * want[i];
+                }
+            }
+            if (!(off < 4e-4 * size)) fail_msg("shape %zu, %u keys: %g of %g", si, n, sqrt(off), sqrt(size));
+        }
+        assert_int_equal(crit_attention_decode(kv[0], x.q, s.n_kv_head + 1, scale, out[0], &err),
+                         s.n_kv_head == 1 ? CRIT_OK : CRIT_E_ARG);
+        assert_int_equal(crit_attention_decode(kv[0], x.q, 0, scale, out[0], &err), CRIT_E_ARG);
+        assert_int_equal(crit_attention_decode(kv[0], x.q, s.n_head, NAN, out[0], &err), CRIT_E_ARG);
+        assert_int_equal(crit_attention_decode(NULL, x.q, s.n_head, scale, out[0], &err), CRIT_E_ARG);
+        for (int i = 0; i < 2; i++) {
+            crit_kv_close(&kv[i]);
+            free(out[i]);
+        }
+        drop(&x);
+    }
+    for (int i = 0; i < 2; i++) crit_engine_close(&e[i]);
+}
+
+/* Layers whose plans are all made before the first is run: what an engine's plans share is no layer's own. */
+static void plans_of_one_engine(void **state) {
+    (void)state;
+    const shape s = {14, 2, 64, 2304}, small = {4, 2, 32, 640};
+    const crit_attn_params p = params(CRIT_ATTN_CRITI);
+    data x[3] = {make(s, 5), make(small, 6), make(s, 7)};
+    crit_engine *e = NULL;
+    crit_kv *kv[3];
+    crit_plan *plan[3];
+    float *out[3];
+    assert_int_equal(crit_engine_open(&e, "auto", 2, NULL), CRIT_OK);
+    for (int i = 0; i < 3; i++) {
+        const shape *t = i == 1 ? &small : &s;
+        out[i] = malloc(t->n_tok * x[i].q_row * sizeof(float));
+        assert_non_null(out[i]);
+        assert_int_equal(crit_kv_open(&kv[i], e, t->n_kv_head, t->d, t->n_tok, NULL), CRIT_OK);
+        assert_int_equal(crit_kv_append(kv[i], x[i].k, x[i].kv_row, x[i].v, x[i].kv_row, t->n_tok, NULL), CRIT_OK);
+        assert_int_equal(crit_plan_open(&plan[i], e, t->n_head, t->n_kv_head, t->d, &p, NULL), CRIT_OK);
+        assert_int_equal(crit_plan_build(plan[i], kv[i], x[i].q, x[i].q_row, 0, t->n_tok, 0,
+                                         1 / sqrtf((float)t->d), NULL, NULL),
+                         CRIT_OK);
+    }
+    for (int i = 0; i < 3; i++) {
+        const shape *t = i == 1 ? &small : &s;
+        assert_int_equal(crit_attention_run(plan[i], kv[i], x[i].q, x[i].q_row, out[i], x[i].q_row, NULL), CRIT_OK);
+        float *alone = run(*t, &x[i], &p, t->n_tok, 1, NULL, NULL);
+        same_bits(out[i], alone, t->n_tok * x[i].q_row);
+        free(alone);
+    }
+    for (int i = 0; i < 3; i++) {
+        crit_plan_close(&plan[i]);
+        crit_kv_close(&kv[i]);
+        free(out[i]);
+        drop(&x[i]);
+    }
+    crit_engine_close(&e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_are_kept),
@@ -606,6 +717,8 @@ int main(void) {
         cmocka_unit_test(truncate_and_append),
         cmocka_unit_test(fusion_is_with_the_layer_before),
         cmocka_unit_test(stores_of_another_layout),
+        cmocka_unit_test(decoding),
+        cmocka_unit_test(plans_of_one_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes from the system around: a control group's limit on memory, and the host program's locale. */
+/* What comes from the system around: control groups' limits on memory and cores, and the host program's locale. */
+#include <limits.h>
 #include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,6 +80,37 @@ static void groups(void **state) {
     forget();
 }
 
+static unsigned cores(const char *self) {
+    char mount[1024];
+    put("/self", self);
+    snprintf(mount, sizeof mount, "%s", place("/sys"));
+    return crit_cpu_group_limit(place("/self"), mount);
+}
+
+/* Quotas of time: the smallest of the groups around, rounded up. */
+static void quotas(void **state) {
+    (void)state;
+    static const char *const folders[] = {"", "/sys", "/sys/one", "/sys/one/two", "/sys/cpu", "/sys/cpu/old"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        assert_int_equal(mkdir(place(folders[i]), 0700), 0);
+    put("/sys/one/two/cpu.max", "max 100000\n");
+    assert_int_equal(cores("0::/one/two\n"), UINT_MAX);
+    put("/sys/one/cpu.max", "250000 100000\n");
+    assert_int_equal(cores("0::/one/two\n"), 3);
+    put("/sys/one/two/cpu.max", "200000 100000\n");
+    assert_int_equal(cores("0::/one/two\n"), 2);
+    put("/sys/one/two/cpu.max", "1000 100000\n");
+    assert_int_equal(cores("0::/one/two\n"), 1);
+    put("/sys/cpu/old/cpu.cfs_quota_us", "-1\n");
+    put("/sys/cpu/old/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(cores("4:memory:/old\n3:cpu,cpuacct:/old\n"), UINT_MAX);
+    put("/sys/cpu/old/cpu.cfs_quota_us", "400000\n");
+    assert_int_equal(cores("4:memory:/old\n3:cpu,cpuacct:/old\n"), 4);
+    assert_int_equal(cores("3:cpuacct,cpuset:/old\n"), UINT_MAX);
+    assert_in_range(crit_cpu_count(), 1, CRIT_THREADS_MAX);
+    forget();
+}
+
 /* A locale that writes 1,5: one of the system's, or one made here. */
 static bool comma(void) {
     static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "fr_FR.utf8"};
@@ -119,6 +151,6 @@ static void numbers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(groups), cmocka_unit_test(numbers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(groups), cmocka_unit_test(quotas), cmocka_unit_test(numbers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
