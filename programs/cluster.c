@@ -26,6 +26,7 @@ static int read_text(cluster *c) {
     int rc = text_read(o, &text);
     if (!rc && !text.n) rc = fail("%s: the text is empty", o->files.n ? o->files.v[0] : "-p");
     if (!rc) rc = model_open(o, &c->model, &c->info, &c->load_ms);
+    if (!rc) rc = prompt_may_fit(o, c->model, &c->info, text.n);
     if (!rc)
         rc = o->chat ? prompt_chat_begin(&c->text, c->model, o->system, text.s, text.n)
                      : prompt_tokenize(&c->text, c->model, text.s, text.n, CRIT_TOK_BOS_EOS);

@@ -20,6 +20,7 @@ typedef struct facts {
     const crit_model *model;
     crit_model_info info;
     crit_memory memory;
+    crit_error no_tokenizer; /* why there is none */
     uint32_t mode;  /* of options.modes */
     uint32_t n_ctx; /* the memory is told for */
     type_sum type[MAX_TYPE];
@@ -82,7 +83,9 @@ static void put_model(buf *b, const facts *f) {
     buf_fmt(b, ", base %g\n", (double)m->rope_base);
     put_row(b, "vocabulary");
     buf_fmt(b, "%u tokens\n", m->n_vocab);
-    put_named(b, "tokenizer", m->tokenizer, "none that is known");
+    char why[sizeof f->no_tokenizer.message + 32];
+    snprintf(why, sizeof why, "none that is known: %s", f->no_tokenizer.message);
+    put_named(b, "tokenizer", m->tokenizer, why);
     put_named(b, "chat", m->chat, "no template that is known");
     put_row(b, "parameters");
     buf_fmt(b, "%.1f M\n", (double)m->n_params / 1e6);
@@ -248,6 +251,8 @@ int info_main(const options *o) {
     crit_error err = {0};
     double ms;
     int rc = model_open(o, &model, &f.info, &ms);
+    size_t none;
+    if (!rc && !*f.info.tokenizer) (void)crit_tokenize(model, "", 0, 0, NULL, 0, &none, &f.no_tokenizer);
     if (!rc) {
         f.model = model;
         f.n_ctx = o->n_ctx ? o->n_ctx : model_context(&f.info);

@@ -155,14 +155,40 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
                 fixed ? "" : ", or shorten it with --truncate middle");
 }
 
+/* Read by what goes on beyond the model's context. */
+static bool is_endless(const options *o, uint32_t train) {
+    return !o->compare && (modes_stream(o) || (modes_within(o, train) && (!o->n_predict || decode_within(o, train))));
+}
+
+/* Tokens that a prompt may have; 0 = any number. */
+static size_t most_tokens(const options *o, const crit_model_info *info) {
+    uint32_t train = model_context(info);
+    return o->n_ctx ? o->n_ctx : is_endless(o, train) ? 0 : train;
+}
+
+int prompt_may_fit(const options *o, const crit_model *model, const crit_model_info *info, size_t n_byte) {
+    enum { LARGE = 1 << 22 }; /* less is gone through in a moment, and told how much it has too many */
+    const size_t limit = most_tokens(o, info);
+    if (!limit || n_byte < LARGE || !*info->tokenizer || o->truncate == TRUNCATE_MIDDLE) return EXIT_OK;
+    size_t longest = 1;
+    for (uint32_t id = 0; id < info->n_vocab; id++) {
+        const size_t n = crit_token_bytes(model, (int32_t)id, true, NULL, 0);
+        longest = n > longest ? n : longest;
+    }
+    if (n_byte / longest <= limit) return EXIT_OK;
+    return fail("%s: %zu bytes are more than %zu tokens, the %scontext is %zu%s",
+                !o->files.n                   ? "-p"
+                : strcmp(o->files.v[0], "-") ? o->files.v[0]
+                                             : "stdin",
+                n_byte, n_byte / longest, o->n_ctx ? "" : "model's ", limit,
+                o->kind == CMD_CLUSTER || o->prefix ? "" : "; shorten it with --truncate middle");
+}
+
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out) {
     size_t want = o->n_predict < 0 ? 0 : (size_t)o->n_predict;
-    uint32_t train = model_context(info);
-    bool endless =
-        !o->compare && (modes_stream(o) || (modes_within(o, train) && (!o->n_predict || decode_within(o, train))));
-    size_t limit = o->n_ctx ? o->n_ctx : endless ? 0 : train;
+    size_t limit = most_tokens(o, info);
     if (!limit) limit = p->n + (o->n_predict < 0 ? 8192 : want); /* nothing declared: no limit but our own */
-    if (!endless && info->n_ctx_train && limit > info->n_ctx_train)
+    if (!is_endless(o, model_context(info)) && info->n_ctx_train && limit > info->n_ctx_train)
         note("warning: a context of %zu tokens, the model was trained for %u", limit, info->n_ctx_train);
 
     if (o->truncate == TRUNCATE_MIDDLE) {

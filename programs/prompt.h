@@ -31,6 +31,8 @@ int prompt_chat(prompt *p, const crit_model *model, const char *system, const ch
  */
 int prompt_chat_begin(prompt *p, const crit_model *model, const char *system, const char *text, size_t n);
 int prompt_chat_end(prompt *p, const crit_model *model, const char *text, size_t n);
+/* Refuses a text of n_byte bytes that cannot fit, before a mistaken file of gigabytes is gone through for its tokens. */
+int prompt_may_fit(const options *o, const crit_model *model, const crit_model_info *info, size_t n_byte);
 /* Decides the context; refuses or, with --truncate middle, shortens a prompt that is too long. */
 int prompt_fit(prompt *p, const options *o, const crit_model_info *info, fit *out);
 void prompt_free(prompt *p);

@@ -300,6 +300,7 @@ int run_main(const options *o) {
                                                 : strcmp(o->files.v[0], "-") ? o->files.v[0]
                                                                              : "stdin");
     if (!rc) rc = model_open(o, &r.model, &r.info, &r.load_ms);
+    if (!rc) rc = prompt_may_fit(o, r.model, &r.info, text.n);
     if (!rc) rc = read_prompt(&r, &text);
     buf_free(&text);
     if (!rc) rc = answer_all(&r);

@@ -47,6 +47,8 @@ want_json '0 < j["memory"]["weights_bytes"] < __import__("os").path.getsize("'"$
 # What policies keep is told, too.
 run info -m "$M" --decode squeezed --json; want_rc 0; want_json 'j["memory"]["policy_bytes"] > j["memory"]["kv_bytes"] / 2'
 run info -m "$M" --kv think; want_rc 0; want_out '^  policy +[0-9]'
+"$tool" write mute.gguf tok=none >/dev/null || bad "tiny"
+run info -m mute.gguf; want_rc 0; want_out '^tokenizer +none that is known: .*tokenizer'
 run info -m "$M" --decode nope; want_usage "'nope' is none of"
 run info -m "$M" --attn cascade --decode recycled; want_usage 'decodes from its own cache'
 run info -m "$M" --tensors; want_rc 0; want_out '^token_embd.weight +'

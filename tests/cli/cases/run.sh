@@ -42,6 +42,11 @@ r -f a.txt -c 32 -n 4 --truncate middle; want_rc 0; want_err '^prompt shortened:
 r -f a.txt -c 64 -n 16 --truncate middle --json; want_rc 0; want_json 'j["prompt_n"] == 48'
 r -p 'Hello there.' -c 128 -n -1 --json; want_rc 0; want_json 'j["prompt_n"] + j["predicted_n"] <= 128'
 r -p 'Hello there.' -c 32 -n 1000 --json; want_rc 0; want_err '^only [0-9]+ of 1000 tokens'; want_json 'j["prompt_n"] + j["predicted_n"] <= 32'
+# What cannot fit whatever its tokens are is refused before it is gone through for them.
+head -c 5000000 /dev/zero >huge.bin
+r -f huge.bin; want_fail 'huge.bin: 5000000 bytes are more than [0-9]+ tokens, the model.s context is [0-9]+; shorten it'
+r -f huge.bin -c 4096; want_fail 'huge.bin: 5000000 bytes are more than [0-9]+ tokens, the context is 4096'
+run cluster -m "$M" -f huge.bin -o no.cpkv; want_fail 'huge.bin: 5000000 bytes are more than'
 # Bytes that are no text, and NUL, are read.
 printf 'a\0b\377\376c\n' >bytes.txt
 r -f bytes.txt -n 2; want_rc 0
