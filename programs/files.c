@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See files.h.  CRIT_TEXT_INSTALLED and CRIT_TEXT_TREE, folders as seen from the program's own, are set by the build. */
+/* See files.h.  The build sets CRIT_TEXT_INSTALLED and CRIT_TEXT_TREE: folders as seen from the program's own. */
 #include "files.h"
 
 #include <errno.h>
