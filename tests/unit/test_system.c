@@ -43,10 +43,16 @@ static void put(const char *name, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
-static size_t group_left(const char *self) {
-    char mount[1024];
+/* The process's groups are as self says; returns where they are mounted. */
+static const char *member_of(const char *self) {
+    static char mount[1024];
     put("/self", self);
     snprintf(mount, sizeof mount, "%s", place("/sys"));
+    return mount;
+}
+
+static size_t group_left(const char *self) {
+    const char *mount = member_of(self);
     return crit_memory_group_left(place("/self"), mount);
 }
 
@@ -81,9 +87,7 @@ static void groups(void **state) {
 }
 
 static unsigned cores(const char *self) {
-    char mount[1024];
-    put("/self", self);
-    snprintf(mount, sizeof mount, "%s", place("/sys"));
+    const char *mount = member_of(self);
     return crit_cpu_group_limit(place("/self"), mount);
 }
 
