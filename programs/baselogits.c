@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "term.h"
 
 enum { HEAD_BYTES = 20, LEVELS = 65535, RANGE = 16 };
@@ -64,9 +65,16 @@ int base_create(baselogits *b, const char *path, uint32_t n_ctx, uint32_t n_voca
     b->row_len = row_len(n_vocab);
     b->row = calloc(b->row_len, sizeof *b->row);
     if (!b->row) return fail_memory();
-    b->f = fopen(path, "wbe");
-    if (!b->f) return bad(b, strerror(errno));
     b->writing = true;
+    struct stat there;
+    if (lstat(path, &there) || S_ISREG(there.st_mode)) {
+        buf part = {0};
+        buf_fmt(&part, "%s.%ld.part", path, (long)getpid());
+        if (part.oom) return fail_memory();
+        b->part = part.s;
+    }
+    b->f = fopen(b->part ? b->part : path, "wbe");
+    if (!b->f) return bad(b, strerror(errno));
     size_t n_id = (size_t)n_chunk * n_ctx;
     uint32_t head[3] = {n_ctx, n_vocab, n_chunk};
     bool ok = fwrite(magic, sizeof magic, 1, b->f) == 1 && fwrite(head, sizeof head, 1, b->f) == 1 &&
@@ -99,9 +107,13 @@ int base_read(baselogits *b, size_t chunk, uint32_t pos) {
 }
 
 int base_close(baselogits *b, int rc) {
-    if (b->f && fclose(b->f) && b->writing && !rc) rc = bad(b, strerror(errno));
-    struct stat there;
-    if (b->writing && rc && lstat(b->path, &there) == 0 && S_ISREG(there.st_mode)) unlink(b->path);
+    const bool opened = b->f;
+    if (opened && fclose(b->f) && b->writing && !rc) rc = bad(b, strerror(errno));
+    if (opened && b->part) {
+        if (!rc && rename(b->part, b->path)) rc = bad(b, strerror(errno));
+        if (rc) unlink(b->part);
+    }
+    free(b->part);
     free(b->ids);
     free(b->row);
     *b = (baselogits){0};

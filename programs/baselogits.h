@@ -24,6 +24,7 @@ typedef struct baselogits {
     FILE *f;
     const char *path;
     bool writing;
+    char *part; /* being written, path when it is whole; NULL = path itself, which is a device or a pipe */
     uint32_t n_ctx, n_vocab, n_chunk;
     int32_t *ids;  /* [n_chunk][n_ctx] */
     uint16_t *row; /* [row_len] as in the file */
@@ -37,7 +38,7 @@ int base_create(baselogits *b, const char *path, uint32_t n_ctx, uint32_t n_voca
                 const int32_t *ids);
 int base_write(baselogits *b, const float *logits, const klrow *s); /* the next row */
 int base_read(baselogits *b, size_t chunk, uint32_t pos);           /* into row */
-int base_close(baselogits *b, int rc); /* after a failure a file being written is removed */
+int base_close(baselogits *b, int rc); /* after a failure path is as it was */
 
 /* Of the row read last. */
 double base_nll(const baselogits *b, uint32_t id);

@@ -130,7 +130,8 @@ int file_write(const char *path, const buf *s) {
     if (s->oom) return fail_memory();
     /* What is no regular file (a device, a pipe, a link) is written to as it is. */
     const bool direct = lstat(path, &there) == 0 && !S_ISREG(there.st_mode);
-    buf_fmt(&part, "%s%s", path, direct ? "" : ".part");
+    buf_str(&part, path);
+    if (!direct) buf_fmt(&part, ".%ld.part", (long)getpid()); /* two runs may write one report */
     if (part.oom) return fail_memory();
     int fd = open(part.s, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = errno;
     bool ok = fd >= 0 && write_all(fd, s);

@@ -98,6 +98,10 @@ head -c 5000 base >short; k --kl-divergence-base short; want_fail '^critiprefill
 k --kl-divergence-base b.txt; want_fail '^critiprefill: b.txt: not a file of saved logits$'
 "$TINY_TOOL" write other.gguf n_vocab=400 >/dev/null
 run eval kl -m other.gguf --kl-divergence-base base; want_fail 'base: of a model with [0-9]+ tokens in its vocabulary, other.gguf has 400'
+cp base kept; last='a file that cannot grow'
+(trap '' XFSZ; ulimit -f 8; "$P" eval kl -m "$M" -f b.txt -c 64 --save-all-logits kept >out 2>err); rc=$?; want_fail '^critiprefill: kept: File too large'
+cmp -s base kept || bad "what was there is gone"
+! ls kept.*part >/dev/null 2>&1 || bad "a part is left"
 k -f b.txt --save-all-logits no/where -c 64; want_fail '^critiprefill: no/where: '
 printf 'short' >s.txt; k -f s.txt --save-all-logits x -c 64; want_fail '^critiprefill: s.txt: [0-9]+ tokens, less than a window of 64'
 k -f b.txt --save-all-logits x -c 30000; want_fail 'more than the 4096'
