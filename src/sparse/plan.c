@@ -126,12 +126,15 @@ bool crit_plan_grow(void *arr, size_t *cap, size_t need, size_t size) {
     return *a != NULL;
 }
 
+/* The old room goes when the new one is there: other plans, built already, may still be run with it. */
 static bool reserve_ready(crit_ready_room *r, size_t bytes) {
     if (bytes <= r->cap) return true;
+    unsigned char *at = crit_map(bytes);
+    if (!at) return false;
     crit_unmap(r->at, r->cap);
-    r->at = crit_map(bytes);
-    r->cap = r->at ? bytes : 0;
-    return r->at;
+    r->at = at;
+    r->cap = bytes;
+    return true;
 }
 
 static crit_status reserve(crit_plan *p, bool sparse, crit_error *err) {

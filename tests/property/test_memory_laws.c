@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "critiprefill/attention.h"
 #include "critiprefill/policy.h"
 #include "tiny_model.h"
 
@@ -256,7 +257,132 @@ static void sessions(void **state) {
     }
 }
 
+/* ---- tier 2 ---- */
+
+enum { LAYERS = 2, HEADS = 8, D = 32, CHUNK = 256, KEYS = 2 * CHUNK };
+static const uint32_t kv_heads[LAYERS] = {1, 4};
+
+/* Two layers of one engine; the second has more KV heads, so that what the engine keeps for both has to grow. */
+typedef struct layers {
+    crit_attn mode;
+    crit_engine *engine;
+    crit_kv *kv[LAYERS];
+    crit_plan *plan[LAYERS];
+    uint32_t at, pos0; /* the layer that is worked on, and its queries' first position */
+    float q[CHUNK * HEADS * D], k[CHUNK * HEADS * D], v[CHUNK * HEADS * D];
+    float out[CHUNK * HEADS * D];
+} layers;
+
+typedef crit_status (*layer_call)(layers *a, crit_error *err);
+
+static crit_status open_engine(layers *a, crit_error *err) {
+    return crit_engine_open(&a->engine, NULL, 2, err);
+}
+
+static crit_status open_kv(layers *a, crit_error *err) {
+    return crit_kv_open(&a->kv[a->at], a->engine, kv_heads[a->at], D, KEYS, err);
+}
+
+static crit_status append(layers *a, crit_error *err) {
+    return crit_kv_append(a->kv[a->at], a->k, HEADS * D, a->v, HEADS * D, CHUNK, err);
+}
+
+static crit_status open_plan(layers *a, crit_error *err) {
+    crit_attn_params p;
+    crit_attn_params_init(&p);
+    p.mode = a->mode;
+    p.dense_until = p.last_tok = p.seg_len = p.threshold = p.budget_tok = 128;
+    return crit_plan_open(&a->plan[a->at], a->engine, HEADS, kv_heads[a->at], D, &p, err);
+}
+
+static crit_status build(layers *a, crit_error *err) {
+    return crit_plan_build(a->plan[a->at], a->kv[a->at], a->q, HEADS * D, a->pos0, CHUNK, 0, 0.2f, NULL, err);
+}
+
+static crit_status attend(layers *a, crit_error *err) {
+    return crit_attention_run(a->plan[a->at], a->kv[a->at], a->q, HEADS * D, a->out, HEADS * D, err);
+}
+
+static crit_status step(layers *a, crit_error *err) {
+    return crit_attention_decode(a->kv[a->at], a->q, HEADS, 0.2f, a->out, err);
+}
+
+/* Fails each allocation of the call in turn; returns how many there were.  What was there before goes on: the first
+ * layer's plan, once it is built, gives want. */
+static long attack_layer(layers *a, layer_call fn, const char *name, const float *want) {
+    for (long n = 0;; n++) {
+        crit_error err = {0};
+        const uint32_t had = crit_kv_len(a->kv[a->at]);
+        failed = false;
+        left = n;
+        const crit_status st = fn(a, &err);
+        left = -1;
+        if (!st) return n;
+        if (st != CRIT_E_NOMEM || err.code != st || !err.message[0] || !failed)
+            fail_msg("%s, allocation %ld: %d, '%s'", name, n, st, err.message);
+        if (crit_kv_len(a->kv[a->at]) != had) fail_msg("%s, allocation %ld: the store is not as before", name, n);
+        if (!want) continue;
+        const uint32_t at = a->at;
+        a->at = 0;
+        assert_int_equal(attend(a, &err), CRIT_OK);
+        if (memcmp(a->out, want, sizeof a->out)) fail_msg("%s, allocation %ld: another plan gives other bits", name, n);
+        a->at = at;
+    }
+}
+#define ATTACK_LAYER(a, fn, want) attack_layer(a, fn, #fn, want)
+
+static void attention(void **state) {
+    (void)state;
+    static layers a;
+    static float first[CHUNK * HEADS * D], once[CHUNK * HEADS * D];
+    for (int mode = CRIT_ATTN_CRITI; mode <= CRIT_ATTN_PAPER; mode++) {
+        uint64_t seed = 5;
+        memset(&a, 0, sizeof a);
+        a.mode = (crit_attn)mode;
+        for (size_t i = 0; i < CHUNK * HEADS * D; i++) {
+            a.q[i] = (float)(tiny_rand(&seed) % 2001) / 1000.0f - 1;
+            a.k[i] = (float)(tiny_rand(&seed) % 2001) / 1000.0f - 1;
+            a.v[i] = (float)(tiny_rand(&seed) % 2001) / 1000.0f - 1;
+        }
+        assert_true(ATTACK_LAYER(&a, open_engine, NULL) > 0);
+        for (a.at = 0; a.at < LAYERS; a.at++) {
+            assert_true(ATTACK_LAYER(&a, open_kv, NULL) > 0);
+            assert_true(ATTACK_LAYER(&a, open_plan, NULL) > 0);
+        }
+        a.at = 0;
+        assert_int_equal(ATTACK_LAYER(&a, append, NULL), 0);
+        assert_true(ATTACK_LAYER(&a, build, NULL) > 0);
+        assert_int_equal(ATTACK_LAYER(&a, attend, NULL), 0);
+        memcpy(first, a.out, sizeof first);
+        assert_true(ATTACK_LAYER(&a, step, first) > 0);
+        for (a.at = 1, a.pos0 = 0; a.pos0 < KEYS; a.pos0 += CHUNK) {
+            assert_int_equal(ATTACK_LAYER(&a, append, first), 0);
+            ATTACK_LAYER(&a, build, first);
+            assert_int_equal(ATTACK_LAYER(&a, attend, first), 0);
+        }
+        /* What failed has left nothing in the second plan: one that nothing happened to gives the same. */
+        memcpy(once, a.out, sizeof once);
+        crit_plan_close(&a.plan[1]);
+        assert_int_equal(open_plan(&a, NULL), CRIT_OK);
+        assert_int_equal(crit_kv_truncate(a.kv[1], 0, NULL), CRIT_OK);
+        for (a.pos0 = 0; a.pos0 < KEYS; a.pos0 += CHUNK) {
+            assert_int_equal(append(&a, NULL), CRIT_OK);
+            assert_int_equal(build(&a, NULL), CRIT_OK);
+            assert_int_equal(attend(&a, NULL), CRIT_OK);
+        }
+        assert_memory_equal(a.out, once, sizeof once);
+        ATTACK_LAYER(&a, step, first);
+        assert_int_equal(step(&a, NULL), CRIT_OK);
+        for (int i = 0; i < LAYERS; i++) {
+            crit_plan_close(&a.plan[i]);
+            crit_kv_close(&a.kv[i]);
+        }
+        crit_engine_close(&a.engine);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(models), cmocka_unit_test(sessions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(models), cmocka_unit_test(sessions),
+                                       cmocka_unit_test(attention)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
