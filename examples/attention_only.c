@@ -38,7 +38,7 @@ int main(void) {
     crit_kv *kv = NULL;
     crit_plan *plan[2] = {NULL, NULL};
     crit_error err = {.code = CRIT_E_NOMEM, .message = "out of memory"};
-    double planned[2] = {0, 0}, diff = 0, norm = 0;
+    double planned[2] = {0, 0}, mass = 0, diff = 0, norm = 0;
     int rc = 1;
 
     if (!q || !k || !v || !out[0] || !out[1]) goto done;
@@ -73,8 +73,19 @@ int main(void) {
         diff += d * d;
         norm += (double)out[0][i] * (double)out[0][i];
     }
-    printf("%d tokens, %d/%d heads: density %.3f, relative error %.2e\n", N_TOK, N_HEAD, N_KV_HEAD,
-           planned[1] / planned[0], sqrt(diff / norm));
+    crit_plan_measured(plan[1], &mass, NULL, NULL); /* by a few exact queries, without dense attention beside it */
+    printf("%d tokens, %d/%d heads: density %.3f, weight kept %.3f, relative error %.2e\n", N_TOK, N_HEAD, N_KV_HEAD,
+           planned[1] / planned[0], mass, sqrt(diff / norm));
+
+    /* A token behind the prompt needs no plan; here the last one is taken back and decoded. */
+    const size_t last = N_TOK - 1;
+    float row[N_HEAD * D], worst = 0;
+    if (crit_kv_truncate(kv, (uint32_t)last, &err)) goto done;
+    if (crit_kv_append(kv, k + last * kv_row, kv_row, v + last * kv_row, kv_row, 1, &err)) goto done;
+    if (crit_attention_decode(kv, q + last * q_row, N_HEAD, 0.125f, row, &err)) goto done;
+    for (size_t i = 0; i < q_row; i++) worst = fmaxf(worst, fabsf(row[i] - out[0][last * q_row + i]));
+    printf("a decoded token: at most %.1e from the dense row; kept %.1f MB of keys and values, %.1f MB of plan\n",
+           (double)worst, 1e-6 * (double)crit_kv_bytes(kv), 1e-6 * (double)crit_plan_bytes(plan[1]));
     rc = 0;
 done:
     if (rc) fprintf(stderr, "attention_only: %s\n", err.message);

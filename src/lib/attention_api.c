@@ -39,6 +39,13 @@ crit_status crit_engine_open(crit_engine **out, const char *cpu, uint32_t n_thre
     return st;
 }
 
+size_t crit_engine_bytes(const crit_engine *e) {
+    if (!e) return 0;
+    const crit_decode_env *env = &e->env;
+    return sizeof *e + e->ready.cap + e->n_all_blk * sizeof *e->all_blk + crit_pool_size(e->pool) * env->scratch_slice +
+           env->part_cap * ((size_t)env->d + 1) * sizeof(float);
+}
+
 void crit_engine_close(crit_engine **engine) {
     if (!engine || !*engine) return;
     crit_engine *e = *engine;
@@ -186,7 +193,9 @@ crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, 
 }
 
 void crit_plan_reset(crit_plan *plan) {
-    if (plan) crit_calib_cut(&plan->own_calib, 0);
+    if (!plan) return;
+    crit_calib_cut(&plan->own_calib, 0);
+    plan->check = (crit_check){0};
 }
 
 uint32_t crit_plan_n_tile(const crit_plan *plan) {
@@ -208,10 +217,22 @@ double crit_plan_cost(const crit_plan *plan) {
     return plan ? plan->pairs * 2 * plan->d : 0;
 }
 
+void crit_plan_measured(const crit_plan *plan, double *mass, double *peak_recall, uint64_t *n_peak) {
+    const crit_check none = {0}, *seen = plan ? &plan->check : &none;
+    if (mass) *mass = seen->n ? seen->mass / (double)seen->n : (double)NAN;
+    if (peak_recall) *peak_recall = seen->n_peak ? (double)seen->peak_kept / (double)seen->n_peak : (double)NAN;
+    if (n_peak) *n_peak = seen->n_look_up;
+}
+
+size_t crit_plan_bytes(const crit_plan *plan) {
+    return plan ? sizeof *plan + crit_plan_used_bytes(plan) : 0;
+}
+
 crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out,
                                size_t out_stride, crit_error *err) {
-    if (!plan || !kv || !q || !out || plan->n_tile == 0)
-        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
+    if (!plan || !kv || !q || !out) return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
+    if (plan->n_tile == 0)
+        return crit_fail(err, CRIT_E_STATE, "crit_attention_run: no plan was built, or the last build failed");
     crit_status st = check_pair(plan, kv, "crit_attention_run", err);
     if (st) return st;
     size_t row = (size_t)plan->n_head * plan->d;

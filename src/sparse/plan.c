@@ -117,6 +117,15 @@ void crit_plan_clear(crit_plan *p) {
     memset(p, 0, sizeof *p);
 }
 
+size_t crit_plan_used_bytes(const crit_plan *p) {
+    const crit_calib *c = &p->own_calib;
+    size_t bytes = p->n_rows_cap * sizeof *p->rows + (p->n_slots_cap + p->n_all) * sizeof(uint32_t);
+    bytes += (p->n_fused_cap + p->n_probe_mass_cap) * sizeof(float) + p->own_ready.cap + p->n_scratch;
+    bytes += p->n_probes_cap * sizeof *p->probes + p->n_probe_at_cap * sizeof *p->probe_at;
+    bytes += p->n_gains_cap * sizeof *p->gains + (size_t)c->cap * c->n_head * sizeof *c->marks;
+    return bytes + (c->total ? c->n_head * sizeof *c->total : 0);
+}
+
 bool crit_plan_grow(void *arr, size_t *cap, size_t need, size_t size) {
     void **a = arr;
     if (need <= *cap) return true;

@@ -187,6 +187,7 @@ struct crit_plan {
 crit_status crit_plan_init(crit_plan *p, crit_pool *pool, const crit_kernels *kernels, uint32_t n_head,
                            uint32_t n_kv_head, uint32_t d, const crit_attn_params *params, crit_error *err);
 void crit_plan_clear(crit_plan *p);
+size_t crit_plan_used_bytes(const crit_plan *p); /* of what it has allocated */
 /* Checks ranges; shared by sessions and tier 2. */
 crit_status crit_attn_params_check(const crit_attn_params *p, crit_error *err);
 /* Blocks before it are far from queries from position pos on. */

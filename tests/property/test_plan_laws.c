@@ -701,6 +701,57 @@ static void plans_of_one_engine(void **state) {
     crit_engine_close(&e);
 }
 
+/* What a caller is told of a plan, a store's engine and their memory. */
+static void what_is_told(void **state) {
+    (void)state;
+    const shape s = {8, 2, 64, 2817};
+    const float scale = 1.0f / 8;
+    const crit_attn_params p = params(CRIT_ATTN_CRITI), all = params(CRIT_ATTN_DENSE);
+    data x = make(s, 17);
+    crit_engine *e = NULL;
+    crit_kv *kv = NULL;
+    crit_plan *plan = NULL, *dense = NULL;
+    double mass, recall, again = 0;
+    uint64_t n_peak;
+    float *out = malloc(s.n_tok * x.q_row * sizeof *out);
+    assert_non_null(out);
+    assert_int_equal(crit_engine_open(&e, NULL, 2, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_open(&kv, e, s.n_kv_head, s.d, s.n_tok, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&plan, e, s.n_head, s.n_kv_head, s.d, &p, NULL), CRIT_OK);
+    assert_int_equal(crit_plan_open(&dense, e, s.n_head, s.n_kv_head, s.d, &all, NULL), CRIT_OK);
+    assert_int_equal(crit_kv_append(kv, x.k, x.kv_row, x.v, x.kv_row, s.n_tok, NULL), CRIT_OK);
+    const size_t had = crit_engine_bytes(e), open = crit_plan_bytes(plan);
+    assert_true(had > 0 && open > 0 && crit_engine_bytes(NULL) == 0 && crit_plan_bytes(NULL) == 0);
+    crit_plan_measured(plan, &mass, &recall, &n_peak);
+    assert_true(isnan(mass) && isnan(recall) && n_peak == 0);
+    assert_int_equal(crit_attention_run(plan, kv, x.q, x.q_row, out, x.q_row, NULL), CRIT_E_STATE); /* nothing built */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(crit_plan_build(plan, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+        crit_plan_measured(plan, &mass, &recall, &n_peak);
+        assert_true(mass > 0 && mass < 1 && recall > 0 && recall <= 1 && n_peak > 0);
+        if (i) assert_true(fabs(mass - again) < 1e-9); /* both builds tell the same */
+        again = mass;
+    }
+    crit_plan_measured(plan, NULL, NULL, NULL);
+    const size_t n_id = (size_t)s.n_head * (s.n_tok / TILE) * (s.n_tok / BLK);
+    assert_true(crit_plan_bytes(plan) >= open + n_id * sizeof(uint32_t));
+    assert_int_equal(crit_plan_build(dense, kv, x.q, x.q_row, 0, s.n_tok, 0, scale, NULL, NULL), CRIT_OK);
+    assert_true(crit_plan_bytes(dense) > open && crit_plan_bytes(dense) < crit_plan_bytes(plan));
+    crit_plan_measured(dense, &mass, &recall, &n_peak);
+    assert_true(isnan(mass) && isnan(recall) && n_peak == 0);
+    assert_int_equal(crit_attention_decode(kv, x.q, s.n_head, scale, out, NULL), CRIT_OK);
+    assert_true(crit_engine_bytes(e) >= had + (size_t)s.n_head * s.d * sizeof(float));
+    crit_plan_reset(plan);
+    crit_plan_measured(plan, &mass, &recall, &n_peak);
+    assert_true(isnan(mass) && isnan(recall) && n_peak == 0);
+    free(out);
+    crit_plan_close(&plan);
+    crit_plan_close(&dense);
+    crit_kv_close(&kv);
+    crit_engine_close(&e);
+    drop(&x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_are_kept),
@@ -719,6 +770,7 @@ int main(void) {
         cmocka_unit_test(stores_of_another_layout),
         cmocka_unit_test(decoding),
         cmocka_unit_test(plans_of_one_engine),
+        cmocka_unit_test(what_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
