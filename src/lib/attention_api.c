@@ -98,7 +98,7 @@ static void append_item(void *arg, size_t item, unsigned worker) {
 
 crit_status crit_kv_append(crit_kv *kv, const float *k, size_t k_stride, const float *v, size_t v_stride,
                            uint32_t n_tok, crit_error *err) {
-    if (!kv || (n_tok && (!k || !v))) return crit_fail(err, CRIT_E_ARG, "crit_kv_append: bad argument");
+    if (!kv || (n_tok && (!k || !v))) return crit_fail(err, CRIT_E_ARG, "crit_kv_append: kv, k and v are required");
     size_t row = (size_t)kv->n_kv_head * kv->d, cap = (size_t)kv->n_blk_cap * CRIT_BLK_LEN;
     if (k_stride < row || v_stride < row)
         return crit_fail(err, CRIT_E_ARG, "crit_kv_append: a row stride is below %zu", row);
@@ -119,7 +119,9 @@ size_t crit_kv_bytes(const crit_kv *kv) {
 }
 
 crit_status crit_kv_truncate(crit_kv *kv, uint32_t n_tok, crit_error *err) {
-    if (!kv || n_tok > kv->n_tok) return crit_fail(err, CRIT_E_ARG, "crit_kv_truncate: the store holds fewer tokens");
+    if (!kv) return crit_fail(err, CRIT_E_ARG, "crit_kv_truncate: kv is required");
+    if (n_tok > kv->n_tok)
+        return crit_fail(err, CRIT_E_ARG, "crit_kv_truncate: the store holds %u tokens, not %u", kv->n_tok, n_tok);
     crit_kv_cut(kv, n_tok);
     return CRIT_OK;
 }
@@ -164,12 +166,14 @@ static crit_status check_pair(const crit_plan *plan, const crit_kv *kv, const ch
 
 crit_status crit_plan_build(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, uint32_t pos0,
                             uint32_t n_tok, uint32_t n_rest, float scale, const crit_plan *prev, crit_error *err) {
-    if (!plan || !kv || !q || n_tok == 0 || !isfinite(scale))
-        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: bad argument");
+    if (!plan || !kv || !q || n_tok == 0)
+        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: plan, kv, q and a token at least are required");
+    if (!isfinite(scale)) return crit_fail(err, CRIT_E_ARG, "crit_plan_build: scale is not finite");
     crit_status st = check_pair(plan, kv, "crit_plan_build", err);
     if (st) return st;
     if (q_stride < (size_t)plan->n_head * plan->d)
-        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: row stride too small");
+        return crit_fail(err, CRIT_E_ARG, "crit_plan_build: the row stride is below %zu",
+                         (size_t)plan->n_head * plan->d);
     if (kv->n_tok != (uint64_t)pos0 + n_tok)
         return crit_fail(err, CRIT_E_STATE, "crit_plan_build: the store holds %u tokens, the queries end at %llu",
                          kv->n_tok, (unsigned long long)pos0 + n_tok);
@@ -230,7 +234,8 @@ size_t crit_plan_bytes(const crit_plan *plan) {
 
 crit_status crit_attention_run(crit_plan *plan, const crit_kv *kv, const float *q, size_t q_stride, float *out,
                                size_t out_stride, crit_error *err) {
-    if (!plan || !kv || !q || !out) return crit_fail(err, CRIT_E_ARG, "crit_attention_run: bad argument");
+    if (!plan || !kv || !q || !out)
+        return crit_fail(err, CRIT_E_ARG, "crit_attention_run: plan, kv, q and out are required");
     if (plan->n_tile == 0)
         return crit_fail(err, CRIT_E_STATE, "crit_attention_run: no plan was built, or the last build failed");
     crit_status st = check_pair(plan, kv, "crit_attention_run", err);
@@ -273,8 +278,8 @@ static crit_status reserve_step(crit_engine *e, uint32_t n_tok, uint32_t d, crit
 
 crit_status crit_attention_decode(crit_kv *kv, const float *q, uint32_t n_head, float scale, float *out,
                                   crit_error *err) {
-    if (!kv || !q || !out || !isfinite(scale))
-        return crit_fail(err, CRIT_E_ARG, "crit_attention_decode: bad argument");
+    if (!kv || !q || !out) return crit_fail(err, CRIT_E_ARG, "crit_attention_decode: kv, q and out are required");
+    if (!isfinite(scale)) return crit_fail(err, CRIT_E_ARG, "crit_attention_decode: scale is not finite");
     if (n_head == 0 || n_head % kv->n_kv_head)
         return crit_fail(err, CRIT_E_ARG, "%u query heads on %u KV heads", n_head, kv->n_kv_head);
     if (kv->n_tok == 0) return crit_fail(err, CRIT_E_STATE, "crit_attention_decode: the store is empty");
