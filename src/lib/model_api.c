@@ -61,8 +61,10 @@ crit_status crit_model_open(crit_model **out, const char *path, const crit_model
     if (!st) {
         bool scaled = m->weights.rope_freqs != NULL;
         if (scaled && m->config.rope == CRIT_ROPE_NONE) m->config.rope = CRIT_ROPE_LLAMA3;
-        st = crit_rope_init(&m->rope, &m->config, m->weights.rope_freqs, err);
+        if (!scaled && m->config.rope == CRIT_ROPE_LLAMA3)
+            st = crit_fail(err, CRIT_E_SHAPE, "%s: RoPE scaling llama3 without its tensor rope_freqs.weight", path);
     }
+    if (!st) st = crit_rope_init(&m->rope, &m->config, m->weights.rope_freqs, err);
     if (!st && crit_vocab_from_gguf(&m->vocab, m->file, &m->vocab_error)) { /* token ids still work */
         m->vocab = NULL;
         if (m->vocab_error.code == CRIT_E_NOMEM) st = crit_fail(err, CRIT_E_NOMEM, "%s", m->vocab_error.message);

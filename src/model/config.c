@@ -45,7 +45,10 @@ static double get_f64(reader *r, const char *suffix, bool required, double fallb
     if (r->st) return fallback;
     key_of(r, suffix, key);
     if (!gguf_get_f64(r->g, key, &v)) {
-        if (required) r->st = crit_fail(r->err, CRIT_E_VALUE, "%s: metadata key %s is missing", gguf_path(r->g), key);
+        if (gguf_has(r->g, key))
+            r->st = crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: %s is not a single number", gguf_path(r->g), key);
+        else if (required)
+            r->st = crit_fail(r->err, CRIT_E_VALUE, "%s: metadata key %s is missing", gguf_path(r->g), key);
         return fallback;
     }
     if (!(v >= min && v <= max)) {
@@ -74,8 +77,11 @@ static void read_rope(reader *r, crit_config *c) {
     double factor;
     bool none = gguf_get_f64(r->g, key_of(r, name, key), &factor) && factor == 0;
     factor = none ? 1 : get_f64(r, name, false, 1.0, 1e-3, 1e6);
-    gguf_str type;
-    if (gguf_get_str(r->g, key_of(r, "rope.scaling.type", key), &type) && !str_is(type, "none")) {
+    gguf_str type = {"", 0};
+    bool kind = gguf_has(r->g, key_of(r, "rope.scaling.type", key));
+    if (kind && !gguf_get_str(r->g, key, &type)) {
+        if (!r->st) r->st = crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: %s is not a text", gguf_path(r->g), key);
+    } else if (kind && !str_is(type, "none")) {
         if (str_is(type, "linear"))
             c->rope = CRIT_ROPE_LINEAR;
         else if (str_is(type, "yarn"))
@@ -87,7 +93,7 @@ static void read_rope(reader *r, crit_config *c) {
                 crit_fail(r->err, CRIT_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported (linear, llama3, yarn)",
                           gguf_path(r->g), (int)(type.len > 32 ? 32 : type.len), type.ptr);
         c->rope_factor = factor;
-    } else if (!gguf_has(r->g, key_of(r, "rope.scaling.type", key))) {
+    } else if (!kind) {
         c->rope_factor = factor; /* a factor without a kind is linear */
         if (factor != 1.0) c->rope = CRIT_ROPE_LINEAR;
     }

@@ -663,6 +663,40 @@ static void old_rope_scale(void **state) {
     }
 }
 
+static void add_base_text(gw *w) {
+    gw_kv_str(w, "llama.rope.freq_base", "500000");
+}
+static void add_type_number(gw *w) {
+    gw_kv_u32(w, "llama.rope.scaling.type", 1);
+    gw_kv_f32(w, "llama.rope.scaling.factor", 4);
+}
+static void add_llama3(gw *w) {
+    gw_kv_str(w, "llama.rope.scaling.type", "llama3");
+    gw_kv_f32(w, "llama.rope.scaling.factor", 8);
+}
+
+/* A RoPE that is declared but cannot be read must not become another one in silence. */
+static void rope_not_understood_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        void (*extra)(gw *w);
+        const char *omit, *word;
+        crit_status st;
+    } cases[] = {{add_base_text, "llama.rope.freq_base", "freq_base", CRIT_E_UNSUPPORTED},
+                 {add_type_number, NULL, "scaling.type", CRIT_E_UNSUPPORTED},
+                 {add_llama3, NULL, "rope_freqs", CRIT_E_SHAPE}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tiny_params p = tiny_of(0, CRIT_T_F32);
+        p.extra = cases[i].extra;
+        p.omit_key = cases[i].omit;
+        assert_int_equal(tiny_write(model_path(), &p), 0);
+        crit_model *m = NULL;
+        crit_error err;
+        assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), cases[i].st);
+        assert_non_null(strstr(err.message, cases[i].word));
+    }
+}
+
 static void add_gate_bias(gw *w) {
     static const float bias[96] = {1};
     const uint64_t ne[1] = {96};
@@ -739,6 +773,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rows_asked_for),
         cmocka_unit_test(nan_weights_are_named),
         cmocka_unit_test(unknown_tensors_are_refused), cmocka_unit_test(old_rope_scale),
+        cmocka_unit_test(rope_not_understood_is_refused),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, tidy);
