@@ -15,7 +15,7 @@ static double yarn_dim(const crit_config *c, double turns) {
 
 crit_status crit_rope_init(crit_rope *r, const crit_config *c, const float *freq_factors, crit_error *err) {
     r->n = c->n_rot / 2;
-    r->mscale = 1;
+    r->mscale = c->yarn_attn; /* declared beside any scaling, or none */
     r->freq = crit_malloc(r->n, sizeof *r->freq);
     if (!r->freq) return crit_fail(err, CRIT_E_NOMEM, "out of memory");
     double inv = c->rope == CRIT_ROPE_LINEAR || c->rope == CRIT_ROPE_YARN ? 1.0 / c->rope_factor : 1.0;
@@ -23,7 +23,7 @@ crit_status crit_rope_init(crit_rope *r, const crit_config *c, const float *freq
     if (c->rope == CRIT_ROPE_YARN) {
         lo = fmax(0, floor(yarn_dim(c, c->yarn_fast)));
         hi = fmin(c->n_rot - 1.0, ceil(yarn_dim(c, c->yarn_slow)));
-        r->mscale = c->yarn_attn * (1.0 + 0.1 * log(c->rope_factor) * (c->yarn_ext != 0));
+        r->mscale *= 1.0 + 0.1 * log(fmax(1, c->rope_factor)) * (c->yarn_ext != 0);
     }
     for (uint32_t i = 0; i < r->n; i++) {
         double f = pow(c->rope_base, -2.0 * i / c->n_rot);

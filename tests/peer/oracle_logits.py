@@ -22,6 +22,8 @@ MODELS = {
     "qwen2 tied, 7 heads a KV head": "seed=3 arch=qwen2 n_head=14 n_kv_head=2 n_embd=224 tied=1",
     "qwen2 linear": "seed=6 arch=qwen2 rope=linear rope_orig_ctx=0",
     "qwen2 yarn": "seed=6 arch=qwen2 rope=yarn d_head=32 n_embd=128",
+    "qwen2 linear attn_factor": "seed=6 arch=qwen2 rope=linear rope_attn=1.3",
+    "qwen2 yarn that shrinks": "seed=6 arch=qwen2 rope=yarn d_head=32 n_embd=128 rope_factor=0.5",
     "qwen3, 8 heads a KV head": "seed=4 arch=qwen3 n_head=8 n_kv_head=1 d_head=32",
     "qwen3 yarn attn_factor": "seed=7 arch=qwen3 rope=yarn rope_attn=1.3 rope_base=500 n_ctx_train=128",
 }

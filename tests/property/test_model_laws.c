@@ -202,7 +202,7 @@ static void logits_of_float_weights(void **state) {
             p.rope = rope;
             p.tied = rope & 1;
             if (rope == TINY_ROPE_YARN) p.rope_attn = 0.9f;
-            if (rope == TINY_ROPE_LINEAR) p.n_rot = p.d_head / 2;
+            if (rope == TINY_ROPE_LINEAR) p.n_rot = p.d_head / 2, p.rope_attn = 1.2f;
             /* f32 sums against double; a K or V that rounds the other way to f16 */
             agrees_with_oracle(&p, 5e-6, 5e-6);
         }

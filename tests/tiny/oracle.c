@@ -70,14 +70,14 @@ static void set_rope(oracle *o) {
         if (type.len == 4 && !memcmp(type.ptr, "none", 4)) kind = PLAIN;
         if (type.len == 4 && !memcmp(type.ptr, "yarn", 4)) kind = YARN;
     }
-    o->mscale = 1;
+    o->mscale = number(o, "rope.scaling.attn_factor", 1);
     double low = 0, high = 0;
     if (kind == YARN) {
         low = floor(turning_pair(o, base, ctx, number(o, "rope.scaling.yarn_beta_fast", 32)));
         high = ceil(turning_pair(o, base, ctx, number(o, "rope.scaling.yarn_beta_slow", 1)));
         if (low < 0) low = 0;
         if (high > o->n_rot - 1.0) high = o->n_rot - 1.0;
-        o->mscale = number(o, "rope.scaling.attn_factor", 1) * (1 + 0.1 * log(1 / interp));
+        if (interp < 1) o->mscale *= 1 + 0.1 * log(1 / interp);
     }
     const gguf_tensor *div = tensor(o, -1, "rope_freqs.weight");
     float divisor[256];

@@ -29,7 +29,7 @@ typedef struct tiny_params {
     tiny_rope rope;
     float rope_base;        /* 10000 */
     float rope_factor;      /* 4 */
-    float rope_attn;        /* yarn's attn_factor; 1 is not written */
+    float rope_attn;        /* attn_factor of linear and yarn; 1 is not written */
     uint32_t rope_orig_ctx; /* original_context_length; 32, 0 = not written */
     uint32_t n_rot;         /* 0 = d_head */
     uint32_t n_ctx_train;   /* 4096 */
