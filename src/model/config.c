@@ -127,6 +127,7 @@ crit_status crit_config_read(crit_config *c, const gguf *g, crit_error *err) {
                          gguf_path(g), (int)(arch.len > 64 ? 64 : arch.len), arch.ptr);
 
     reader r = {g, c->arch_name, err, CRIT_OK};
+    char key[128];
     c->n_layer = get_u32(&r, "block_count", true, 0, 1, 1024);
     c->n_embd = get_u32(&r, "embedding_length", true, 0, 1, 1u << 20);
     c->n_ff = get_u32(&r, "feed_forward_length", true, 0, 1, 1u << 22);
@@ -138,6 +139,10 @@ crit_status crit_config_read(crit_config *c, const gguf *g, crit_error *err) {
     if (r.st) return r.st;
     if (get_u32(&r, "expert_count", false, 0, 0, UINT32_MAX) > 0)
         return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: mixture-of-experts models are not supported", gguf_path(g));
+    bool causal;
+    if (gguf_get_bool(g, key_of(&r, "attention.causal", key), &causal) && !causal)
+        return crit_fail(err, CRIT_E_UNSUPPORTED, "%s: attention that is not causal (an encoder) is not supported",
+                         gguf_path(g));
     if (c->n_head % c->n_kv_head)
         return crit_fail(err, CRIT_E_VALUE, "%s: %u query heads do not divide by %u KV heads", gguf_path(g), c->n_head,
                          c->n_kv_head);

@@ -697,6 +697,21 @@ static void rope_not_understood_is_refused(void **state) {
     }
 }
 
+static void add_encoder(gw *w) {
+    gw_kv_bool(w, "llama.attention.causal", 0);
+}
+
+static void encoders_are_refused(void **state) {
+    (void)state;
+    tiny_params p = tiny_of(0, CRIT_T_F32);
+    p.extra = add_encoder;
+    assert_int_equal(tiny_write(model_path(), &p), 0);
+    crit_model *m = NULL;
+    crit_error err;
+    assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), CRIT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "causal"));
+}
+
 static void add_gate_bias(gw *w) {
     static const float bias[96] = {1};
     const uint64_t ne[1] = {96};
@@ -773,7 +788,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rows_asked_for),
         cmocka_unit_test(nan_weights_are_named),
         cmocka_unit_test(unknown_tensors_are_refused), cmocka_unit_test(old_rope_scale),
-        cmocka_unit_test(rope_not_understood_is_refused),
+        cmocka_unit_test(rope_not_understood_is_refused), cmocka_unit_test(encoders_are_refused),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, tidy);
