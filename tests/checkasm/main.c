@@ -192,6 +192,12 @@ static int layouts_share_kernels(void) {
     return n_bad;
 }
 
+static const family *family_named(const char *name) {
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i].name, name)) return &families[i];
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     options o = {.seed = (uint64_t)time(NULL), .mask = CRIT_CPU_ALL};
     int rc = parse(argc, argv, &o);
@@ -230,9 +236,7 @@ int main(int argc, char **argv) {
         if (o.test && strcmp(o.test, fam)) continue;
         if (o.function && !strstr(l->symbol, o.function)) continue;
         n_match++;
-        const family *f = NULL;
-        for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-            if (!strcmp(families[i].name, fam)) f = &families[i];
+        const family *f = family_named(fam);
         if (o.list) {
             printf("%-32s %-28s 0x%02x%s%s\n", l->symbol, l->field, l->need, l->emul ? " emulated" : "",
                    f ? "" : " NO TEST");
@@ -263,6 +267,10 @@ int main(int argc, char **argv) {
                        e ? " (avx512-emulated)" : "", s.n_check, s.worst);
             fflush(stdout);
         }
+    }
+    if (n_match == 0 && o.test && !o.function && family_named(o.test)) {
+        fprintf(stderr, "checkasm: %s has no kernel on this architecture\n", o.test);
+        return 77; /* skipped, to ctest */
     }
     if (n_match == 0) return usage("no kernel matches", o.test ? o.test : o.function ? o.function : "");
     if (!o.list)
