@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "buf.h"
+#include "part.h"
 #include "term.h"
 
 enum { HEAD_BYTES = 20, LEVELS = 65535, RANGE = 16 };
@@ -66,13 +66,9 @@ int base_create(baselogits *b, const char *path, uint32_t n_ctx, uint32_t n_voca
     b->row = calloc(b->row_len, sizeof *b->row);
     if (!b->row) return fail_memory();
     b->writing = true;
-    struct stat there;
-    if (lstat(path, &there) || S_ISREG(there.st_mode)) {
-        buf part = {0};
-        buf_fmt(&part, "%s.%ld.part", path, (long)getpid());
-        if (part.oom) return fail_memory();
-        b->part = part.s;
-    }
+    buf part = part_name(path);
+    if (part.oom) return fail_memory();
+    b->part = part.s;
     b->f = fopen(b->part ? b->part : path, "wbe");
     if (!b->f) return bad(b, strerror(errno));
     size_t n_id = (size_t)n_chunk * n_ctx;

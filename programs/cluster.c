@@ -24,7 +24,7 @@ static int read_text(cluster *c) {
     const options *o = c->o;
     buf text = {0};
     int rc = text_read(o, &text);
-    if (!rc && !text.n) rc = fail("%s: the text is empty", o->files.n ? o->files.v[0] : "-p");
+    if (!rc && !text.n) rc = fail("%s: the text is empty", text_name(o));
     if (!rc) rc = model_open(o, &c->model, &c->info, &c->load_ms);
     if (!rc) rc = prompt_may_fit(o, c->model, &c->info, text.n);
     if (!rc)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "part.h"
 #include "term.h"
 
 enum { PIECE = 1 << 16 };
@@ -50,6 +51,10 @@ int text_read(const options *o, buf *out) {
         buf_str(out, o->prompt);
     }
     return out->oom ? fail_memory() : EXIT_OK;
+}
+
+const char *text_name(const options *o) {
+    return !o->files.n ? "-p" : strcmp(o->files.v[0], "-") ? o->files.v[0] : "stdin";
 }
 
 static bool same_file(const char *a, const char *b) {
@@ -125,15 +130,11 @@ static bool write_all(int fd, const buf *s) {
 }
 
 int file_write(const char *path, const buf *s) {
-    struct stat there;
-    buf part = {0};
     if (s->oom) return fail_memory();
-    /* What is no regular file (a device, a pipe, a link) is written to as it is. */
-    const bool direct = lstat(path, &there) == 0 && !S_ISREG(there.st_mode);
-    buf_str(&part, path);
-    if (!direct) buf_fmt(&part, ".%ld.part", (long)getpid()); /* two runs may write one report */
+    buf part = part_name(path);
     if (part.oom) return fail_memory();
-    int fd = open(part.s, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = errno;
+    const bool direct = !part.n;
+    int fd = open(direct ? path : part.s, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), why = errno;
     bool ok = fd >= 0 && write_all(fd, s);
     if (fd >= 0) {
         why = errno;

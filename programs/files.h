@@ -10,6 +10,8 @@
 int file_read(const char *path, buf *out);
 /* The files in order as they are, then the prompt; a file that ends within a line is ended before the prompt. */
 int text_read(const options *o, buf *out);
+/* What errors call that text: its first file, stdin or -p. */
+const char *text_name(const options *o);
 /* No file that is written may be one that is read (the model, say): it would be replaced. */
 int outputs_apart(const options *o);
 /* critiprefill's own documents and sources, from the source tree or the installed copy. */

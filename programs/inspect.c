@@ -105,7 +105,7 @@ static int read_text(inspection *x) {
     int rc = text_read(o, &text);
     if (!rc) rc = prompt_tokenize(&x->text, x->model, text.s, text.n, CRIT_TOK_BOS_EOS);
     buf_free(&text);
-    if (!rc && !x->text.n) return fail("%s: the text is empty", o->files.n ? o->files.v[0] : "-p");
+    if (!rc && !x->text.n) return fail("%s: the text is empty", text_name(o));
     const size_t most = o->n_ctx ? o->n_ctx : limit;
     if (rc || !most || x->text.n <= most) return rc;
     if (!o->prompt) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files.h"
 #include "term.h"
 
 enum { USUAL_ANSWER = 128 }; /* room to advise for an answer of any length */
@@ -136,7 +137,7 @@ uint32_t model_context(const crit_model_info *info) {
 }
 
 static int too_long(const prompt *p, const options *o, const crit_model_info *info, size_t limit, size_t need) {
-    const char *name = o->prefix ? o->prefix : o->files.n ? o->files.v[0] : "-p";
+    const char *name = o->prefix ? o->prefix : text_name(o);
     char larger[96] = "";
     if (info->n_swa && need > info->n_swa)
         snprintf(larger, sizeof larger, "the model's sliding window allows %u", info->n_swa);
@@ -147,7 +148,7 @@ static int too_long(const prompt *p, const options *o, const crit_model_info *in
     const char *half = ""; /* of what would lift the limit: else it would not have come to this */
     if (!o->n_ctx && !o->compare && modes_within(o, model_context(info)))
         half = ", or let --decode read by compact positions, too";
-    return fail("%s%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", strcmp(name, "-") ? name : "stdin",
+    return fail("%s%s: the prompt has %zu tokens, the %scontext %zu; %s%s%s", name,
                 o->prefix        ? " and the text behind it"
                 : o->files.n > 1 ? ", ..."
                                  : "",
@@ -177,10 +178,7 @@ int prompt_may_fit(const options *o, const crit_model *model, const crit_model_i
     }
     if (n_byte / longest <= limit) return EXIT_OK;
     return fail("%s: %zu bytes are more than %zu tokens, the %scontext is %zu%s",
-                !o->files.n                   ? "-p"
-                : strcmp(o->files.v[0], "-") ? o->files.v[0]
-                                             : "stdin",
-                n_byte, n_byte / longest, o->n_ctx ? "" : "model's ", limit,
+                text_name(o), n_byte, n_byte / longest, o->n_ctx ? "" : "model's ", limit,
                 o->kind == CMD_CLUSTER || o->prefix ? "" : "; shorten it with --truncate middle");
 }
 

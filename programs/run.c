@@ -296,9 +296,7 @@ int run_main(const options *o) {
     run r = {.o = o};
     buf text = {0};
     int rc = text_read(o, &text);
-    if (!rc && !text.n && !o->prefix) rc = fail("%s: the prompt is empty", !o->files.n                       ? "-p"
-                                                : strcmp(o->files.v[0], "-") ? o->files.v[0]
-                                                                             : "stdin");
+    if (!rc && !text.n && !o->prefix) rc = fail("%s: the prompt is empty", text_name(o));
     if (!rc) rc = model_open(o, &r.model, &r.info, &r.load_ms);
     if (!rc) rc = prompt_may_fit(o, r.model, &r.info, text.n);
     if (!rc) rc = read_prompt(&r, &text);

@@ -697,6 +697,14 @@ static void rope_not_understood_is_refused(void **state) {
     }
 }
 
+static void refused_as_unsupported(const tiny_params *p, const char *word) {
+    crit_model *m = NULL;
+    crit_error err;
+    assert_int_equal(tiny_write(model_path(), p), 0);
+    assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), CRIT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, word));
+}
+
 static void add_encoder(gw *w) {
     gw_kv_bool(w, "llama.attention.causal", 0);
 }
@@ -705,11 +713,7 @@ static void encoders_are_refused(void **state) {
     (void)state;
     tiny_params p = tiny_of(0, CRIT_T_F32);
     p.extra = add_encoder;
-    assert_int_equal(tiny_write(model_path(), &p), 0);
-    crit_model *m = NULL;
-    crit_error err;
-    assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), CRIT_E_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "causal"));
+    refused_as_unsupported(&p, "causal");
 }
 
 static void add_gate_bias(gw *w) {
@@ -723,11 +727,7 @@ static void unknown_tensors_are_refused(void **state) {
     (void)state;
     tiny_params p = tiny_of(0, CRIT_T_Q4_0);
     p.extra = add_gate_bias;
-    assert_int_equal(tiny_write(model_path(), &p), 0);
-    crit_model *m = NULL;
-    crit_error err;
-    assert_int_equal(crit_model_open(&m, model_path(), NULL, &err), CRIT_E_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "blk.1.ffn_gate.bias"));
+    refused_as_unsupported(&p, "blk.1.ffn_gate.bias");
 }
 
 static void limits(void **state) {

@@ -51,6 +51,13 @@ static const char *member_of(const char *self) {
     return mount;
 }
 
+static void make_folders(void) {
+    static const char *const folders[] = {"",            "/sys",            "/sys/one", "/sys/one/two",
+                                          "/sys/memory", "/sys/memory/old", "/sys/cpu", "/sys/cpu/old"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        assert_int_equal(mkdir(place(folders[i]), 0700), 0);
+}
+
 static size_t group_left(const char *self) {
     const char *mount = member_of(self);
     return crit_memory_group_left(place("/self"), mount);
@@ -58,9 +65,7 @@ static size_t group_left(const char *self) {
 
 static void groups(void **state) {
     (void)state;
-    static const char *const folders[] = {"", "/sys", "/sys/one", "/sys/one/two", "/sys/memory", "/sys/memory/old"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        assert_int_equal(mkdir(place(folders[i]), 0700), 0);
+    make_folders();
     /* The second version: a group without a limit in one that has one; pages of files can be had back. */
     put("/sys/one/two/memory.max", "max\n");
     put("/sys/one/two/memory.current", "5000\n");
@@ -94,9 +99,7 @@ static unsigned cores(const char *self) {
 /* Quotas of time: the smallest of the groups around, rounded up. */
 static void quotas(void **state) {
     (void)state;
-    static const char *const folders[] = {"", "/sys", "/sys/one", "/sys/one/two", "/sys/cpu", "/sys/cpu/old"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        assert_int_equal(mkdir(place(folders[i]), 0700), 0);
+    make_folders();
     put("/sys/one/two/cpu.max", "max 100000\n");
     assert_int_equal(cores("0::/one/two\n"), UINT_MAX);
     put("/sys/one/cpu.max", "250000 100000\n");
